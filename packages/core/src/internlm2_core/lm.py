@@ -1,0 +1,123 @@
+"""LM: pre-training and supervised fine-tuning of the language model in Lightning.
+
+One ``training_step`` is one optimizer step. The batch that arrives is this rank's share of the global batch; it is cut
+into micro-batches here, so that the loss is divided once, by the loss tokens of the *global* batch: the same loss and
+gradient however the batch is split over micro-batches, ranks or packing. For the same reason the step ends where a
+checkpoint may be taken: there are never gradients of half a step.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from internlm2_core.batch import IGNORE, Batch
+from internlm2_core.losses import TokenLosses
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.optim import decay_groups
+
+
+class LM(L.LightningModule):
+    """Next-token training.
+
+    Args:
+        net: makes the network, weights included. It is called once, when the strategy is ready for it.
+        optimizer: makes the optimizer from parameter groups, e.g. ``partial(torch.optim.AdamW, lr=3e-4)``.
+        schedule: factor of the learning rate at an optimizer step counted from 0.
+        weight_decay: of the matrices; norms do not decay.
+        max_grad_norm: gradients are clipped to this global norm; 0 clips nothing.
+        micro_batch_rows: rows computed at once; 0 takes the whole local batch.
+        z_loss: weight of the z-loss (arXiv 2204.02311), 0 for none; the recipe has none.
+    """
+
+    net: LanguageModel
+
+    def __init__(
+        self,
+        net: Callable[[], LanguageModel],
+        optimizer: Callable[..., Optimizer],
+        schedule: Callable[[int], float],
+        weight_decay: float = 0.1,
+        max_grad_norm: float = 1.0,
+        micro_batch_rows: int = 0,
+        z_loss: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
+        self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
+        self.micro_batch_rows, self.z_loss = micro_batch_rows, z_loss
+
+    def configure_model(self) -> None:
+        """Make the network, once."""
+        if not hasattr(self, "net"):
+            self.net = self.make_net()
+            self.net.with_z_loss = self.z_loss > 0
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over two groups, one schedule stepped after every optimizer step."""
+        optimizer = self.make_optimizer(decay_groups(self.net, self.weight_decay))
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
+
+    def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor | None = None) -> Tensor:
+        """Logits, [B, T, V]."""
+        logits = self.net(input_ids_BT, position_ids_BT)
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def losses(self, batch: Batch) -> TokenLosses:
+        """Loss sums of a batch, see :class:`~internlm2_core.losses.TokenLosses`."""
+        return self.net(batch["input_ids"], batch["position_ids"], labels_BT=batch["labels"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One optimizer step over this rank's share of the global batch.
+
+        Returns:
+            The mean cross-entropy per loss token of the global batch, in nats.
+        """
+        optimizer = self.optimizers()
+        tokens = self.mean_over_ranks((batch["labels"] != IGNORE).sum())
+        optimizer.zero_grad()
+        total = torch.zeros((), device=self.device)
+        micro_batches = list(split_rows(batch, self.micro_batch_rows))
+        for index, micro_batch in enumerate(micro_batches):
+            is_last = index == len(micro_batches) - 1
+            with optimizer.toggle_model(sync_grad=is_last):
+                cross_entropy, z_squared = self.losses(micro_batch)
+                self.manual_backward((cross_entropy + self.z_loss * z_squared) / tokens)
+            total += cross_entropy.detach()
+        if self.max_grad_norm:
+            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
+        optimizer.step()
+        self.lr_schedulers().step()
+        loss = self.mean_over_ranks(total) / tokens
+        self.log_dict({"train/loss": loss, "train/lr": optimizer.param_groups[0]["lr"]}, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Log the mean cross-entropy per loss token, in nats."""
+        tokens = (batch["labels"] != IGNORE).sum()
+        loss = self.losses(batch).cross_entropy / tokens
+        self.log("valid/loss", loss, batch_size=int(tokens), sync_dist=True, add_dataloader_idx=True)
+
+    def mean_over_ranks(self, count: Tensor) -> Tensor:
+        """Average a local sum over all ranks.
+
+        Data-parallel strategies average gradients. Dividing the local loss sum by the *average* number of loss tokens
+        per rank therefore gives the gradient of the global mean, under every layout, without asking for one.
+        """
+        return self.trainer.strategy.reduce(count.detach().float(), reduce_op="mean")
+
+
+def split_rows(batch: Batch, rows: int) -> Iterator[Batch]:
+    """Cut a batch into micro-batches of ``rows`` rows; the last may be smaller; 0 gives the batch itself."""
+    if rows <= 0 or rows >= len(batch["input_ids"]):
+        yield batch
+        return
+    pieces = {name: value.split(rows) for name, value in batch.items() if isinstance(value, Tensor)}
+    for values in zip(*pieces.values(), strict=True):
+        yield dict(zip(pieces, values, strict=True))  # type: ignore[misc]

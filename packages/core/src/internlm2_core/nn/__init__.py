@@ -1,0 +1,1 @@
+"""The network: plain modules that know nothing of training, configuration or the cluster."""

@@ -1,0 +1,26 @@
+"""Attention by torch's own variable-length kernel (CUDA only; no CPU kernel in torch 2.13)."""
+
+from torch import Tensor, nn
+
+from internlm2_core.nn.segments import Segments
+
+
+class VarlenAttend(nn.Module):
+    """``torch.nn.attention.varlen.varlen_attn`` over the whole batch as one line of tokens."""
+
+    def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
+        """Causal attention inside documents, [B, T, N, H]; bf16 or fp16.
+
+        Raises:
+            ValueError: the tensors are not on a GPU.
+        """
+        if q_BTNH.device.type != "cuda":
+            raise ValueError(f"varlen attention has no kernel for {q_BTNH.device.type}; set model.attend=sdpa.")
+        from torch.nn.attention.varlen import varlen_attn
+
+        q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))
+        repeats = q.shape[1] // k.shape[1]
+        k, v = (x.repeat_interleave(repeats, 1) for x in (k, v))
+        ends, longest = segments.cu_seqlens, segments.max_length
+        out = varlen_attn(q, k, v, ends, ends, longest, longest, window_size=(-1, 0))
+        return out.unflatten(0, q_BTNH.shape[:2])

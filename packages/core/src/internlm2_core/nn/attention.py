@@ -1,0 +1,57 @@
+"""Grouped-query attention with the fused, interleaved projection of InternLM2 (report section 2.2).
+
+The rows of ``wqkv`` come per kv group: its query heads, its key head, its value head. A tensor-parallel degree that
+divides the groups is then changed by cutting or joining rows, and the number of local groups is read off the weight.
+What mixes tokens is ``attend``, a module without weights that a strategy may replace.
+
+Legend: B rows, T tokens, D width, N query heads, G kv groups, Q query heads per group, H head width.
+"""
+
+from torch import Tensor, nn
+
+from internlm2_core.nn.cache import LayerCache
+from internlm2_core.nn.rope import rotate
+from internlm2_core.nn.segments import Segments
+
+
+class Attention(nn.Module):
+    """Attention over the documents of a batch, or over a cache.
+
+    Args:
+        dim: D.
+        num_kv_heads: G.
+        q_per_kv: Q.
+        head_dim: H.
+        attend: called ``attend(q_BTNH, k_BTGH, v_BTGH, segments) -> out_BTNH``; causal, inside documents.
+    """
+
+    def __init__(self, dim: int, *, num_kv_heads: int, q_per_kv: int, head_dim: int, attend: nn.Module) -> None:
+        super().__init__()
+        self.q_per_kv, self.head_dim, self.attend = q_per_kv, head_dim, attend
+        self.wqkv = nn.Linear(dim, num_kv_heads * (q_per_kv + 2) * head_dim, bias=False)
+        self.wo = nn.Linear(num_kv_heads * q_per_kv * head_dim, dim, bias=False)
+
+    def forward(
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], segments: Segments, cache: LayerCache | None = None
+    ) -> Tensor:
+        """Mix tokens.
+
+        Args:
+            x_BTD: [B, T, D].
+            rotation: cosine and sine of :class:`~internlm2_core.nn.rope.Rope`.
+            segments: the documents of the batch.
+            cache: keys and values of earlier tokens, extended in place; ``segments`` is not read then.
+
+        Returns:
+            [B, T, D].
+        """
+        qkv_BTGPH = self.wqkv(x_BTD).unflatten(-1, (-1, self.q_per_kv + 2, self.head_dim))
+        # Queries and keys of a group lie side by side, so one rotation turns both.
+        turned = rotate(qkv_BTGPH[..., :-1, :].flatten(2, 3), *rotation).unflatten(2, (-1, self.q_per_kv + 1))
+        q_BTNH, k_BTGH = turned[..., :-1, :].flatten(2, 3), turned[..., -1, :]
+        v_BTGH = qkv_BTGPH[..., -1, :]
+        if cache is None:
+            out_BTNH = self.attend(q_BTNH, k_BTGH, v_BTGH, segments)
+        else:
+            out_BTNH = cache.attend(q_BTNH, k_BTGH, v_BTGH)
+        return self.wo(out_BTNH.flatten(2))

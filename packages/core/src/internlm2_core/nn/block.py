@@ -1,0 +1,38 @@
+"""One pre-norm block: attention and feed-forward, each added to the residual stream."""
+
+from torch import Tensor, nn
+
+from internlm2_core.nn.attention import Attention
+from internlm2_core.nn.cache import LayerCache
+from internlm2_core.nn.feed_forward import FeedForward
+from internlm2_core.nn.segments import Segments
+from internlm2_core.sizes import ModelSize
+
+
+class Block(nn.Module):
+    """``x + attention(norm x)``, then ``x + feed_forward(norm x)``.
+
+    Args:
+        size: the model's shape.
+        attend: see :class:`~internlm2_core.nn.attention.Attention`.
+    """
+
+    def __init__(self, size: ModelSize, attend: nn.Module) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
+        self.attention = Attention(
+            size.dim,
+            num_kv_heads=size.num_kv_heads,
+            q_per_kv=size.q_per_kv,
+            head_dim=size.head_dim,
+            attend=attend,
+        )
+        self.ffn_norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
+        self.feed_forward = FeedForward(size.dim, size.ffn_dim)
+
+    def forward(
+        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], segments: Segments, cache: LayerCache | None = None
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]; arguments as of :class:`~internlm2_core.nn.attention.Attention`."""
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, segments, cache)
+        return x_BTD + self.feed_forward(self.ffn_norm(x_BTD))

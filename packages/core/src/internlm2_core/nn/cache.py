@@ -1,0 +1,162 @@
+"""Keys and values of earlier tokens, allocated once.
+
+Sequences of a batch may differ in length: each has its own count of stored tokens, and a row's tokens are written
+where that row ends. What lies beyond a row's end is never attended to.
+
+Legend: L layers, B rows, S capacity in tokens, T new tokens, N query heads, G kv groups, H head width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class KeyValueCache:
+    """Preallocated cache of all layers, in the size of the kv heads.
+
+    Args:
+        layers: L.
+        rows: B.
+        capacity: S.
+        num_kv_heads: G (the local ones under tensor parallelism).
+        head_dim: H.
+        dtype: of keys and values.
+        device: where they live.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        rows: int,
+        capacity: int,
+        num_kv_heads: int,
+        head_dim: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        # Heads before tokens: the layout that attention reads, so that no decoding step copies the cache.
+        shape = (layers, rows, num_kv_heads, capacity, head_dim)
+        self.keys_LBGSH = torch.zeros(shape, dtype=dtype, device=device)
+        self.values_LBGSH = torch.zeros(shape, dtype=dtype, device=device)
+        self.lengths_B = torch.zeros(rows, dtype=torch.int64, device=device)
+        self.capacity, self.longest, self.even = capacity, 0, True
+
+    def layer(self, index: int) -> "LayerCache":
+        """The slice that one block reads and extends."""
+        return LayerCache(self, index)
+
+    def next_positions(self, tokens: int) -> Tensor:
+        """Positions of the next ``tokens`` tokens of each row, [B, T] int64."""
+        return self.lengths_B[:, None] + torch.arange(tokens, device=self.lengths_B.device)
+
+    def length_after(self, tokens: int) -> int:
+        """Tokens of the longest row once ``tokens`` more are stored.
+
+        Raises:
+            ValueError: the cache is too small.
+        """
+        after = self.longest + tokens
+        if after > self.capacity:
+            raise ValueError(f"the cache holds {self.capacity} tokens a row but {after} are needed; ask for fewer new tokens.")
+        return after
+
+    def advance(self, tokens: int) -> None:
+        """Count ``tokens`` more tokens in every row; called once all layers have stored them."""
+        self.lengths_B += tokens
+        self.longest += tokens
+
+    def truncate(self, lengths_B: Tensor) -> None:
+        """Forget what lies beyond each row's length: the padding of a prefill of unequal prompts.
+
+        Args:
+            lengths_B: [B] int64 tokens to keep.
+        """
+        self.lengths_B = lengths_B.clone()
+        self.longest = int(lengths_B.max())
+        self.even = bool((lengths_B == self.longest).all())
+
+    def keep_rows(self, rows: Tensor) -> None:
+        """Drop the rows of sequences that are finished.
+
+        Args:
+            rows: [kept] int64 indices, ascending.
+        """
+        self.keys_LBGSH = self.keys_LBGSH.index_select(1, rows)
+        self.values_LBGSH = self.values_LBGSH.index_select(1, rows)
+        self.truncate(self.lengths_B[rows])
+
+
+class LayerCache:
+    """One layer of a :class:`KeyValueCache`.
+
+    Args:
+        cache: the whole.
+        index: the layer.
+    """
+
+    def __init__(self, cache: KeyValueCache, index: int) -> None:
+        self.cache, self.index = cache, index
+
+    def attend(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
+        """Store the new keys and values, then attend from the new queries to all that is stored, causally.
+
+        Args:
+            q_BTNH: [B, T, N, H], already rotated.
+            k_BTGH: [B, T, G, H], already rotated.
+            v_BTGH: [B, T, G, H].
+
+        Returns:
+            [B, T, N, H].
+        """
+        cache, T = self.cache, q_BTNH.shape[1]
+        keys_BGSH, values_BGSH = cache.keys_LBGSH[self.index], cache.values_LBGSH[self.index]
+        end = cache.length_after(T)
+        self._store(keys_BGSH, k_BTGH)
+        self._store(values_BGSH, v_BTGH)
+        keys, values = keys_BGSH[:, :, :end], values_BGSH[:, :, :end]
+        if T == 1 and q_BTNH.device.type == "cpu":
+            return decode_one(q_BTNH, keys, values, None if cache.even else self._mask(1, end))
+        first = cache.longest == 0
+        mask = None if first or (T == 1 and cache.even) else self._mask(T, end)
+        out_BNTH = F.scaled_dot_product_attention(
+            q_BTNH.transpose(1, 2), keys, values, attn_mask=mask, is_causal=first and T > 1, enable_gqa=True
+        )
+        return out_BNTH.transpose(1, 2)
+
+    def _store(self, stored_BGSH: Tensor, new_BTGH: Tensor) -> None:
+        cache, T = self.cache, new_BTGH.shape[1]
+        new_BGTH = new_BTGH.transpose(1, 2)
+        if cache.even:
+            stored_BGSH[:, :, cache.longest : cache.longest + T] = new_BGTH
+            return
+        B, G, _, H = new_BGTH.shape
+        where_BT = cache.next_positions(T)
+        stored_BGSH.scatter_(2, where_BT[:, None, :, None].expand(B, G, T, H), new_BGTH.to(stored_BGSH.dtype))
+
+    def _mask(self, tokens: int, end: int) -> Tensor:
+        positions_BT = self.cache.next_positions(tokens)
+        keys_S = torch.arange(end, device=positions_BT.device)
+        return (keys_S <= positions_BT[..., None])[:, None]
+
+
+def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, mask_B11S: Tensor | None) -> Tensor:
+    """Attention of one new token per row as two batched matrix products.
+
+    On CPU this is faster than the fused kernel, which repeats keys for grouped queries (tests/benchmarks/generation.py).
+
+    Args:
+        q_B1NH: [B, 1, N, H].
+        keys_BGSH: [B, G, S, H].
+        values_BGSH: [B, G, S, H].
+        mask_B11S: [B, 1, 1, S] bool, False where a row has ended; None: all rows are equally long.
+
+    Returns:
+        [B, 1, N, H].
+    """
+    B, _, N, H = q_B1NH.shape
+    G = keys_BGSH.shape[1]
+    q_BGQH = q_B1NH.reshape(B, G, N // G, H) * H**-0.5
+    scores_BGQS = q_BGQH @ keys_BGSH.transpose(-1, -2)
+    if mask_B11S is not None:
+        scores_BGQS = scores_BGQS.masked_fill(~mask_B11S, float("-inf"))
+    return (scores_BGQS.softmax(-1) @ values_BGSH).reshape(B, 1, N, H)

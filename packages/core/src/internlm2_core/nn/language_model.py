@@ -1,0 +1,68 @@
+"""The language model: trunk plus untied head. Its weight names are those of the released checkpoints."""
+
+import torch
+from torch import Tensor, nn
+
+from internlm2_core.losses import TokenLosses, head_losses
+from internlm2_core.nn.cache import KeyValueCache
+from internlm2_core.nn.init import init_weights
+from internlm2_core.nn.rope import Scaling
+from internlm2_core.nn.transformer import Transformer
+from internlm2_core.sizes import ModelSize
+
+
+class LanguageModel(nn.Module):
+    """InternLM2 for next-token prediction.
+
+    Args:
+        size: the model's shape, kept as ``size``.
+        attend: attention back end; None chooses.
+        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
+        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
+        max_logits: logits held at once while the loss is computed; more are computed in chunks and recomputed in
+            the backward pass. 2**27 fp32 logits are 512 MiB.
+        with_z_loss: compute the z-loss beside the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        size: ModelSize,
+        attend: nn.Module | None = None,
+        rope_scaling: Scaling = "none",
+        rope_factor: float = 1.0,
+        max_logits: int = 2**27,
+        with_z_loss: bool = False,
+    ) -> None:
+        super().__init__()
+        self.size, self.max_logits, self.with_z_loss = size, max_logits, with_z_loss
+        self.model = Transformer(size, attend, rope_scaling, rope_factor)
+        self.output = nn.Linear(size.dim, size.vocab_size, bias=False)
+
+    def init_weights(self, generator: torch.Generator | None = None) -> None:
+        """Random weights as the recipe starts from; see :func:`~internlm2_core.nn.init.init_weights`."""
+        init_weights(self, self.size.layers, generator)
+
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        position_ids_BT: Tensor | None = None,
+        labels_BT: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        last_only: bool = False,
+    ) -> Tensor | TokenLosses:
+        """Logits, or the losses of the labels without ever holding all logits.
+
+        Args:
+            input_ids_BT: [B, T] int64.
+            position_ids_BT: [B, T] int64, restarting at each packed document; None: each row is one document.
+            labels_BT: [B, T] int64, shifted, -100 where there is no loss.
+            cache: earlier keys and values, for generation.
+            last_only: logits of the last position alone, [B, 1, V].
+
+        Returns:
+            Logits [B, T, V], or :class:`~internlm2_core.losses.TokenLosses` when labels are given.
+        """
+        hidden_BTD = self.model(input_ids_BT, position_ids_BT, cache)
+        if labels_BT is not None:
+            return head_losses(hidden_BTD, self.output, labels_BT, self.max_logits, self.with_z_loss)
+        return self.output(hidden_BTD[:, -1:] if last_only else hidden_BTD)

@@ -1,0 +1,68 @@
+"""Where packed documents begin and end.
+
+Rows of a batch hold several documents one after the other. Attention stays inside a document, and a document never
+crosses a row: the [B, T] batch is read as one line of B*T tokens, cut at every document start.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """Documents of a batch of B rows of T tokens, read row by row.
+
+    Attributes:
+        lengths: tokens of each document; they add up to B * T.
+        rows: B.
+        device: where ``cu_seqlens`` is wanted.
+    """
+
+    lengths: tuple[int, ...]
+    rows: int
+    device: torch.device
+
+    @classmethod
+    def of_positions(cls, position_ids_BT: Tensor) -> "Segments":
+        """Cut where positions restart at 0, and at every row.
+
+        Args:
+            position_ids_BT: [B, T] int64.
+        """
+        B, T = position_ids_BT.shape
+        starts_BT = position_ids_BT == 0
+        starts_BT[:, 0] = True
+        starts = starts_BT.flatten().nonzero().flatten().tolist()
+        bounds = [*starts, B * T]
+        lengths = tuple(b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+        return cls(lengths, B, position_ids_BT.device)
+
+    @classmethod
+    def whole_rows(cls, rows: int, tokens: int, device: torch.device) -> "Segments":
+        """Each row is one document."""
+        return cls((tokens,) * rows, rows, device)
+
+    @property
+    def is_whole_rows(self) -> bool:
+        """Whether every row is exactly one document."""
+        return len(self.lengths) == self.rows
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest document."""
+        return max(self.lengths)
+
+    @cached_property
+    def cu_seqlens(self) -> Tensor:
+        """Cumulative document lengths from 0, [documents + 1] int32, as variable-length kernels want them."""
+        ends = torch.tensor((0, *self.lengths), dtype=torch.int32).cumsum(0, dtype=torch.int32)
+        return ends.to(self.device, non_blocking=True)
+
+    @cached_property
+    def document_ids(self) -> Tensor:
+        """Index of the document of each token, [B, T] int64."""
+        lengths = torch.tensor(self.lengths, device=self.device)
+        return torch.arange(len(self.lengths), device=self.device).repeat_interleave(lengths).unflatten(0, (self.rows, -1))

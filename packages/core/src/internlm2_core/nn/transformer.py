@@ -1,0 +1,72 @@
+"""The trunk: embedding, blocks, last norm. Language model and reward model each put a head on it."""
+
+import torch
+from torch import Tensor, nn
+
+from internlm2_core.nn.attend import default_attend
+from internlm2_core.nn.block import Block
+from internlm2_core.nn.cache import KeyValueCache
+from internlm2_core.nn.rope import Rope, Scaling
+from internlm2_core.nn.segments import Segments
+from internlm2_core.sizes import ModelSize
+
+
+class Transformer(nn.Module):
+    """InternLM2 without a head: LLaMA's layout, pre-norm, no biases (report section 2.2).
+
+    Args:
+        size: the model's shape.
+        attend: attention back end without weights; None takes what is fastest on the device at hand.
+        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
+        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
+    """
+
+    def __init__(
+        self,
+        size: ModelSize,
+        attend: nn.Module | None = None,
+        rope_scaling: Scaling = "none",
+        rope_factor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        attend = attend or default_attend()
+        self.tok_embeddings = nn.Embedding(size.vocab_size, size.dim)
+        self.layers = nn.ModuleList(Block(size, attend) for _ in range(size.layers))
+        self.norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
+        self.rope = Rope(size.head_dim, size.rope_base, size.max_positions, rope_scaling, rope_factor)
+
+    def forward(
+        self,
+        input_ids_BT: Tensor,
+        position_ids_BT: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        segments: Segments | None = None,
+    ) -> Tensor:
+        """Hidden states after the last norm.
+
+        Args:
+            input_ids_BT: [B, T] int64.
+            position_ids_BT: [B, T] int64, restarting at 0 at each packed document; None: each row is one document.
+            cache: earlier keys and values, extended in place by these tokens; positions then default to what follows.
+            segments: the documents, if the caller knows them already.
+
+        Returns:
+            [B, T, D].
+        """
+        B, T = input_ids_BT.shape
+        device = input_ids_BT.device
+        if cache is not None and position_ids_BT is None:
+            position_ids_BT = cache.next_positions(T)
+        if segments is None:
+            packed = position_ids_BT is not None and cache is None
+            segments = Segments.of_positions(position_ids_BT) if packed else Segments.whole_rows(B, T, device)
+        if position_ids_BT is None:
+            position_ids_BT = torch.arange(T, device=device).expand(B, T)
+        length = cache.length_after(T) if cache is not None else segments.max_length
+        rotation = self.rope(position_ids_BT, length)
+        x_BTD = self.tok_embeddings(input_ids_BT)
+        for index, block in enumerate(self.layers):
+            x_BTD = block(x_BTD, rotation, segments, cache.layer(index) if cache is not None else None)
+        if cache is not None:
+            cache.advance(T)
+        return self.norm(x_BTD)

@@ -1,0 +1,67 @@
+"""AdamW groups and the learning-rate schedule of the recipe (report section 3.2)."""
+
+import math
+from dataclasses import dataclass
+
+from torch import nn
+
+
+def decay_groups(net: nn.Module, weight_decay: float = 0.1) -> list[dict[str, object]]:
+    """Two parameter groups: matrices decay, norms (one-dimensional) do not.
+
+    Args:
+        net: parameters that do not require gradients are left out.
+        weight_decay: of the matrices.
+    """
+    trained = [weight for weight in net.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
+        {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up, then a half cosine down to a share of the peak; a factor of the learning rate.
+
+    Args:
+        total_steps: optimizer steps in all.
+        warmup_steps: steps of linear warm-up.
+        floor: what is left at the end, as a share of the peak (0.1 in the recipe).
+
+    Raises:
+        ValueError: the warm-up is longer than the run.
+    """
+
+    total_steps: int
+    warmup_steps: int = 0
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup_steps <= self.total_steps:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} does not fit into total_steps={self.total_steps}; "
+                "set schedule.warmup_steps to at most the steps of the run."
+            )
+
+    def __call__(self, step: int) -> float:
+        """Factor at optimizer step ``step``, counted from 0."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
+        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@dataclass(frozen=True)
+class Constant:
+    """No decay: factor 1 after a linear warm-up.
+
+    Args:
+        warmup_steps: steps of linear warm-up.
+    """
+
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        """Factor at optimizer step ``step``, counted from 0."""
+        return min(1.0, (step + 1) / max(1, self.warmup_steps))

@@ -1,0 +1,90 @@
+"""The shapes of InternLM2 models and what they cost (report section 2.2, table 3)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+VOCAB_SIZE = 92_544
+"""Rows of the released embedding: 92,548 tokens cut to a multiple of 256 (report 3.2.1)."""
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """One shape of the model: everything that fixes the weights and the positions, nothing else.
+
+    Args:
+        layers: number of blocks.
+        dim: width D of the residual stream.
+        num_kv_heads: key/value heads G.
+        q_per_kv: query heads per key/value head; query heads N = G * q_per_kv.
+        ffn_dim: width of the SwiGLU feed-forward.
+        vocab_size: rows V of the embedding and of the untied head.
+        head_dim: width H of one head.
+        rope_base: base of the rotary frequencies: 50,000 at 4k, 1,000,000 from 32k on.
+        max_positions: trained context length in tokens.
+        norm_eps: epsilon of RMSNorm.
+
+    Raises:
+        ValueError: a number is not positive or the head width is odd.
+    """
+
+    layers: int
+    dim: int
+    num_kv_heads: int
+    q_per_kv: int
+    ffn_dim: int
+    vocab_size: int = VOCAB_SIZE
+    head_dim: int = 128
+    rope_base: float = 50_000.0
+    max_positions: int = 4096
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"model size {name}={value} must be positive; set model.size.{name} to 1 or more.")
+        if self.head_dim % 2:
+            raise ValueError(
+                f"head_dim={self.head_dim} is odd but rotary positions turn pairs; set model.size.head_dim to an even number."
+            )
+
+    @property
+    def num_q_heads(self) -> int:
+        """Query heads N."""
+        return self.num_kv_heads * self.q_per_kv
+
+    def num_params(self) -> int:
+        """Number of weights, embedding and head included.
+
+        Returns:
+            V*D for the embedding, V*D for the head, and per block wqkv, wo, three feed-forward matrices and two norms,
+            plus the last norm.
+        """
+        wqkv = (self.num_q_heads + 2 * self.num_kv_heads) * self.head_dim * self.dim
+        wo = self.num_q_heads * self.head_dim * self.dim
+        block = wqkv + wo + 3 * self.dim * self.ffn_dim + 2 * self.dim
+        return 2 * self.vocab_size * self.dim + self.layers * block + self.dim
+
+    def flops_per_token(self, document_lengths: Sequence[int] | None = None) -> float:
+        """Floating-point operations of one training step per token: forward 1, backward 2.
+
+        Args:
+            document_lengths: tokens of each document in the batch. Causal attention is counted as what it needs: a
+                document of n tokens has n * (n + 1) / 2 pairs. None means one document of ``max_positions`` tokens.
+
+        Returns:
+            6 per matrix weight (the embedding is a look-up and costs nothing) plus 12 * N * H per block for each
+            attended pair (scores and weighted sum, 2 operations each, three passes), divided by the tokens.
+        """
+        lengths = list(document_lengths) if document_lengths is not None else [self.max_positions]
+        pairs = sum(n * (n + 1) / 2 for n in lengths)
+        matrices = self.num_params() - self.vocab_size * self.dim - (2 * self.layers + 1) * self.dim
+        attention = 12.0 * self.layers * self.num_q_heads * self.head_dim * pairs / sum(lengths)
+        return 6.0 * matrices + attention
+
+
+SIZES: dict[str, ModelSize] = {
+    "1.8B": ModelSize(layers=24, dim=2048, num_kv_heads=8, q_per_kv=2, ffn_dim=8192),
+    "7B": ModelSize(layers=32, dim=4096, num_kv_heads=8, q_per_kv=4, ffn_dim=14336),
+    "20B": ModelSize(layers=48, dim=6144, num_kv_heads=8, q_per_kv=6, ffn_dim=16384),
+}
+"""The released sizes by name (report table 3)."""
