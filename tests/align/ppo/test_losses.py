@@ -1,0 +1,62 @@
+"""Clipped policy loss and unclipped value loss by hand; explicit denominators; padding cannot leak."""
+
+import math
+
+import pytest
+import torch
+
+from internlm2_align.ppo.losses import clip_fraction, policy_loss, value_loss
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "slope"),
+    [
+        (1.0, 2.0, -2.0, -2.0),
+        (1.5, 2.0, -2.4, 0.0),  # gain capped at 1.2, no gradient
+        (0.5, 2.0, -1.0, -1.0),  # below the interval, but moving back is wanted: not clipped
+        (0.5, -2.0, 1.6, 0.0),  # capped at 0.8
+        (1.5, -2.0, 3.0, 3.0),
+    ],
+)
+def test_policy_loss_by_hand(ratio, advantage, loss, slope):
+    logprobs = torch.tensor([[math.log(ratio) - 1.0]], requires_grad=True)
+    value = policy_loss(
+        logprobs, torch.tensor([[-1.0]]), torch.tensor([[advantage]]), torch.ones(1, 1).bool(), tokens=1
+    )
+    value.backward()
+    assert value.item() == pytest.approx(loss, rel=1e-6)
+    assert logprobs.grad.item() == pytest.approx(slope, rel=1e-6, abs=1e-9)  # d ratio / d logprob = ratio
+
+
+def test_value_loss_is_not_clipped():
+    value = value_loss(torch.tensor([[10.0, 1.0]]), torch.tensor([[0.0, 0.0]]), torch.ones(1, 2).bool(), tokens=2)
+    assert value.item() == pytest.approx((100 + 1) / 4)
+
+
+def test_losses_are_sums_over_a_stated_denominator():
+    generator = torch.Generator().manual_seed(3)
+    new, old, advantages, returns = torch.randn(4, 6, 5, generator=generator)
+    mask = torch.arange(5) < torch.tensor([5, 2, 3, 1, 5, 4]).unsqueeze(1)
+    tokens = mask.sum()
+    for whole, part in (
+        (policy_loss(new, old, advantages, mask, tokens=tokens),
+         lambda rows: policy_loss(new[rows], old[rows], advantages[rows], mask[rows], tokens=tokens)),
+        (value_loss(new, returns, mask, tokens=tokens),
+         lambda rows: value_loss(new[rows], returns[rows], mask[rows], tokens=tokens)),
+    ):  # fmt: skip
+        torch.testing.assert_close(part(slice(0, 2)) + part(slice(2, 6)), whole)
+
+
+def test_padding_does_not_leak_into_loss_or_gradient():
+    mask = torch.tensor([[True, False]])
+    logprobs = torch.tensor([[-1.0, float("-inf")]], requires_grad=True)
+    loss = policy_loss(logprobs, torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, float("inf")]]), mask, tokens=1)
+    loss.backward()
+    assert loss.item() == pytest.approx(-1.0)
+    assert logprobs.grad.tolist() == [[-1.0, 0.0]]
+
+
+def test_clip_fraction():
+    ratios = torch.tensor([[1.0, 1.3, 0.7, 5.0]])
+    mask = torch.tensor([[True, True, True, False]])
+    assert clip_fraction(ratios.log(), torch.zeros(1, 4), mask).item() == pytest.approx(2 / 3)
