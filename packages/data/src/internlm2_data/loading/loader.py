@@ -1,0 +1,134 @@
+"""Loaders: a plan in the main process, stateless reading in workers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from internlm2_data.loading.mixture import Place
+from internlm2_data.loading.rows import RowSource, blank
+
+Batch = dict[str, torch.Tensor]
+
+
+class Plan(Protocol):
+    """Decides which rows come next; everything that a resumed run must know is in its state."""
+
+    def take(self, count: int) -> list[Place]:
+        """The next places; fewer or none where a pass ends."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its position in JSON types."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue at `state`."""
+        ...
+
+
+class Loader:
+    """Iterates one rank's share of the global batches, and can say and restore where it stands.
+
+    Args:
+        plan: the sequence of places; the loader owns it.
+        sources: what `Place.source` counts.
+        context: tokens of a row.
+        batch_rows: rows of a global batch, over all ranks.
+        dp_rank: this rank among those that share the data.
+        dp_size: how many ranks share the data.
+        num_workers: reading processes; 0 reads in this one.
+        pad_id: token id of padding.
+
+    Raises:
+        ValueError: when the rows of a batch cannot be shared out equally.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        sources: Sequence[RowSource],
+        context: int,
+        batch_rows: int,
+        dp_rank: int = 0,
+        dp_size: int = 1,
+        num_workers: int = 0,
+        pad_id: int = 0,
+    ) -> None:
+        if batch_rows % dp_size or batch_rows < 1:
+            raise ValueError(
+                f"{batch_rows} rows of a batch cannot be shared equally by {dp_size} data-parallel ranks: "
+                f"set batches.batch_rows to a multiple of {dp_size}"
+            )
+        if not 0 <= dp_rank < dp_size:
+            raise ValueError(f"dp_rank {dp_rank} is not one of {dp_size} ranks")
+        self._plan, self._state = plan, plan.state_dict()
+        self._rows = _Rows(sources, context, pad_id)
+        self.batch_rows, self._share, self._num_workers = (
+            batch_rows,
+            slice(dp_rank, None, dp_size),
+            num_workers,
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from where the state stands; ends with the pass, if the plan has an end."""
+        self._plan.load_state_dict(self._state)
+        after: deque[dict[str, Any]] = deque()
+        reader: DataLoader[Batch] = DataLoader(
+            self._rows, batch_size=None, sampler=self._places(after), num_workers=self._num_workers
+        )
+        for batch in reader:
+            # The plan runs ahead of the workers; the state that counts is that of the batch handed out.
+            self._state = after.popleft()
+            yield batch
+        if after:
+            self._state = after.popleft()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What comes after the last batch handed out; the same on every rank."""
+        return deepcopy(self._state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue after the batch at which `state` was taken, on any number of ranks and workers."""
+        self._plan.load_state_dict(state)
+        self._state = self._plan.state_dict()
+
+    def _places(self, after: deque[dict[str, Any]]) -> Iterator[list[Place]]:
+        while places := self._plan.take(self.batch_rows):
+            padding = [Place(-1, 0)] * (self.batch_rows - len(places))
+            after.append(self._plan.state_dict())
+            yield (places + padding)[self._share]
+        after.append(self._plan.state_dict())
+
+
+class PassLoader(Loader):
+    """A loader whose plan ends: it has a length, in batches of one pass."""
+
+    def __len__(self) -> int:
+        """Global batches of the current pass."""
+        return -(-len(self._plan) // self.batch_rows)  # type: ignore[arg-type]
+
+
+class _Rows(Dataset[Batch]):
+    """Reads the rows that it is told; holds no position."""
+
+    def __init__(self, sources: Sequence[RowSource], context: int, pad_id: int) -> None:
+        self.sources, self.context, self.pad_id = sources, context, pad_id
+
+    def __getitem__(self, places: list[Place]) -> Batch:
+        rows = [
+            blank(self.context, self.pad_id)
+            if place.source < 0
+            else self.sources[place.source].row(place.row)
+            for place in places
+        ]
+        names = ("input_ids", "labels", "position_ids")
+        return {
+            name: torch.from_numpy(np.stack([row[field] for row in rows])) for field, name in enumerate(names)
+        }

@@ -1,0 +1,121 @@
+"""Pre-training batches: token files mixed by weight, with long rows for phase 2."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from internlm2_data.loading.loader import Loader
+from internlm2_data.loading.mixture import Mixture
+from internlm2_data.loading.token_rows import TokenRows
+from internlm2_data.tokens.token_file import TokenSource
+
+Sources = Mapping[str, TokenSource | str | Path]
+
+
+@dataclass(frozen=True)
+class LongRows:
+    """The long half of phase 2 (report section 3.3.2: 50% up to 32k, 50% still under 4,096).
+
+    Attributes:
+        sources: long documents by name, for example what `process pipeline=long` set aside, tokenised.
+        fraction: share of rows that come from them.
+        weights: share of each among the long rows; None by their tokens.
+        min_tokens: leave out documents shorter than this.
+    """
+
+    sources: Sources
+    fraction: float = 0.5
+    weights: Mapping[str, float] | None = None
+    min_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class PackedBatches:
+    """Endless rows of `context` tokens without padding.
+
+    Attributes:
+        sources: token files by name (`token_sources(folder)` gives all of a folder).
+        context: tokens of a row.
+        batch_rows: rows of a batch over all ranks.
+        seed: of document order and mixture.
+        weights: share of tokens by source; None by size (each token once an epoch). A source without a
+            weight is left out.
+        short_context: pieces of documents from `sources` are cut at this many tokens; None at `context`.
+        long: long rows, whose documents are cut at `context` only.
+    """
+
+    sources: Sources
+    context: int
+    batch_rows: int
+    seed: int
+    weights: Mapping[str, float] | None = None
+    short_context: int | None = None
+    long: LongRows | None = None
+    _opened: dict[str, TokenRows] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without reading tokens."""
+        if self.context < 1 or (self.short_context or 1) > self.context:
+            raise ValueError(
+                f"short_context {self.short_context} must not exceed context {self.context}: "
+                f"set batches.short_context or batches.context"
+            )
+        if self.long is not None and not 0 <= self.long.fraction <= 1:
+            raise ValueError(
+                f"long.fraction {self.long.fraction} must lie in [0, 1]: set batches.long.fraction"
+            )
+
+    def shares(self) -> dict[str, float]:
+        """Share of each source in the tokens of a batch, long ones as `long/NAME`."""
+        return {name: share for name, (_, share) in self._parts().items()}
+
+    def rows(self) -> list[TokenRows]:
+        """The rows of each source, in the order of `shares()`."""
+        return [rows for rows, _ in self._parts().values()]
+
+    def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
+        """A fresh loader for one data-parallel rank; see `Loader`."""
+        mixture = Mixture(self.shares(), self.seed)
+        return Loader(mixture, self.rows(), self.context, self.batch_rows, dp_rank, dp_size, num_workers)
+
+    def _parts(self) -> dict[str, tuple[TokenRows, float]]:
+        fraction = self.long.fraction if self.long else 0.0
+        parts = self._weighted(
+            self.sources, self.weights, 1 - fraction, "", self.short_context or self.context, 0
+        )
+        if self.long and fraction:
+            long = self.long
+            parts |= self._weighted(
+                long.sources, long.weights, fraction, "long/", self.context, long.min_tokens
+            )
+        return parts
+
+    def _weighted(
+        self,
+        sources: Sources,
+        weights: Mapping[str, float] | None,
+        total: float,
+        prefix: str,
+        cut: int,
+        min_tokens: int,
+    ) -> dict[str, tuple[TokenRows, float]]:
+        if unknown := set(weights or ()) - set(sources):
+            raise ValueError(f"weights name {sorted(unknown)}, but the sources are {sorted(sources)}")
+        names = [name for name in sources if total > 0 and (weights is None or weights.get(name, 0) > 0)]
+        opened = {name: self._open(prefix + name, sources[name], cut, min_tokens) for name in names}
+        sizes = {n: opened[n].source.num_tokens if weights is None else weights[n] for n in names}
+        if total > 0 and not sizes:
+            raise ValueError(
+                f"no source is left of {sorted(sources)} with weights {weights}: set batches.weights"
+            )
+        scale = total / (sum(sizes.values()) or 1)
+        return {prefix + name: (opened[name], sizes[name] * scale) for name in names}
+
+    def _open(self, name: str, source: TokenSource | str | Path, cut: int, min_tokens: int) -> TokenRows:
+        if name not in self._opened:
+            documents = source if isinstance(source, TokenSource) else TokenSource(source)
+            documents = documents.at_least(min_tokens) if min_tokens else documents
+            self._opened[name] = TokenRows(documents, self.context, cut, self.seed)
+        return self._opened[name]

@@ -1,0 +1,115 @@
+"""Reading token files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+
+
+class TokenSource:
+    """The documents of one token file, or of a selection of them, read by memory map.
+
+    Pickles as its path, so that handing it to loader workers copies no tokens.
+
+    Args:
+        path: `.../NAME`; also accepted with `.json` or `.bin` at its end.
+        min_tokens: keep only documents of at least this many tokens (for the long phase).
+
+    Raises:
+        FileNotFoundError: when no card `NAME.json` stands there.
+        ValueError: when the card contradicts the files, or no document is left.
+    """
+
+    def __init__(self, path: str | Path, min_tokens: int = 0) -> None:
+        stem = str(path).removesuffix(".json").removesuffix(".bin")
+        self.path = Path(stem)
+        self.min_tokens = min_tokens
+        card = Path(f"{stem}.json")
+        if not card.is_file():
+            raise FileNotFoundError(
+                f"no token file {stem} (its card {card} is missing): run "
+                f"`internlm2 process pipeline=tokens` first, or name another folder"
+            )
+        self.card: dict[str, Any] = json.loads(card.read_text("utf-8"))
+        if not len(self):
+            raise ValueError(f"token file {stem} has no document of {max(1, min_tokens)} tokens or more")
+        if self._ids.size != self.card["tokens"]:
+            raise ValueError(
+                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}: "
+                f"delete it and run `internlm2 process pipeline=tokens` again"
+            )
+
+    @property
+    def name(self) -> str:
+        """The file's name without folder and suffix."""
+        return self.path.name
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all (selected) documents."""
+        return int(self.lengths.sum())
+
+    def __len__(self) -> int:
+        """Number of (selected) documents."""
+        return len(self.lengths)
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each selected document, int64 [documents]."""
+        return self._extents[1]
+
+    def read(self, document: int, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
+        """Token ids [start:stop] of one document, as stored (uint16 or uint32)."""
+        first, length = int(self._extents[0][document]), int(self.lengths[document])
+        stop = length if stop is None else min(stop, length)
+        return np.asarray(self._ids[first + start : first + stop])
+
+    def at_least(self, tokens: int) -> TokenSource:
+        """The documents of at least `tokens` tokens, as a source of their own."""
+        return TokenSource(self.path, max(tokens, self.min_tokens))
+
+    def __reduce__(self) -> tuple[type[TokenSource], tuple[Path, int]]:
+        return TokenSource, (self.path, self.min_tokens)
+
+    @cached_property
+    def _ids(self) -> npt.NDArray[Any]:
+        dtype = DTYPES[self.card["dtype"]]
+        if not self.card["tokens"]:
+            return np.empty(0, dtype)
+        return np.memmap(f"{self.path}.bin", dtype=dtype, mode="r")
+
+    @cached_property
+    def _extents(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        offsets = np.load(f"{self.path}.offsets.npy", mmap_mode=None, allow_pickle=False)
+        starts, lengths = offsets[:-1], np.diff(offsets)
+        keep = lengths >= max(1, self.min_tokens)
+        return (starts, lengths) if keep.all() else (starts[keep], lengths[keep])
+
+
+def token_sources(folder: str | Path, names: list[str] | None = None) -> Mapping[str, TokenSource]:
+    """All token files of a folder, by name and in the order of their names.
+
+    Args:
+        folder: what `process pipeline=tokens` wrote, for example `runs/tokens/train`.
+        names: only these; None for all.
+
+    Raises:
+        FileNotFoundError: when the folder holds no token file, or not one that was named.
+    """
+    found = sorted(p.name.removesuffix(".offsets.npy") for p in Path(folder).glob("*.offsets.npy"))
+    wanted = found if names is None else names
+    missing = [name for name in wanted if name not in found]
+    if missing or not wanted:
+        raise FileNotFoundError(
+            f"{folder} holds the token files {found or 'none'}; missing: {missing or 'any'}. "
+            f"Run `internlm2 process pipeline=tokens output={folder}` or name another folder"
+        )
+    return {name: TokenSource(Path(folder) / name) for name in wanted}

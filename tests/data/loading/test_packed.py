@@ -1,0 +1,131 @@
+import json
+from itertools import islice
+
+import pytest
+import torch
+from internlm2_data.loading import HeldOutBatches, LongRows, PackedBatches, TokenSource
+
+
+@pytest.fixture
+def batches(numbered):
+    sources = {"en": numbered(50, 0, "en"), "zh": numbered(20, 1, "zh", base=100_000)}
+    return PackedBatches(sources, context=32, batch_rows=4, seed=7, weights={"en": 3, "zh": 1})
+
+
+def take(loader, count):
+    return list(islice(loader, count))
+
+
+def same(ours, theirs):
+    return len(ours) == len(theirs) and all(
+        torch.equal(a[k], b[k]) for a, b in zip(ours, theirs, strict=True) for k in a
+    )
+
+
+def test_shapes_types_and_share(batches):
+    rows = take(batches.loader(), 64)
+    assert set(rows[0]) == {"input_ids", "labels", "position_ids"}
+    assert all(t.shape == (4, 32) and t.dtype == torch.int64 for t in rows[0].values())
+    from_zh = sum((batch["input_ids"] >= 100_000).sum().item() for batch in rows)
+    assert from_zh == 64 * 32, "a quarter of the tokens"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_global_batch_does_not_depend_on_the_number_of_ranks(batches, size):
+    whole = take(batches.loader(), 20)
+    ranks = [take(batches.loader(rank, size), 20) for rank in range(size)]
+    for step, batch in enumerate(whole):
+        for key, tensor in batch.items():
+            for rank in range(size):
+                assert torch.equal(ranks[rank][step][key], tensor[rank::size])
+
+
+def test_more_accumulation_sees_the_same_rows(batches, numbered):
+    double = PackedBatches(batches.sources, 32, 8, seed=7, weights=batches.weights)
+    small = take(batches.loader(), 10)
+    large = take(double.loader(), 5)
+    joined = [{k: torch.cat([a[k], b[k]]) for k in a} for a, b in zip(small[::2], small[1::2], strict=True)]
+    assert same(joined, large)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("size", [1, 2])
+def test_resumes_exactly_on_another_number_of_ranks_and_workers(batches, size, workers):
+    reference = take(batches.loader(), 60)
+    first = batches.loader(0, 4, num_workers=2)
+    take(first, 37)
+    state = json.loads(json.dumps(first.state_dict()))
+    for rank in range(size):
+        loader = batches.loader(rank, size, workers)
+        loader.load_state_dict(state)
+        expected = [{k: t[rank::size] for k, t in batch.items()} for batch in reference[37:]]
+        assert same(take(loader, 23), expected)
+
+
+def test_state_is_the_same_on_every_rank_and_survives_a_save_before_the_first_batch(batches):
+    loaders = [batches.loader(rank, 2) for rank in range(2)]
+    for loader in loaders:
+        take(loader, 5)
+    assert loaders[0].state_dict() == loaders[1].state_dict()
+    fresh = batches.loader()
+    fresh.load_state_dict(batches.loader().state_dict())
+    assert same(take(fresh, 3), take(batches.loader(), 3))
+
+
+def test_iterating_again_goes_on(batches):
+    loader = batches.loader()
+    assert same(take(loader, 3) + take(loader, 4), take(batches.loader(), 7))
+
+
+def test_long_rows_make_half_of_phase_two(numbered):
+    short = numbered(200, 0, "short", low=5, high=40)
+    long = numbered(10, 1, "long", low=300, high=400, base=500_000)
+    batches = PackedBatches(
+        {"en": short}, context=128, batch_rows=4, seed=0, short_context=32, long=LongRows({"en": long}, 0.5)
+    )
+    assert batches.shares() == {"en": 0.5, "long/en": 0.5}
+    for batch in take(batches.loader(), 16):
+        is_long = batch["input_ids"][:, 0] >= 500_000
+        assert (batch["position_ids"][~is_long] < 32).all()
+    everything = torch.cat([b["input_ids"] for b in take(batches.loader(), 32)])
+    assert (everything >= 500_000).double().mean() == 0.5
+
+
+def test_without_weights_every_source_counts_by_its_size(numbered):
+    paths = {"en": numbered(50, 0, "en"), "zh": numbered(20, 1, "zh")}
+    sizes = {name: TokenSource(path).num_tokens for name, path in paths.items()}
+    shares = PackedBatches(paths, 16, 2, seed=0).shares()
+    assert shares == pytest.approx({name: size / sum(sizes.values()) for name, size in sizes.items()})
+
+
+def test_held_out_reads_every_token_once_and_pads_the_end(numbered):
+    path = numbered(30, 3)
+    loader = HeldOutBatches(path, context=32, batch_rows=4).loader(num_workers=0)
+    batches = list(loader)
+    assert len(loader) == len(batches)
+    labels = torch.cat([b["labels"].flatten() for b in batches])
+    source = TokenSource(path)
+    assert (labels != -100).sum() == source.num_tokens - len(source)
+    assert same(list(loader), batches), "a second pass starts over"
+
+
+def test_held_out_ranks_get_equally_many_batches(numbered):
+    path = numbered(30, 3)
+    counts = {len(list(HeldOutBatches(path, 32, 4).loader(rank, 4))) for rank in range(4)}
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_rows": 3}, "3 rows of a batch cannot be shared equally by 2"),
+        ({"weights": {"fr": 1}}, r"weights name \['fr'\]"),
+        ({"weights": {"en": 0}}, "no source is left"),
+        ({"short_context": 64}, "short_context 64 must not exceed context 32"),
+        ({"sources": {"en": "nowhere"}, "weights": None}, "no token file nowhere"),
+    ],
+)
+def test_errors_name_the_value(batches, change, message):
+    fields = {k: getattr(batches, k) for k in ("sources", "context", "batch_rows", "seed", "weights")}
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        PackedBatches(**(fields | change)).loader(0, 2)
