@@ -1,4 +1,4 @@
-"""InternLM2's model as a LightningModule, with its checkpoints, tokenizer and chat format, generation and evaluation."""
+"""InternLM2's model as a LightningModule: training, checkpoints, tokenizer and chat, generation, evaluation."""
 
 from internlm2_core.lm import LM
 from internlm2_core.nn.language_model import LanguageModel

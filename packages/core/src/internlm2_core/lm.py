@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -80,6 +81,7 @@ class LM(L.LightningModule):
             The mean cross-entropy per loss token of the global batch, in nats.
         """
         optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
         tokens = self.mean_over_ranks((batch["labels"] != IGNORE).sum())
         optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
@@ -91,9 +93,11 @@ class LM(L.LightningModule):
                 self.manual_backward((cross_entropy + self.z_loss * z_squared) / tokens)
             total += cross_entropy.detach()
         if self.max_grad_norm:
-            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
+            self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
         optimizer.step()
-        self.lr_schedulers().step()
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LambdaLR)
+        scheduler.step()
         loss = self.mean_over_ranks(total) / tokens
         self.log_dict({"train/loss": loss, "train/lr": optimizer.param_groups[0]["lr"]}, prog_bar=True)
         return loss

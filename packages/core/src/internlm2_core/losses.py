@@ -44,7 +44,7 @@ def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: b
 
 
 def head_losses(
-    hidden_BTD: Tensor, head: nn.Module, labels_BT: Tensor, max_logits: int, with_z: bool = False
+    hidden_BTD: Tensor, head: nn.Linear, labels_BT: Tensor, max_logits: int, with_z: bool = False
 ) -> TokenLosses:
     """Sum of the losses of a batch.
 

@@ -44,7 +44,8 @@ class ModelSize:
                 raise ValueError(f"model size {name}={value} must be positive; set model.size.{name} to 1 or more.")
         if self.head_dim % 2:
             raise ValueError(
-                f"head_dim={self.head_dim} is odd but rotary positions turn pairs; set model.size.head_dim to an even number."
+                f"head_dim={self.head_dim} is odd but rotary positions turn pairs; "
+                "set model.size.head_dim to an even number."
             )
 
     @property

@@ -32,7 +32,11 @@ class Attention(nn.Module):
         self.wo = nn.Linear(num_kv_heads * q_per_kv * head_dim, dim, bias=False)
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], segments: Segments, cache: LayerCache | None = None
+        self,
+        x_BTD: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        segments: Segments,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """Mix tokens.
 

@@ -31,7 +31,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(size.dim, size.ffn_dim)
 
     def forward(
-        self, x_BTD: Tensor, rotation: tuple[Tensor, Tensor], segments: Segments, cache: LayerCache | None = None
+        self,
+        x_BTD: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        segments: Segments,
+        cache: LayerCache | None = None,
     ) -> Tensor:
         """[B, T, D] to [B, T, D]; arguments as of :class:`~internlm2_core.nn.attention.Attention`."""
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, segments, cache)

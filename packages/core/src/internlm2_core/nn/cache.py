@@ -57,7 +57,9 @@ class KeyValueCache:
         """
         after = self.longest + tokens
         if after > self.capacity:
-            raise ValueError(f"the cache holds {self.capacity} tokens a row but {after} are needed; ask for fewer new tokens.")
+            raise ValueError(
+                f"the cache holds {self.capacity} tokens a row but {after} are needed; ask for fewer new tokens."
+            )
         return after
 
     def advance(self, tokens: int) -> None:
@@ -142,7 +144,7 @@ class LayerCache:
 def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, mask_B11S: Tensor | None) -> Tensor:
     """Attention of one new token per row as two batched matrix products.
 
-    On CPU this is faster than the fused kernel, which repeats keys for grouped queries (tests/benchmarks/generation.py).
+    On CPU this is faster than the fused kernel, which repeats keys for grouped queries.
 
     Args:
         q_B1NH: [B, 1, N, H].

@@ -1,4 +1,4 @@
-"""Initialisation: N(0, 0.02), residual outputs scaled down by sqrt(2 * layers) (InternEvo; spec of the released models)."""
+"""Initialisation: N(0, 0.02), residual outputs scaled down by sqrt(2 * layers) (as InternEvo does)."""
 
 import math
 

@@ -30,7 +30,9 @@ class Rope(nn.Module):
     ) -> None:
         super().__init__()
         if scaling not in ("none", "linear", "dynamic"):
-            raise ValueError(f"rope scaling {scaling!r} is none of none, linear, dynamic; set model.rope_scaling to one of them.")
+            raise ValueError(
+                f"rope scaling {scaling!r} is none of none, linear, dynamic; set model.rope_scaling to one of them."
+            )
         if factor < 1:
             raise ValueError(f"rope factor {factor} is below 1; set model.rope_factor to 1 or more.")
         self.head_dim, self.base, self.max_positions = head_dim, base, max_positions

@@ -6,6 +6,7 @@ crosses a row: the [B, T] batch is read as one line of B*T tokens, cut at every 
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ class Segments:
         starts_BT[:, 0] = True
         starts = starts_BT.flatten().nonzero().flatten().tolist()
         bounds = [*starts, B * T]
-        lengths = tuple(b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+        lengths = tuple(end - start for start, end in pairwise(bounds))
         return cls(lengths, B, position_ids_BT.device)
 
     @classmethod
@@ -65,4 +66,6 @@ class Segments:
     def document_ids(self) -> Tensor:
         """Index of the document of each token, [B, T] int64."""
         lengths = torch.tensor(self.lengths, device=self.device)
-        return torch.arange(len(self.lengths), device=self.device).repeat_interleave(lengths).unflatten(0, (self.rows, -1))
+        return (
+            torch.arange(len(self.lengths), device=self.device).repeat_interleave(lengths).unflatten(0, (self.rows, -1))
+        )

@@ -58,8 +58,10 @@ class Transformer(nn.Module):
         if cache is not None and position_ids_BT is None:
             position_ids_BT = cache.next_positions(T)
         if segments is None:
-            packed = position_ids_BT is not None and cache is None
-            segments = Segments.of_positions(position_ids_BT) if packed else Segments.whole_rows(B, T, device)
+            if position_ids_BT is None or cache is not None:
+                segments = Segments.whole_rows(B, T, device)
+            else:
+                segments = Segments.of_positions(position_ids_BT)
         if position_ids_BT is None:
             position_ids_BT = torch.arange(T, device=device).expand(B, T)
         length = cache.length_after(T) if cache is not None else segments.max_length

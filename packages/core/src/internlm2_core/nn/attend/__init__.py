@@ -52,4 +52,13 @@ def default_attend() -> nn.Module:
     return FlashAttend() if flash_is_installed() else VarlenAttend()
 
 
-__all__ = ["ATTENDS", "FlashAttend", "FlexAttend", "MaskedAttend", "SDPAttend", "VarlenAttend", "default_attend", "named_attend"]
+__all__ = [
+    "ATTENDS",
+    "FlashAttend",
+    "FlexAttend",
+    "MaskedAttend",
+    "SDPAttend",
+    "VarlenAttend",
+    "default_attend",
+    "named_attend",
+]

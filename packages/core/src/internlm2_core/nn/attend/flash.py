@@ -26,7 +26,9 @@ class FlashAttend(nn.Module):
         elif find_spec("flash_attn") is not None:
             from flash_attn import flash_attn_varlen_func
         else:
-            raise ModuleNotFoundError('flash-attn is not installed; pip install "internlm2-core[flash-attn]" or set model.attend=sdpa.')
+            raise ModuleNotFoundError(
+                'flash-attn is not installed; pip install "internlm2-core[flash-attn]" or set model.attend=sdpa.'
+            )
         self.kernel = flash_attn_varlen_func
 
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:

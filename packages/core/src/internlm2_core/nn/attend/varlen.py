@@ -23,4 +23,5 @@ class VarlenAttend(nn.Module):
         k, v = (x.repeat_interleave(repeats, 1) for x in (k, v))
         ends, longest = segments.cu_seqlens, segments.max_length
         out = varlen_attn(q, k, v, ends, ends, longest, longest, window_size=(-1, 0))
+        assert isinstance(out, Tensor)
         return out.unflatten(0, q_BTNH.shape[:2])

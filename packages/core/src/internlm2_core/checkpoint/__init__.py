@@ -1,0 +1,13 @@
+"""Model folders: safetensors, config, tokenizer.
+
+=============  ==================================================================================
+`released`     InternLM2's own layout: fused ``wqkv``, names of the released checkpoints
+`llama`        the same weights in Llama's layout, which Transformers and its kin load without remote code
+`reward`       released layout with ``v_head`` in the place of ``output``
+=============  ==================================================================================
+"""
+
+from internlm2_core.checkpoint.llama import load_llama, save_llama
+from internlm2_core.checkpoint.released import load_released, read_size, save_released
+
+__all__ = ["load_llama", "load_released", "read_size", "save_llama", "save_released"]

@@ -1,0 +1,103 @@
+"""``config.json`` and its companions, for both layouts."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from internlm2_core.checkpoint.folder import write_json
+from internlm2_core.sizes import ModelSize
+from internlm2_core.text.chat import CHAT_TEMPLATE
+from internlm2_core.text.tokenizer import Tokenizer, load_tokenizer
+
+
+def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
+    """What the two layouts call by the same name."""
+    return {
+        "hidden_size": size.dim,
+        "intermediate_size": size.ffn_dim,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.num_q_heads,
+        "num_key_value_heads": size.num_kv_heads,
+        "head_dim": size.head_dim,
+        "vocab_size": size.vocab_size,
+        "max_position_embeddings": size.max_positions,
+        "rms_norm_eps": size.norm_eps,
+        "rope_theta": size.rope_base,
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "tie_word_embeddings": False,
+        "torch_dtype": str(dtype).removeprefix("torch."),
+    }
+
+
+def released_config(size: ModelSize, dtype: torch.dtype, architecture: str) -> dict[str, Any]:
+    """``config.json`` of the released layout."""
+    return {"architectures": [architecture], "model_type": "internlm2", "bias": False} | shared_fields(size, dtype)
+
+
+def llama_config(size: ModelSize, dtype: torch.dtype, architecture: str = "LlamaForCausalLM") -> dict[str, Any]:
+    """``config.json`` of the Llama layout, which needs no remote code."""
+    biases = {"attention_bias": False, "mlp_bias": False}
+    return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype)
+
+
+def size_of(config: dict[str, Any], source: Path) -> ModelSize:
+    """The shape that a ``config.json`` of either layout describes.
+
+    Raises:
+        ValueError: a field is missing, or heads do not divide.
+    """
+    try:
+        heads, kv_heads = (
+            config["num_attention_heads"],
+            config.get("num_key_value_heads") or config["num_attention_heads"],
+        )
+        if heads % kv_heads:
+            raise ValueError(f"{source}: num_attention_heads={heads} is no multiple of num_key_value_heads={kv_heads}.")
+        rope = config.get("rope_parameters") or {}
+        return ModelSize(
+            layers=config["num_hidden_layers"],
+            dim=config["hidden_size"],
+            num_kv_heads=kv_heads,
+            q_per_kv=heads // kv_heads,
+            ffn_dim=config["intermediate_size"],
+            vocab_size=config["vocab_size"],
+            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+            rope_base=float(config.get("rope_theta") or rope["rope_theta"]),
+            max_positions=config["max_position_embeddings"],
+            norm_eps=config["rms_norm_eps"],
+        )
+    except KeyError as error:
+        raise ValueError(f"{source} lacks the field {error}; is it a config.json of InternLM2 or Llama?") from error
+
+
+def write_tokenizer(folder: Path, tokenizer_path: str | Path) -> None:
+    """Copy the tokenizer's file and write the configs with which Transformers loads it, chat template included."""
+    tokenizer = load_tokenizer(tokenizer_path)
+    source: Path = tokenizer.path  # type: ignore[attr-defined]
+    is_json = source.suffix == ".json"
+    shutil.copyfile(source, folder / ("tokenizer.json" if is_json else "tokenizer.model"))
+    config: dict[str, Any] = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "</s>",
+        "clean_up_tokenization_spaces": False,
+        "chat_template": CHAT_TEMPLATE,
+    }
+    if is_json:
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "generation_config.json", generation_config(tokenizer))
+
+
+def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
+    """A turn ends at ``<|im_end|>``, a document at ``</s>``."""
+    end = tokenizer.special("</s>")
+    return {
+        "bos_token_id": tokenizer.special("<s>"),
+        "eos_token_id": [end, tokenizer.special("<|im_end|>")],
+        "pad_token_id": end,
+    }

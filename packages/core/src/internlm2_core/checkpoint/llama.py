@@ -1,0 +1,144 @@
+"""Llama's layout: the same weights with ``wqkv`` split and other names (InternLM2 is LLaMA with fused rows)."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from internlm2_core.checkpoint.configs import llama_config, size_of, write_tokenizer
+from internlm2_core.checkpoint.folder import (
+    fill,
+    new_folder,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.sizes import ModelSize
+
+NAMES = {
+    "tok_embeddings": "embed_tokens",
+    "attention.wo": "self_attn.o_proj",
+    "feed_forward.w1": "mlp.gate_proj",
+    "feed_forward.w3": "mlp.up_proj",
+    "feed_forward.w2": "mlp.down_proj",
+    "attention_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}
+"""Parts of names, released to Llama."""
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+
+
+def split_wqkv(wqkv: Tensor, size: ModelSize) -> tuple[Tensor, Tensor, Tensor]:
+    """Interleaved rows to query, key and value matrices of Llama.
+
+    Args:
+        wqkv: [G * (Q + 2) * H, D].
+        size: for Q and H.
+
+    Returns:
+        [G*Q*H, D], [G*H, D], [G*H, D].
+    """
+    rows = wqkv.unflatten(0, (-1, size.q_per_kv + 2, size.head_dim))
+    return rows[:, :-2].flatten(0, 2), rows[:, -2].flatten(0, 1), rows[:, -1].flatten(0, 1)
+
+
+def join_wqkv(q: Tensor, k: Tensor, v: Tensor, size: ModelSize) -> Tensor:
+    """The inverse of :func:`split_wqkv`."""
+    q = q.unflatten(0, (-1, size.q_per_kv, size.head_dim))
+    k, v = (x.unflatten(0, (-1, 1, size.head_dim)) for x in (k, v))
+    return torch.cat((q, k, v), dim=1).flatten(0, 2)
+
+
+def to_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
+    """Released names and tensors as Llama's."""
+    for name, tensor in tensors:
+        if name.endswith("attention.wqkv.weight"):
+            prefix = name.removesuffix("attention.wqkv.weight") + "self_attn."
+            for part, matrix in zip(PROJECTIONS, split_wqkv(tensor, size), strict=True):
+                yield f"{prefix}{part}.weight", matrix
+        else:
+            yield llama_name(name), tensor
+
+
+def llama_name(name: str) -> str:
+    """Llama's name of a tensor that needs no change."""
+    if name == "output.weight":
+        return "lm_head.weight"
+    if name == "v_head.weight":
+        return "score.weight"
+    for ours, theirs in NAMES.items():
+        if f".{ours}." in name:
+            return name.replace(f".{ours}.", f".{theirs}.")
+    return name
+
+
+def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
+    """Llama's names and tensors as released ones; the three projections of a block wait for each other."""
+    waiting: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors:
+        part = name.split(".")[-2]
+        if part in PROJECTIONS:
+            prefix = name.split("self_attn.")[0]
+            block = waiting.setdefault(prefix, {})
+            block[part] = tensor
+            if len(block) == len(PROJECTIONS):
+                yield (
+                    f"{prefix}attention.wqkv.weight",
+                    join_wqkv(block["q_proj"], block["k_proj"], block["v_proj"], size),
+                )
+                del waiting[prefix]
+        else:
+            yield released_name(name), tensor
+    if waiting:
+        prefix, block = next(iter(waiting.items()))
+        lacking = next(part for part in PROJECTIONS if part not in block)
+        raise ValueError(f"the checkpoint lacks {prefix}self_attn.{lacking}.weight.")
+
+
+def released_name(name: str) -> str:
+    """The released name of a Llama tensor that needs no change."""
+    if name == "lm_head.weight":
+        return "output.weight"
+    if name == "score.weight":
+        return "v_head.weight"
+    for ours, theirs in NAMES.items():
+        if f".{theirs}." in name:
+            return name.replace(f".{theirs}.", f".{ours}.")
+    return name
+
+
+def save_llama(
+    folder: str | Path, size: ModelSize, tensors: Iterable[tuple[str, Tensor]], tokenizer_path: str | Path
+) -> None:
+    """Write released tensors as a folder that ``transformers.AutoModelForCausalLM`` loads without remote code."""
+    with new_folder(folder) as draft:
+        dtypes: set[torch.dtype] = set()
+
+        def noted() -> Iterable[tuple[str, Tensor]]:
+            for name, tensor in to_llama(tensors, size):
+                dtypes.add(tensor.dtype)
+                yield name, tensor
+
+        write_tensors(draft, noted())
+        write_json(draft / "config.json", llama_config(size, next(iter(dtypes))))
+        write_tokenizer(draft, tokenizer_path)
+
+
+def load_llama(folder: str | Path) -> LanguageModel:
+    """A language model from a folder in Llama's layout.
+
+    Raises:
+        ValueError: tensors that do not fit; a tied head, which InternLM2 does not have.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    if config.get("tie_word_embeddings"):
+        raise ValueError(f"{folder} ties its head to the embedding; InternLM2 has a head of its own.")
+    size = size_of(config, folder / "config.json")
+    net = LanguageModel(size).to(getattr(torch, config.get("torch_dtype") or config.get("dtype") or "float32"))
+    fill(net, from_llama(read_tensors(folder), size), folder)
+    return net

@@ -1,0 +1,198 @@
+"""Engines answer prompts. The protocol is all that evaluation and RLHF know; `LocalEngine` runs the network at hand."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
+from internlm2_core.nn.cache import KeyValueCache
+from internlm2_core.nn.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What followed a prompt.
+
+    Attributes:
+        ids: new token ids, the stop token included.
+        logprobs: log-probability of each under the model, in nats, before temperature and truncation.
+        finish: ``stop`` after a stop token, ``length`` at the limit.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: Literal["stop", "length"] = "length"
+
+
+class Engine(Protocol):
+    """Answers batches of prompts."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """One completion per prompt, in order."""
+        ...
+
+
+class LocalEngine:
+    """Generation with the network in this process.
+
+    Prompts of like length are answered together; finished sequences leave the batch.
+
+    Args:
+        net: the network, used in eval mode and without gradients.
+        max_batch_tokens: prompt and answer tokens held in one cache.
+        prefill_tokens: tokens of a prompt computed at once, so that a prompt of 200k tokens fits.
+    """
+
+    def __init__(self, net: LanguageModel, max_batch_tokens: int = 65_536, prefill_tokens: int = 8_192) -> None:
+        self.net, self.max_batch_tokens, self.prefill_tokens = net, max_batch_tokens, prefill_tokens
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        on_token: Callable[[int, int], None] | None = None,
+    ) -> list[Completion]:
+        """Answer every prompt.
+
+        Args:
+            prompts: token ids, each at least one.
+            sampling: how to choose and when to stop.
+            on_token: called with (prompt index, token id) as soon as a token is known: streaming.
+
+        Raises:
+            ValueError: a prompt is empty.
+        """
+        if any(not prompt for prompt in prompts):
+            raise ValueError(f"prompt {[not p for p in prompts].index(True)} is empty; give at least one token.")
+        device = self.net.output.weight.device
+        generator = None if sampling.seed is None else torch.Generator(device).manual_seed(sampling.seed)
+        completions = [Completion() for _ in prompts]
+        for batch in self._batches(prompts, sampling.max_new_tokens):
+            self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
+        return [
+            Completion(c.ids, c.logprobs, "stop" if c.ids and c.ids[-1] in sampling.stop_ids else "length")
+            for c in completions
+        ]
+
+    def _batches(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
+        batch: list[int] = []
+        for index in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
+            longest = len(prompts[batch[0]]) if batch else 0
+            if batch and (len(batch) + 1) * (longest + new_tokens) > self.max_batch_tokens:
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _answer(
+        self,
+        batch: list[tuple[int, Sequence[int]]],
+        sampling: Sampling,
+        generator: torch.Generator | None,
+        completions: list[Completion],
+        on_token: Callable[[int, int], None] | None,
+    ) -> None:
+        was_training = self.net.training
+        self.net.eval()
+        try:
+            decoder = Decoder(self.net, [prompt for _, prompt in batch], sampling, generator, self.prefill_tokens)
+            owners = [index for index, _ in batch]
+            for _ in range(sampling.max_new_tokens):
+                ids_B, logprobs_B = decoder.choose()
+                ids, logprobs = ids_B.tolist(), logprobs_B.tolist()
+                for owner, id_, logprob in zip(owners, ids, logprobs, strict=True):
+                    completions[owner].ids.append(id_)
+                    completions[owner].logprobs.append(logprob)
+                    if on_token:
+                        on_token(owner, id_)
+                alive = [row for row, id_ in enumerate(ids) if id_ not in sampling.stop_ids]
+                if not alive or len(completions[owners[0]].ids) == sampling.max_new_tokens:
+                    return
+                owners = [owners[row] for row in alive]
+                decoder.step(ids_B, alive)
+        finally:
+            self.net.train(was_training)
+
+
+class Decoder:
+    """The state of one batch that is being answered.
+
+    Args:
+        net: the network.
+        prompts: token ids of each row.
+        sampling: how to choose.
+        generator: source of randomness.
+        prefill_tokens: prompt tokens computed at once.
+    """
+
+    def __init__(
+        self,
+        net: LanguageModel,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        generator: torch.Generator | None,
+        prefill_tokens: int,
+    ) -> None:
+        self.net, self.sampling, self.generator = net, sampling, generator
+        lengths = [len(prompt) for prompt in prompts]
+        longest = max(lengths)
+        device = net.output.weight.device
+        prompts_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
+        for row, prompt in enumerate(prompts):
+            prompts_BT[row, : len(prompt)] = torch.as_tensor(prompt)
+        prompts_BT, lengths_B = prompts_BT.to(device), torch.tensor(lengths, device=device)
+        self.cache = new_cache(net, len(prompts), longest + sampling.max_new_tokens)
+        self.logits_BV = self._prefill(prompts_BT, lengths_B, prefill_tokens)
+        self.seen_BV: Tensor | None = None
+        if sampling.repetition_penalty != 1:
+            is_real = torch.arange(longest, device=device) < lengths_B[:, None]
+            padded_BT = torch.where(is_real, prompts_BT, prompts_BT[:, :1])
+            self.seen_BV = torch.zeros_like(self.logits_BV, dtype=torch.bool).scatter_(1, padded_BT, True)
+
+    def _prefill(self, prompts_BT: Tensor, lengths_B: Tensor, prefill_tokens: int) -> Tensor:
+        last_BD = None
+        for start in range(0, prompts_BT.shape[1], prefill_tokens):
+            chunk_BT = prompts_BT[:, start : start + prefill_tokens]
+            hidden_BTD = self.net.model(chunk_BT, cache=self.cache)
+            ends_B = lengths_B - 1 - start
+            here_BD = hidden_BTD[torch.arange(len(lengths_B)), ends_B.clamp(0, chunk_BT.shape[1] - 1)]
+            is_here = (ends_B >= 0) & (ends_B < chunk_BT.shape[1])
+            last_BD = here_BD if last_BD is None else torch.where(is_here[:, None], here_BD, last_BD)
+        self.cache.truncate(lengths_B)
+        return self.net.output(last_BD).float()
+
+    def choose(self) -> tuple[Tensor, Tensor]:
+        """Next token of each row and its log-probability, [B] each."""
+        logits_BV = self.logits_BV
+        if self.seen_BV is not None:
+            logits_BV = penalise_repeats(logits_BV, self.seen_BV, self.sampling.repetition_penalty)
+        return choose(logits_BV, self.sampling, self.generator)
+
+    def step(self, ids_B: Tensor, alive: list[int]) -> None:
+        """Feed the chosen tokens of the rows that go on.
+
+        Args:
+            ids_B: [B] chosen tokens of all rows.
+            alive: indices of the rows that are not finished; the others leave the batch.
+        """
+        if self.seen_BV is not None:
+            self.seen_BV.scatter_(1, ids_B[:, None], True)
+        if len(alive) < len(ids_B):
+            rows = torch.tensor(alive, device=ids_B.device)
+            ids_B = ids_B[rows]
+            self.cache.keep_rows(rows)
+            self.seen_BV = self.seen_BV[rows] if self.seen_BV is not None else None
+        logits_B1V = self.net(ids_B[:, None], cache=self.cache, last_only=True)
+        assert isinstance(logits_B1V, Tensor)
+        self.logits_BV = logits_B1V[:, 0].float()
+
+
+def new_cache(net: LanguageModel, rows: int, capacity: int) -> KeyValueCache:
+    """An empty cache for ``rows`` sequences of ``capacity`` tokens."""
+    size, weight = net.size, net.output.weight
+    return KeyValueCache(size.layers, rows, capacity, size.num_kv_heads, size.head_dim, weight.dtype, weight.device)

@@ -1,0 +1,21 @@
+"""Text to ids and back: tokenizers and the ChatML format."""
+
+from internlm2_core.text.chat import ChatFormat, EncodedChat, Message
+from internlm2_core.text.tokenizer import (
+    ByteTokenizer,
+    ReleasedTokenizer,
+    Tokenizer,
+    TrainedTokenizer,
+    load_tokenizer,
+)
+
+__all__ = [
+    "ByteTokenizer",
+    "ChatFormat",
+    "EncodedChat",
+    "Message",
+    "ReleasedTokenizer",
+    "Tokenizer",
+    "TrainedTokenizer",
+    "load_tokenizer",
+]

@@ -1,0 +1,137 @@
+r"""ChatML as InternLM2 speaks it (report section 4.4).
+
+``<|im_start|>ROLE[ name=<|plugin|>]\nCONTENT<|im_end|>\n`` for the roles system, user, assistant and environment.
+A tool call inside a turn stands between ``<|action_start|>`` and ``<|action_end|>``. Loss falls on what the trained
+roles say and on their end, never on headers: a model without loss on the end of a turn never learns to stop.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+from internlm2_core.text.tokenizer import Tokenizer
+
+ROLES = ("system", "user", "assistant", "environment")
+TOOLS = ("<|plugin|>", "<|interpreter|>")
+
+
+class ToolCall(TypedDict):
+    """A call that an assistant turn ends in.
+
+    Attributes:
+        tool: ``<|plugin|>`` or ``<|interpreter|>``.
+        content: JSON for a plugin, code for the interpreter.
+    """
+
+    tool: str
+    content: str
+
+
+class Message(TypedDict):
+    """One turn.
+
+    Attributes:
+        role: system, user, assistant or environment.
+        content: what is said.
+        name: ``<|plugin|>`` or ``<|interpreter|>`` for what a tool gets or gives.
+        tool_call: the call that ends an assistant's turn.
+    """
+
+    role: str
+    content: str
+    name: NotRequired[str]
+    tool_call: NotRequired[ToolCall]
+
+
+@dataclass(frozen=True)
+class EncodedChat:
+    """Ids of a conversation and which of them carry loss.
+
+    Attributes:
+        ids: token ids.
+        loss_mask: of the same length, True where the token itself is to be predicted.
+    """
+
+    ids: list[int]
+    loss_mask: list[bool]
+
+
+class ChatFormat:
+    """Turns into ids.
+
+    Args:
+        tokenizer: encodes contents; text that spells a special token stays text.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.start, self.end = tokenizer.special("<|im_start|>"), tokenizer.special("<|im_end|>")
+        self.newline = tokenizer.encode("\n")
+
+    def encode(
+        self,
+        messages: Sequence[Message],
+        train_roles: Collection[str] = ("assistant",),
+        add_generation_prompt: bool = False,
+    ) -> EncodedChat:
+        """Encode a conversation.
+
+        Args:
+            messages: the turns in order.
+            train_roles: roles whose words carry loss.
+            add_generation_prompt: open an assistant turn at the end.
+
+        Raises:
+            ValueError: an unknown role or tool.
+        """
+        ids: list[int] = []
+        mask: list[bool] = []
+        for message in messages:
+            header, body = self._header(message), self._body(message)
+            trained = message["role"] in train_roles
+            ids += [*header, *body, *self.newline]
+            mask += [False] * len(header) + [trained] * len(body) + [False] * len(self.newline)
+        if add_generation_prompt:
+            opening = [self.start, *self.tokenizer.encode("assistant"), *self.newline]
+            ids += opening
+            mask += [False] * len(opening)
+        return EncodedChat(ids, mask)
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids after which the assistant speaks."""
+        return self.encode(messages, add_generation_prompt=True).ids
+
+    def _header(self, message: Message) -> list[int]:
+        role, name = message["role"], message.get("name")
+        if role not in ROLES:
+            raise ValueError(f"chat role {role!r} is none of {', '.join(ROLES)}; rename it in the data.")
+        ids = [self.start, *self.tokenizer.encode(role)]
+        if name:
+            ids += [*self.tokenizer.encode(" name="), self._tool(name)]
+        return [*ids, *self.newline]
+
+    def _body(self, message: Message) -> list[int]:
+        ids = list(self.tokenizer.encode(message["content"]))
+        call = message.get("tool_call")
+        if call:
+            special = self.tokenizer.special
+            ids += [special("<|action_start|>"), self._tool(call["tool"]), *self.newline]
+            ids += [*self.tokenizer.encode(call["content"]), special("<|action_end|>")]
+        return [*ids, self.end]
+
+    def _tool(self, name: str) -> int:
+        if name not in TOOLS:
+            raise ValueError(f"chat tool {name!r} is none of {', '.join(TOOLS)}; rename it in the data.")
+        return self.tokenizer.special(name)
+
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] }}"
+    "{% if message.get('name') %}{{ ' name=' + message['name'] }}{% endif %}"
+    "{{ '\\n' + message['content'] }}"
+    "{% if message.get('tool_call') %}{{ '<|action_start|>' + message['tool_call']['tool'] + '\\n' + "
+    "message['tool_call']['content'] + '<|action_end|>' }}{% endif %}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+"""The same format as a Jinja template for Transformers and the engines that read one."""

@@ -1,0 +1,207 @@
+"""Three tokenizers behind one protocol.
+
+`TrainedTokenizer` reads a ``tokenizer.json`` of the `tokenizers` library, `ReleasedTokenizer` the SentencePiece
+model of the released checkpoints, `ByteTokenizer` needs no file. ``encode`` is for text that people wrote: it never
+yields a
+special token, however the text is spelt. Special tokens come from ``special`` alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from tokenizers import Tokenizer as TokenizersTokenizer
+
+SPECIAL_TOKENS = (
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<|plugin|>",
+    "<|interpreter|>",
+    "<|action_end|>",
+    "<|action_start|>",
+    "<|im_end|>",
+    "<|im_start|>",
+    "[UNUSED_TOKEN_130]",
+)
+"""Tokens with a meaning of their own; the last is where the reward model reads its score."""
+
+RELEASED_NAMES = {
+    "<|plugin|>": "[UNUSED_TOKEN_141]",
+    "<|interpreter|>": "[UNUSED_TOKEN_142]",
+    "<|action_end|>": "[UNUSED_TOKEN_143]",
+    "<|action_start|>": "[UNUSED_TOKEN_144]",
+    "<|im_end|>": "[UNUSED_TOKEN_145]",
+    "<|im_start|>": "[UNUSED_TOKEN_146]",
+}
+"""How the released SentencePiece file calls the ChatML tokens."""
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back.
+
+    Attributes:
+        vocab_size: number of ids.
+    """
+
+    vocab_size: int
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; never a special token."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens spelt out."""
+        ...
+
+    def special(self, name: str) -> int:
+        """Id of a special token.
+
+        Raises:
+            KeyError: the vocabulary has no such token.
+        """
+        ...
+
+
+class TrainedTokenizer:
+    """A ``tokenizer.json`` of the `tokenizers` library.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(
+                f"tokenizer file {self.path} does not exist; set tokenizer.path or run `internlm2 vocabulary`."
+            )
+        self._tokenizer = TokenizersTokenizer.from_file(str(self.path))
+        # Text that spells a special token is text.
+        self._tokenizer.encode_special_tokens = True
+        self.vocab_size = self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; never a special token."""
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens spelt out."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    def special(self, name: str) -> int:
+        """Id of a special token; KeyError if there is none."""
+        token_id = self._tokenizer.token_to_id(name)
+        if token_id is None:
+            raise KeyError(f"{self.path} has no token {name!r}; train it with `internlm2 vocabulary`.")
+        return token_id
+
+
+class ReleasedTokenizer:
+    """The SentencePiece model of the released checkpoints, ChatML names mapped to its spare pieces.
+
+    Args:
+        path: ``tokenizer.model``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ModuleNotFoundError: sentencepiece is not installed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"tokenizer file {self.path} does not exist; set tokenizer.path.")
+        try:
+            from sentencepiece import SentencePieceProcessor
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                'sentencepiece is not installed; pip install "internlm2-core[released-tokenizer]".'
+            ) from error
+        self._pieces = SentencePieceProcessor(model_file=str(self.path))
+        self.vocab_size = self._pieces.vocab_size()
+        self._names = {self.special(name): name for name in SPECIAL_TOKENS}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; never a special token."""
+        ids = self._pieces.encode(text)
+        if not self._names.keys() & set(ids):
+            return ids
+        # A spare piece spelt in the text: encode around it, and the spelling itself character by character.
+        return [part for id_ in ids for part in self._spelt(id_)]
+
+    def _spelt(self, id_: int) -> list[int]:
+        if id_ not in self._names:
+            return [id_]
+        return [byte for char in self._pieces.id_to_piece(id_) for byte in self._bytes(char)]
+
+    def _bytes(self, char: str) -> list[int]:
+        piece = self._pieces.piece_to_id(char)
+        if piece != self._pieces.unk_id():
+            return [piece]
+        return [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in char.encode()]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens spelt out."""
+        parts: list[str] = []
+        run: list[int] = []
+        for id_ in ids:
+            if id_ in self._names:
+                parts += [self._pieces.decode(run), self._names[id_]]
+                run = []
+            else:
+                run.append(id_)
+        return "".join([*parts, self._pieces.decode(run)])
+
+    def special(self, name: str) -> int:
+        """Id of a special token; KeyError if there is none."""
+        piece = RELEASED_NAMES.get(name, name)
+        token_id = self._pieces.piece_to_id(piece)
+        if self._pieces.id_to_piece(token_id) != piece:
+            raise KeyError(f"{self.path} has no piece {piece!r} for {name!r}.")
+        return token_id
+
+
+class ByteTokenizer:
+    """UTF-8 bytes, then the special tokens: for tests and for data that no vocabulary fits."""
+
+    def __init__(self) -> None:
+        self.vocab_size = 256 + len(SPECIAL_TOKENS)
+
+    def encode(self, text: str) -> list[int]:
+        """The bytes of the text."""
+        return list(text.encode())
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens spelt out, broken bytes replaced."""
+        raw = b"".join(bytes([i]) if i < 256 else SPECIAL_TOKENS[i - 256].encode() for i in ids)
+        return raw.decode(errors="replace")
+
+    def special(self, name: str) -> int:
+        """Id of a special token; KeyError if there is none."""
+        if name not in SPECIAL_TOKENS:
+            raise KeyError(f"the byte tokenizer has no token {name!r}; it has {', '.join(SPECIAL_TOKENS)}.")
+        return 256 + SPECIAL_TOKENS.index(name)
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a model folder or file, recognised by its name.
+
+    Args:
+        path: a folder that holds ``tokenizer.json`` or ``tokenizer.model``, or such a file.
+
+    Raises:
+        FileNotFoundError: neither is there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
+        if not files:
+            raise FileNotFoundError(
+                f"{path} holds neither tokenizer.json nor tokenizer.model; set tokenizer.path to one."
+            )
+        path = files[0]
+    return ReleasedTokenizer(path) if path.suffix == ".model" else TrainedTokenizer(path)
