@@ -102,9 +102,7 @@ def test_a_share_of_rows_is_plain_text(chats, numbered):
     assert Counter(labels[(labels >= 1000) & (labels < 10_000)].tolist()) == Counter(range(1097, 1097 + 26))
     again = torch.cat([b["input_ids"] for b in loader])
     texts = {tuple(r.tolist()) for r in rows if r[0] >= 10_000}
-    assert not texts & {tuple(r.tolist()) for r in again if r[0] >= 10_000}, (
-        "the text goes on in the next pass"
-    )
+    assert not texts & {tuple(r.tolist()) for r in again if r[0] >= 10_000}, "the text goes on in the next pass"
 
 
 def test_broken_lines_are_named(tmp_path):

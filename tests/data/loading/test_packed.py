@@ -1,5 +1,6 @@
 import json
-from itertools import islice
+from itertools import chain, islice
+from itertools import count as count_up
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ def batches(numbered):
 
 
 def take(loader, count):
-    return list(islice(loader, count))
+    """The next batches, over as many passes as that takes."""
+    passes = (loader for _ in count_up())
+    return list(islice(chain.from_iterable(passes), count))
 
 
 def same(ours, theirs):
@@ -75,6 +78,22 @@ def test_state_is_the_same_on_every_rank_and_survives_a_save_before_the_first_ba
 def test_iterating_again_goes_on(batches):
     loader = batches.loader()
     assert same(take(loader, 3) + take(loader, 4), take(batches.loader(), 7))
+
+
+def test_a_pass_is_as_long_as_the_tokens_unless_said(batches):
+    tokens = sum(TokenSource(path).num_tokens for path in batches.sources.values())
+    loader = batches.loader()
+    assert len(loader) == len(list(loader)) == len(list(loader)) == tokens // (32 * 4)
+    short = PackedBatches(batches.sources, 32, 4, seed=7, weights=batches.weights, pass_batches=3).loader(num_workers=2)
+    assert same(list(short) + list(short), take(batches.loader(), 6))
+
+
+def test_the_state_after_a_pass_starts_the_next(batches):
+    ended = batches.loader()
+    list(ended)
+    fresh = batches.loader()
+    fresh.load_state_dict(ended.state_dict())
+    assert same(list(fresh), list(ended))
 
 
 def test_long_rows_make_half_of_phase_two(numbered):

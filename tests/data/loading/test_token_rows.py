@@ -11,9 +11,7 @@ def test_rows_worked_by_hand(write):
     assert len(rows) == 3
     first, second, third = (rows.row(i) for i in range(3))
     assert first.ids.tolist() == [1, 2, 3, 4, 5]
-    assert first.labels.tolist() == [2, 3, 4, 5, 6], (
-        "the label of a row's last token is the document's next token"
-    )
+    assert first.labels.tolist() == [2, 3, 4, 5, 6], "the label of a row's last token is the document's next token"
     assert first.positions.tolist() == [0, 1, 2, 3, 4]
     assert second.ids.tolist() == [6, 7, 8, 9, 10]
     assert second.labels.tolist() == [7, -100, 9, -100, 11]

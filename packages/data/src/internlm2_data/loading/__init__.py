@@ -28,7 +28,7 @@ sequence of rows does not depend on it, so that accumulation over 2 x 8 rows see
 
 from internlm2_data.loading.chats import ChatBatches, Conversations
 from internlm2_data.loading.held_out import HeldOutBatches
-from internlm2_data.loading.loader import Loader, PassLoader
+from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.packed import LongRows, PackedBatches
 from internlm2_data.tokens import TokenSource, token_sources
 
@@ -39,7 +39,6 @@ __all__ = [
     "Loader",
     "LongRows",
     "PackedBatches",
-    "PassLoader",
     "TokenSource",
     "token_sources",
 ]

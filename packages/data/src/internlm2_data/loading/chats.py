@@ -12,10 +12,12 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.loading.chat_plan import ChatPlan, ChatRows
-from internlm2_data.loading.loader import PassLoader
+from internlm2_data.loading.loader import Loader
+from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packed import PackedBatches
-from internlm2_data.loading.rows import IGNORE, RowSource
+from internlm2_data.loading.packing import first_fit
+from internlm2_data.loading.passes import Shuffled
+from internlm2_data.loading.rows import IGNORE, Row, RowFiller, RowSource
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +101,34 @@ class Conversations:
         return ids, labels
 
 
+class ChatRows:
+    """Conversations packed into rows once, first-fit in shuffled order.
+
+    Args:
+        conversations: what to pack.
+        context: tokens of a row.
+        seed: of the order.
+        pad_id: token id of padding.
+    """
+
+    def __init__(self, conversations: Conversations, context: int, seed: int, pad_id: int) -> None:
+        self.conversations, self.context, self.pad_id = conversations, context, pad_id
+        order = shuffled(len(conversations), seed, "chats").tolist()
+        self._packed = first_fit(order, conversations.lengths.tolist(), context)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._packed)
+
+    def row(self, index: int) -> Row:
+        """Row `index`."""
+        filler = RowFiller(self.context, self.pad_id)
+        for item in self._packed[index]:
+            ids, labels = self.conversations.read(item)
+            filler.add(ids, labels, self.context)
+        return filler.row
+
+
 def read_messages(paths: Sequence[str | Path]) -> Iterable[list[dict[str, str]]]:
     """The `messages` of each line of JSONL files.
 
@@ -114,9 +144,7 @@ def read_messages(paths: Sequence[str | Path]) -> Iterable[list[dict[str, str]]]
                 try:
                     messages = json.loads(line)["messages"]
                 except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(
-                        f"{path} line {number} is no JSON object with `messages`: {error}"
-                    ) from None
+                    raise ValueError(f"{path} line {number} is no JSON object with `messages`: {error}") from None
                 yield messages
 
 
@@ -152,8 +180,7 @@ class ChatBatches:
         """Check that what is mixed in fits."""
         if not 0 <= self.pretrain_fraction < 1 or (self.pretrain_fraction and self.pretrain is None):
             raise ValueError(
-                f"batches.pretrain_fraction {self.pretrain_fraction} must lie in [0, 1), "
-                f"and needs batches.pretrain"
+                f"batches.pretrain_fraction {self.pretrain_fraction} must lie in [0, 1), and needs batches.pretrain"
             )
         if self.pretrain is not None and self.pretrain.context != self.context:
             raise ValueError(
@@ -161,15 +188,12 @@ class ChatBatches:
                 f"set batches.pretrain.context={self.context}"
             )
 
-    def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> PassLoader:
+    def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
         """Encode all conversations, and give a loader for one data-parallel rank; see `Loader`."""
-        conversations = Conversations(
-            read_messages(self.conversations), self.encode, self.context, self.overlong
-        )
+        conversations = Conversations(read_messages(self.conversations), self.encode, self.context, self.overlong)
         chats = ChatRows(conversations, self.context, self.seed, self.pad_id)
         mixed = self.pretrain if self.pretrain_fraction else None
-        plan = ChatPlan(chats, mixed.shares() if mixed else None, self.pretrain_fraction, self.seed)
+        texts = mixed.shares() if mixed else None
+        plan = Shuffled(len(chats), self.seed, texts, self.pretrain_fraction)
         rows: list[RowSource] = [chats, *(mixed.rows() if mixed else [])]
-        return PassLoader(
-            plan, rows, self.context, self.batch_rows, dp_rank, dp_size, num_workers, pad_id=self.pad_id
-        )
+        return Loader(plan, rows, self.context, self.batch_rows, dp_rank, dp_size, num_workers, pad_id=self.pad_id)

@@ -18,10 +18,17 @@ Batch = dict[str, torch.Tensor]
 
 
 class Plan(Protocol):
-    """Decides which rows come next; everything that a resumed run must know is in its state."""
+    """Decides which rows come next; everything that a resumed run must know is in its state.
+
+    The state after the last batch of a pass is the beginning of the next one.
+    """
+
+    def __len__(self) -> int:
+        """Rows of a pass."""
+        ...
 
     def take(self, count: int) -> list[Place]:
-        """The next places; fewer or none where a pass ends."""
+        """The next places; fewer at the end of a pass, then none, once."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -35,6 +42,8 @@ class Plan(Protocol):
 
 class Loader:
     """Iterates one rank's share of the global batches, and can say and restore where it stands.
+
+    Each iteration goes to the end of the pass; the next one goes on with the next pass.
 
     Args:
         plan: the sequence of places; the loader owns it.
@@ -70,14 +79,15 @@ class Loader:
             raise ValueError(f"dp_rank {dp_rank} is not one of {dp_size} ranks")
         self._plan, self._state = plan, plan.state_dict()
         self._rows = _Rows(sources, context, pad_id)
-        self.batch_rows, self._share, self._num_workers = (
-            batch_rows,
-            slice(dp_rank, None, dp_size),
-            num_workers,
-        )
+        self._share, self._num_workers = slice(dp_rank, None, dp_size), num_workers
+        self.batch_rows = batch_rows
+
+    def __len__(self) -> int:
+        """Global batches of a pass (Lightning reads unsized loaders one batch ahead of their state)."""
+        return -(-len(self._plan) // self.batch_rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from where the state stands; ends with the pass, if the plan has an end."""
+        """Batches from where the state stands to the end of the pass."""
         self._plan.load_state_dict(self._state)
         after: deque[dict[str, Any]] = deque()
         reader: DataLoader[Batch] = DataLoader(
@@ -87,8 +97,6 @@ class Loader:
             # The plan runs ahead of the workers; the state that counts is that of the batch handed out.
             self._state = after.popleft()
             yield batch
-        if after:
-            self._state = after.popleft()
 
     def state_dict(self) -> dict[str, Any]:
         """What comes after the last batch handed out; the same on every rank."""
@@ -104,15 +112,6 @@ class Loader:
             padding = [Place(-1, 0)] * (self.batch_rows - len(places))
             after.append(self._plan.state_dict())
             yield (places + padding)[self._share]
-        after.append(self._plan.state_dict())
-
-
-class PassLoader(Loader):
-    """A loader whose plan ends: it has a length, in batches of one pass."""
-
-    def __len__(self) -> int:
-        """Global batches of the current pass."""
-        return -(-len(self._plan) // self.batch_rows)  # type: ignore[arg-type]
 
 
 class _Rows(Dataset[Batch]):
@@ -123,12 +122,8 @@ class _Rows(Dataset[Batch]):
 
     def __getitem__(self, places: list[Place]) -> Batch:
         rows = [
-            blank(self.context, self.pad_id)
-            if place.source < 0
-            else self.sources[place.source].row(place.row)
+            blank(self.context, self.pad_id) if place.source < 0 else self.sources[place.source].row(place.row)
             for place in places
         ]
         names = ("input_ids", "labels", "position_ids")
-        return {
-            name: torch.from_numpy(np.stack([row[field] for row in rows])) for field, name in enumerate(names)
-        }
+        return {name: torch.from_numpy(np.stack([row[field] for row in rows])) for field, name in enumerate(names)}

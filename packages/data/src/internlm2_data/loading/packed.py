@@ -8,6 +8,7 @@ from pathlib import Path
 
 from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.mixture import Mixture
+from internlm2_data.loading.passes import Endless
 from internlm2_data.loading.token_rows import TokenRows
 from internlm2_data.tokens.token_file import TokenSource
 
@@ -44,6 +45,8 @@ class PackedBatches:
             weight is left out.
         short_context: pieces of documents from `sources` are cut at this many tokens; None at `context`.
         long: long rows, whose documents are cut at `context` only.
+        pass_batches: batches that one iteration gives (Lightning's epoch); None for as many as the tokens of all
+            sources fill. The next iteration goes on in the stream, wherever the pass ended.
     """
 
     sources: Sources
@@ -53,6 +56,7 @@ class PackedBatches:
     weights: Mapping[str, float] | None = None
     short_context: int | None = None
     long: LongRows | None = None
+    pass_batches: int | None = None
     _opened: dict[str, TokenRows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -63,9 +67,7 @@ class PackedBatches:
                 f"set batches.short_context or batches.context"
             )
         if self.long is not None and not 0 <= self.long.fraction <= 1:
-            raise ValueError(
-                f"long.fraction {self.long.fraction} must lie in [0, 1]: set batches.long.fraction"
-            )
+            raise ValueError(f"long.fraction {self.long.fraction} must lie in [0, 1]: set batches.long.fraction")
 
     def shares(self) -> dict[str, float]:
         """Share of each source in the tokens of a batch, long ones as `long/NAME`."""
@@ -75,21 +77,22 @@ class PackedBatches:
         """The rows of each source, in the order of `shares()`."""
         return [rows for rows, _ in self._parts().values()]
 
+    def batches_per_pass(self) -> int:
+        """Batches of one iteration."""
+        tokens = sum(rows.source.num_tokens for rows in self.rows())
+        return self.pass_batches or max(1, tokens // (self.context * self.batch_rows))
+
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
         """A fresh loader for one data-parallel rank; see `Loader`."""
-        mixture = Mixture(self.shares(), self.seed)
-        return Loader(mixture, self.rows(), self.context, self.batch_rows, dp_rank, dp_size, num_workers)
+        plan = Endless(Mixture(self.shares(), self.seed), self.batches_per_pass() * self.batch_rows)
+        return Loader(plan, self.rows(), self.context, self.batch_rows, dp_rank, dp_size, num_workers)
 
     def _parts(self) -> dict[str, tuple[TokenRows, float]]:
         fraction = self.long.fraction if self.long else 0.0
-        parts = self._weighted(
-            self.sources, self.weights, 1 - fraction, "", self.short_context or self.context, 0
-        )
+        parts = self._weighted(self.sources, self.weights, 1 - fraction, "", self.short_context or self.context, 0)
         if self.long and fraction:
             long = self.long
-            parts |= self._weighted(
-                long.sources, long.weights, fraction, "long/", self.context, long.min_tokens
-            )
+            parts |= self._weighted(long.sources, long.weights, fraction, "long/", self.context, long.min_tokens)
         return parts
 
     def _weighted(
@@ -107,9 +110,7 @@ class PackedBatches:
         opened = {name: self._open(prefix + name, sources[name], cut, min_tokens) for name in names}
         sizes = {n: opened[n].source.num_tokens if weights is None else weights[n] for n in names}
         if total > 0 and not sizes:
-            raise ValueError(
-                f"no source is left of {sorted(sources)} with weights {weights}: set batches.weights"
-            )
+            raise ValueError(f"no source is left of {sorted(sources)} with weights {weights}: set batches.weights")
         scale = total / (sum(sizes.values()) or 1)
         return {prefix + name: (opened[name], sizes[name] * scale) for name in names}
 

@@ -65,9 +65,7 @@ class TokenRows:
     def _order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         if epoch not in self._orders:
             count = len(self.source)
-            order = (
-                np.arange(count) if self.seed is None else shuffled(count, self.seed, self.source.name, epoch)
-            )
+            order = np.arange(count) if self.seed is None else shuffled(count, self.seed, self.source.name, epoch)
             # A row may reach over the end of an epoch, and workers see neighbouring rows out of order: keep
             # two.
             self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
