@@ -1,7 +1,6 @@
 """GAE by hand, against its definition as a double sum, and blind to padding."""
 
 import torch
-
 from internlm2_align.ppo.advantages import gae
 
 

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from internlm2_align.ppo.losses import clip_fraction, policy_loss, value_loss
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from internlm2_align.ppo.rewards import sequence_kl, token_rewards
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
 from internlm2_align.reward.losses import log_barrier, ranking_loss, reward_loss
 
 

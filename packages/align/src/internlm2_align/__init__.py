@@ -1,0 +1,18 @@
+"""The conditional reward model and online RLHF (COOL RLHF) of InternLM2, as LightningModules.
+
+=============  ===================================================================================================
+`reward`       condition prompts, losses, padding-free pairs, `RewardModel`
+`ppo`          rewards, advantages and losses as pure functions; rollouts; `PPOSystem`
+`roles`        the four models of PPO and where they come from
+`labelling`    the rule-based annotator, simulated, and the preference pairs made from its scores
+`online`       rounds of online RLHF: the audit for reward hacking (fast path), fresh preferences (slow path)
+`jobs`         one plain function a job of the `internlm2` command
+=============  ===================================================================================================
+"""
+
+from internlm2_align.reward.conditions import Conditions, Unconditional, load_conditions
+from internlm2_align.reward.model import RewardModel
+from internlm2_align.reward.preference import Preference
+from internlm2_align.reward.scoring import Scorer
+
+__all__ = ["Conditions", "Preference", "RewardModel", "Scorer", "Unconditional", "load_conditions"]

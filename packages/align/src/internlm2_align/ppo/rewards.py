@@ -2,7 +2,8 @@
 
     r[t] = -kl_coefficient * (log pi(a_t) - log pi_ref(a_t))  +  score * [t is the response's last token]
 
-"Last" is the last token *sampled*, which is `<|im_end|>` where the model stopped by itself; padding never carries reward.
+"Last" is the last token *sampled*, which is `<|im_end|>` where the model stopped by itself; padding never carries
+reward.
 
 Shape suffixes: B responses, R response tokens (padded on the right).
 """
@@ -26,7 +27,9 @@ def last_token(mask_BR: Tensor) -> Tensor:
     lengths_B = mask_BR.sum(1)
     if bool((lengths_B == 0).any()):
         row = int((lengths_B == 0).nonzero()[0])
-        raise ValueError(f"Response {row} holds no token; an engine must sample at least one (sampling.max_new_tokens).")
+        raise ValueError(
+            f"Response {row} holds no token; an engine must sample at least one (sampling.max_new_tokens)."
+        )
     return lengths_B - 1
 
 

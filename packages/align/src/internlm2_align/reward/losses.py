@@ -19,9 +19,7 @@ def widen(scores: Tensor) -> Tensor:
     return scores if scores.dtype == torch.float64 else scores.float()
 
 
-def ranking_loss(
-    chosen_P: Tensor, rejected_P: Tensor, *, gamma: float = 2.0, margin_P: Tensor | float = 0.0
-) -> Tensor:
+def ranking_loss(chosen_P: Tensor, rejected_P: Tensor, *, gamma: float = 2.0, margin_P: Tensor | float = 0.0) -> Tensor:
     """Focal ranking loss of each pair: ``-(1 - 2 max(0, P - 1/2))**gamma * log P``.
 
     ``P = sigmoid(chosen - rejected - margin)``. The factor is 1 while a pair is ranked wrongly and falls to 0 as

@@ -1,0 +1,154 @@
+"""Condition prompts: what tells one reward model which of several conflicting preferences to score by.
+
+A table maps a domain to a system prompt, in one language or in several. It is put before the whole conversation for
+the reward model only; actor and critic never see it. `Unconditional` is the ablation: the same domains, no prompts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol
+
+import yaml
+from internlm2_core.text.chat import Message
+
+FILE_NAME = "conditions.yaml"
+
+
+class ConditionTable(Protocol):
+    """What the reward model needs of a table."""
+
+    @property
+    def domains(self) -> Sequence[str]:
+        """Known domains, in a fixed order: a domain's index in it is its id in batches."""
+
+    def messages(self, domain: str, language: str = "en") -> list[Message]:
+        """What goes before a conversation of that domain: one system message, or none."""
+
+    def save(self, path: Path) -> None:
+        """Write the table beside a checkpoint, as YAML that `load_conditions` reads."""
+
+
+def index_of(table: ConditionTable, domain: str) -> int:
+    """The id of ``domain``.
+
+    Raises:
+        ValueError: If the table does not know the domain.
+    """
+    if domain not in table.domains:
+        known = ", ".join(table.domains)
+        raise ValueError(
+            f"Domain {domain!r} has no condition prompt; known are {known}. Add it to a table and pass "
+            "conditions.file=PATH."
+        )
+    return list(table.domains).index(domain)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The table.
+
+    Args:
+        prompts: domain -> language -> system prompt. A language that a domain lacks falls back to its first one.
+    """
+
+    prompts: Mapping[str, Mapping[str, str]]
+
+    @property
+    def domains(self) -> Sequence[str]:
+        """Known domains in the table's order."""
+        return tuple(self.prompts)
+
+    def messages(self, domain: str, language: str = "en") -> list[Message]:
+        """The system message of a domain.
+
+        Raises:
+            ValueError: If the table does not know the domain.
+        """
+        index_of(self, domain)
+        texts = self.prompts[domain]
+        text = texts.get(language) or next(iter(texts.values()))
+        return [{"role": "system", "content": text}]
+
+    def save(self, path: Path) -> None:
+        """Write the table as YAML."""
+        content = {"domains": {domain: dict(texts) for domain, texts in self.prompts.items()}}
+        path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Unconditional:
+    """No prompts: the ablation of the report's table 19.
+
+    Args:
+        domains: Domains that metrics are still told apart by.
+    """
+
+    domains: Sequence[str]
+
+    def messages(self, domain: str, language: str = "en") -> list[Message]:
+        """Nothing; still refuses a domain that the table does not know."""
+        index_of(self, domain)
+        return []
+
+    def save(self, path: Path) -> None:
+        """Write the list of domains as YAML."""
+        content = {"unconditional": True, "domains": list(self.domains)}
+        path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+def load_conditions(file: str | Path | None = None, domains: Sequence[str] | None = None) -> ConditionTable:
+    """Read a table.
+
+    Args:
+        file: YAML with ``domains: {name: text or {language: text}}``, and optionally ``extends: default`` to add to or
+            override the built-in table. None reads the built-in table.
+        domains: Keep only these, in this order. None keeps all.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file does not hold such a table.
+    """
+    table = _read(None if file is None else Path(file))
+    if domains is None:
+        return table
+    for domain in domains:
+        index_of(table, domain)
+    if isinstance(table, Conditions):
+        return Conditions({domain: table.prompts[domain] for domain in domains})
+    return Unconditional(tuple(domains))
+
+
+def without_conditions(file: str | Path | None = None, domains: Sequence[str] | None = None) -> Unconditional:
+    """The domains of a table without its prompts; arguments as for `load_conditions`."""
+    return Unconditional(tuple(load_conditions(file, domains).domains))
+
+
+def _read(file: Path | None) -> ConditionTable:
+    if file is None:
+        text = files("internlm2_align.reward").joinpath(FILE_NAME).read_text(encoding="utf-8")
+    elif file.is_file():
+        text = file.read_text(encoding="utf-8")
+    else:
+        raise FileNotFoundError(f"No condition table at {file}; set conditions.file to a YAML file, or null.")
+    content = yaml.safe_load(text)
+    if not isinstance(content, dict) or "domains" not in content:
+        raise ValueError(f"{file} holds no `domains` table; see conditions.yaml of internlm2_align.reward.")
+    if content.get("unconditional"):
+        return Unconditional(tuple(content["domains"]))
+    prompts: dict[str, Mapping[str, str]] = {
+        str(domain): _texts(file, domain, entry) for domain, entry in content["domains"].items()
+    }
+    if content.get("extends") == "default":
+        built_in = _read(None)
+        assert isinstance(built_in, Conditions)
+        prompts = {**built_in.prompts, **prompts}
+    return Conditions(prompts)
+
+
+def _texts(file: Path | None, domain: object, entry: object) -> dict[str, str]:
+    texts = {"en": entry} if isinstance(entry, str) else entry
+    if not isinstance(texts, dict) or not texts or not all(isinstance(t, str) and t for t in texts.values()):
+        raise ValueError(f"Domain {domain!r} of {file} needs a text or a table of language -> text, not {entry!r}.")
+    return {str(language): text for language, text in texts.items()}

@@ -1,0 +1,170 @@
+"""RewardModel: training of the conditional reward model in Lightning, and the calls by which it is used.
+
+    from internlm2_align import RewardModel
+    model = RewardModel.load("runs/reward/model")
+    model.score(conversation, domain="helpful")                  # one number
+    model.rank(prompt, ["4", "four", "5"], domain="maths")       # indices, best first
+    model.compare(prompt, "4", "5", domain="maths")              # P(first is better)
+
+One ``training_step`` is one optimizer step over a batch that was built by token count (`pairs`). The loss is divided by
+the pairs of the *global* batch: the same gradient however pairs are spread over ranks.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import lightning as L
+import torch
+from internlm2_core.optim import Constant, decay_groups
+from internlm2_core.text.chat import Message
+from internlm2_core.text.tokenizer import load_tokenizer
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from internlm2_align.reward.conditions import FILE_NAME, ConditionTable, load_conditions
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.losses import reward_loss
+from internlm2_align.reward.metrics import PairMetrics
+from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
+from internlm2_align.reward.pairs import PairBatch
+from internlm2_align.reward.scoring import Scorer
+
+ADAMW = partial(torch.optim.AdamW, lr=1e-5)
+CONSTANT = Constant()
+
+
+class RewardModel(L.LightningModule):
+    """The conditional reward model (report section 4.2.1).
+
+    Args:
+        net: Makes the network, weights included, e.g. ``partial(start_reward, "runs/sft/model")``. Called once.
+        encoder: Encodes conversations under their condition.
+        optimizer: Makes the optimizer from parameter groups.
+        schedule: Factor of the learning rate at an optimizer step counted from 0.
+        loss: ``loss(chosen_P, rejected_P, margin_P=, pairs=)``: `reward_loss` with its constants bound.
+        weight_decay: Of the matrices; norms do not decay.
+        max_grad_norm: Gradients are clipped to this global norm; 0 clips nothing.
+    """
+
+    net: RewardNetwork
+
+    def __init__(
+        self,
+        net: Callable[[], RewardNetwork],
+        encoder: ConversationEncoder,
+        optimizer: Callable[..., Optimizer] = ADAMW,
+        schedule: Callable[[int], float] = CONSTANT,
+        loss: Callable[..., Tensor] = reward_loss,
+        weight_decay: float = 0.01,
+        max_grad_norm: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
+        self.encoder, self.loss = encoder, loss
+        self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
+        self.metrics = PairMetrics(encoder.conditions.domains)
+
+    def configure_model(self) -> None:
+        """Make the network, once."""
+        if not hasattr(self, "net"):
+            self.net = self.make_net()
+
+    def configure_optimizers(self) -> Any:
+        """One optimizer over two groups, one schedule stepped after every optimizer step."""
+        optimizer = self.make_optimizer(decay_groups(self.net, self.weight_decay))
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
+
+    def forward(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+        """Scores of both sides, float32 [P] each."""
+        scores_P2 = self.net(batch.packed).view(-1, 2)
+        return scores_P2[:, 0], scores_P2[:, 1]
+
+    def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """One optimizer step; returns this rank's share of the loss."""
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
+        chosen_P, rejected_P = self(batch)
+        # Data-parallel strategies average gradients, so a sum over the mean number of pairs is the global mean.
+        count = torch.tensor(float(len(chosen_P)), device=self.device)
+        pairs = self.trainer.strategy.reduce(count, reduce_op="mean")
+        loss = self.loss(chosen_P, rejected_P, margin_P=batch.margin, pairs=pairs)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if self.max_grad_norm:
+            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
+        optimizer.step()
+        schedule.step()
+        accuracy = (chosen_P > rejected_P).float().mean()
+        extreme = torch.cat((chosen_P, rejected_P)).detach().abs().max()
+        logged = {"train/loss": loss.detach(), "train/accuracy": accuracy, "train/largest_score": extreme}
+        self.log_dict(logged, prog_bar=True)
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        return loss.detach()
+
+    def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """Count pairs by domain."""
+        chosen_P, rejected_P = self(batch)
+        self.metrics.update(chosen_P, rejected_P, batch.domain_index)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log accuracy, margin and calibration by domain."""
+        self.log_dict({f"valid/{name}": value for name, value in self.metrics.compute().items()})
+        self.metrics.reset()
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, conditions: ConditionTable | None = None, max_tokens: int = 8192, **settings: Any
+    ) -> Self:
+        """A trained model from its folder.
+
+        Args:
+            folder: Released reward layout.
+            conditions: None reads ``conditions.yaml`` beside the weights, else the built-in table.
+            max_tokens: Longest conversation.
+            **settings: Of the constructor, to train on.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            ValueError: If it holds no reward head.
+        """
+        folder = Path(folder)
+        if conditions is None:
+            table = folder / FILE_NAME
+            conditions = load_conditions(table if table.is_file() else None)
+        encoder = ConversationEncoder(load_tokenizer(folder), conditions, max_tokens)
+        model = cls(partial(load_reward, folder), encoder, **settings)
+        model.configure_model()
+        return model
+
+    def save(self, folder: str | Path, tokenizer_path: str | Path) -> None:
+        """Write weights, tokenizer and condition table as one folder, atomically."""
+        save_reward(folder, self.net, tokenizer_path, self.encoder.conditions)
+
+    def scorer(self, budget_tokens: int = 16_384) -> Scorer:
+        """For scoring many conversations at once."""
+        return Scorer(self.net, self.encoder, budget_tokens)
+
+    def score(self, conversation: Sequence[Message], domain: str, language: str = "en") -> float:
+        """Score of a conversation that ends in an assistant's reply.
+
+        Raises:
+            ValueError: At an unknown domain, another last role, or too many tokens.
+        """
+        return self.scorer().conversations([conversation], [domain], [language])[0]
+
+    def rank(self, prompt: Sequence[Message], replies: Sequence[str], domain: str, language: str = "en") -> list[int]:
+        """Indices of the replies, best first; the prompt is computed once."""
+        scores = self._replies(prompt, replies, domain, language)
+        return sorted(range(len(replies)), key=lambda index: -scores[index])
+
+    def compare(self, prompt: Sequence[Message], first: str, second: str, domain: str, language: str = "en") -> float:
+        """Probability that the first reply is better, ``sigmoid(score difference)``."""
+        scores = self._replies(prompt, (first, second), domain, language)
+        return torch.tensor(scores[0] - scores[1]).sigmoid().item()
+
+    def _replies(self, prompt: Sequence[Message], replies: Sequence[str], domain: str, language: str) -> list[float]:
+        return self.scorer().scores([self.encoder.group(prompt, replies, domain, language)])[0]

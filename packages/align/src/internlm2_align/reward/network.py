@@ -1,0 +1,97 @@
+"""The reward network: InternLM2's trunk with one scalar in place of the vocabulary.
+
+Weight names are those of released reward checkpoints: ``model.*`` and ``v_head.weight`` [1, dim].
+
+Shape suffixes: T stored tokens, D width, S conversations.
+"""
+
+from pathlib import Path
+
+import torch
+from internlm2_core.checkpoint import load_released, read_size, save_released
+from internlm2_core.checkpoint.folder import fill, new_folder, read_names, read_tensors, tensor_files
+from internlm2_core.nn.attend import default_attend
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.transformer import Transformer
+from internlm2_core.sizes import ModelSize
+from torch import Tensor, nn
+
+from internlm2_align.reward.conditions import FILE_NAME, ConditionTable
+from internlm2_align.reward.shared import PackedGroups, SharedPromptAttend
+
+ARCHITECTURE = "InternLM2ForRewardModel"
+
+
+class RewardNetwork(nn.Module):
+    """Trunk and scalar head.
+
+    Args:
+        size: Shape of the trunk, kept as ``size``.
+        attend: Attention back end; None chooses. It is wrapped so that prompts shared by replies are computed once.
+    """
+
+    def __init__(self, size: ModelSize, attend: nn.Module | None = None) -> None:
+        super().__init__()
+        self.size = size
+        self.model = Transformer(size, SharedPromptAttend(attend or default_attend()))
+        self.v_head = nn.Linear(size.dim, 1, bias=False)
+
+    def init_head(self, generator: torch.Generator | None = None) -> None:
+        """Random head, N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1."""
+        with torch.no_grad():
+            self.v_head.weight.normal_(0.0, (self.size.dim + 1) ** -0.5, generator=generator)
+
+    def forward(self, packed: PackedGroups) -> Tensor:
+        """Score of each reply at its last token, float32 [S]."""
+        hidden_1TD = self.model(packed.input_ids, packed.position_ids, segments=packed.segments())
+        hidden_SD = hidden_1TD[0].index_select(0, packed.score_index)
+        # float32: bfloat16 has steps of 0.03 near the bounds of the barrier.
+        return nn.functional.linear(hidden_SD.float(), self.v_head.weight.float()).squeeze(-1)
+
+
+def from_language_model(net: LanguageModel, generator: torch.Generator | None = None) -> RewardNetwork:
+    """A reward network around the trunk of a language model (shared, not copied), with a random head.
+
+    Args:
+        net: The SFT model; its output head is dropped.
+        generator: Source of the head's randomness.
+    """
+    reward = RewardNetwork(net.size).to(net.output.weight.dtype)
+    reward.model.load_state_dict(net.model.state_dict(), assign=True)
+    reward.init_head(generator)
+    return reward.to(net.output.weight.device)
+
+
+def start_reward(folder: str | Path, seed: int = 1) -> RewardNetwork:
+    """A reward network to be trained, from the folder of an SFT model: its trunk and a random head."""
+    return from_language_model(load_released(folder), torch.Generator().manual_seed(seed))
+
+
+def load_reward(folder: str | Path) -> RewardNetwork:
+    """A trained reward network from its folder.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If the folder holds a model without reward head; a head is never made up here.
+    """
+    folder = Path(folder)
+    size = read_size(folder)
+    files = set(tensor_files(folder).values())
+    if not any("v_head.weight" in read_names(file) for file in files):
+        raise ValueError(
+            f"{folder} holds no v_head.weight, so it is no reward model; train one from it with "
+            f"`internlm2 reward checkpoint={folder}`."
+        )
+    with torch.device("meta"):
+        net = RewardNetwork(size)
+    first = next(tensor for name, tensor in read_tensors(folder) if name == "v_head.weight")
+    net = net.to(first.dtype).to_empty(device="cpu")
+    fill(net, read_tensors(folder), folder)
+    return net
+
+
+def save_reward(folder: str | Path, net: RewardNetwork, tokenizer_path: str | Path, conditions: ConditionTable) -> None:
+    """Write a reward network in the released layout with its condition table beside it, as one atomic step."""
+    with new_folder(folder) as draft:
+        save_released(draft, net.size, net.state_dict().items(), tokenizer_path, architecture=ARCHITECTURE)
+        conditions.save(draft / FILE_NAME)

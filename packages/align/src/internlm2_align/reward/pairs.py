@@ -1,0 +1,188 @@
+"""Batches of preference pairs: encoded once, packed padding-free, resumable in the middle of an epoch."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from internlm2_align.reward.budget import plan_batches
+from internlm2_align.reward.conditions import index_of
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.preference import OnBad, Preference, usable
+from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
+
+
+class PairBatch(NamedTuple):
+    """Pairs of one batch. P pairs.
+
+    Attributes:
+        packed: The row; replies come chosen, rejected, chosen, rejected, ...
+        domain_index: [P] int64, place of the domain in the condition table.
+        margin: [P] float32, difference wanted between the scores.
+    """
+
+    packed: PackedGroups
+    domain_index: Tensor
+    margin: Tensor
+
+
+class EncodedPair(NamedTuple):
+    """A pair as token ids."""
+
+    group: Group
+    domain_index: int
+    margin: float
+    stored_tokens: int
+
+
+def encode_pairs(
+    pairs: Iterable[Preference],
+    encoder: ConversationEncoder,
+    counts: Counter[str],
+    *,
+    on_bad: OnBad = "skip",
+    share_prompts: bool = True,
+) -> list[EncodedPair]:
+    """Encode what can be used and count the rest.
+
+    Args:
+        pairs: Any pairs.
+        encoder: Holds the condition table and the length limit.
+        counts: Gets one count a pair: ``used``, ``identical``, ``empty_reply``, ``empty_prompt`` or ``too_long``.
+        on_bad: Whether an unusable pair is skipped or refused.
+        share_prompts: Whether a row will store the prompt once (see `shared`); it decides the tokens of a pair.
+
+    Raises:
+        ValueError: With ``on_bad="raise"`` at an unusable pair; always at an unknown domain.
+    """
+    encoded = []
+    for pair in usable(pairs, counts, on_bad):
+        group = encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language)
+        if not encoder.fits(group):
+            if on_bad == "raise":
+                encoder.check(group)
+            counts.subtract(["used"])
+            counts["too_long"] += 1
+            continue
+        repeated = 0 if share_prompts else len(group.prompt)
+        tokens = group.stored_tokens + repeated
+        encoded.append(EncodedPair(group, index_of(encoder.conditions, pair.domain), pair.margin, tokens))
+    return encoded
+
+
+@dataclass(frozen=True)
+class PairBatches:
+    """How pairs become batches.
+
+    Attributes:
+        budget_tokens: Most tokens of a batch on each rank; 16,384 in the report.
+        seed: Of the order.
+        share_prompts: Compute the prompt of a pair once.
+    """
+
+    budget_tokens: int = 16_384
+    seed: int = 1
+    share_prompts: bool = True
+
+    def loader(
+        self, pairs: Sequence[EncodedPair], *, dp_rank: int = 0, dp_size: int = 1, shuffle: bool = True
+    ) -> "PairLoader":
+        """A loader for one data-parallel rank."""
+        return PairLoader(self, pairs, dp_rank, dp_size, shuffle)
+
+
+class PairLoader:
+    """Epochs of batches. Each epoch is planned anew from the seed and the epoch's number, so the state is two numbers.
+
+    Every rank gets the same number of batches: in an epoch that the ranks do not divide, the last batches are split.
+
+    Args:
+        recipe: Budget and seed.
+        pairs: Encoded pairs.
+        dp_rank: This data-parallel rank.
+        dp_size: Number of data-parallel ranks.
+        shuffle: Whether to shuffle; validation does not.
+
+    Raises:
+        ValueError: If there are fewer pairs than ranks.
+    """
+
+    def __init__(
+        self, recipe: PairBatches, pairs: Sequence[EncodedPair], dp_rank: int, dp_size: int, shuffle: bool
+    ) -> None:
+        if len(pairs) < dp_size:
+            raise ValueError(
+                f"{len(pairs)} usable pairs cannot be spread over {dp_size} rank(s); give more with preferences=PATH."
+            )
+        self.recipe, self.pairs, self.shuffle = recipe, pairs, shuffle
+        self.dp_rank, self.dp_size = dp_rank, dp_size
+        self.epoch = self.batch = 0
+        self._planned: tuple[int, list[list[int]]] = (-1, [])
+
+    def __len__(self) -> int:
+        """Batches of this rank in the current epoch."""
+        return len(self.plan()) // self.dp_size
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        """The rest of the current epoch; the next call gives the next one. Without shuffling, always all of it."""
+        mine = self.plan()[self.dp_rank :: self.dp_size]
+        for number in range(self.batch, len(mine)):
+            if self.shuffle:
+                # Before the batch is given: Lightning counts batches and never asks for one after the last.
+                is_last = number == len(mine) - 1
+                self.epoch, self.batch = (self.epoch + 1, 0) if is_last else (self.epoch, number + 1)
+            yield self._batch(mine[number])
+
+    def plan(self) -> list[list[int]]:
+        """Batches of all ranks in the current epoch, as indices of pairs."""
+        if self._planned[0] != self.epoch:
+            lengths = [pair.stored_tokens for pair in self.pairs]
+            seed = self.recipe.seed * 1_000_003 + self.epoch if self.shuffle else None
+            batches = plan_batches(lengths, self.recipe.budget_tokens, seed=seed)
+            while len(batches) % self.dp_size:
+                largest = max(range(len(batches)), key=lambda index: len(batches[index]))
+                whole = batches.pop(largest)
+                if len(whole) < 2:
+                    raise ValueError(
+                        f"Batches of one pair cannot be dealt evenly to {self.dp_size} ranks; raise "
+                        f"budget_tokens above {self.recipe.budget_tokens}."
+                    )
+                batches += [whole[::2], whole[1::2]]
+            self._planned = (self.epoch, batches)
+        return self._planned[1]
+
+    def fill_rate(self) -> float:
+        """Share of the budget that is used, without the last batch."""
+        batches = self.plan()[:-1] or self.plan()
+        used = sum(self.pairs[index].stored_tokens for batch in batches for index in batch)
+        return used / (len(batches) * self.recipe.budget_tokens)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Epoch and batches already given."""
+        return {"epoch": self.epoch, "batch": self.batch, "pairs": len(self.pairs), "seed": self.recipe.seed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken.
+
+        Raises:
+            ValueError: If it was taken over other pairs or another seed.
+        """
+        here = self.state_dict()
+        for key in ("pairs", "seed"):
+            if state[key] != here[key]:
+                raise ValueError(
+                    f"The checkpoint was taken with {key}={state[key]}, this run has {here[key]}; resume with the same "
+                    "preferences and seed, or start anew with resume=false."
+                )
+        self.epoch, self.batch = state["epoch"], state["batch"]
+
+    def _batch(self, indices: Sequence[int]) -> PairBatch:
+        pairs = [self.pairs[index] for index in indices]
+        return PairBatch(
+            packed=pack_groups([pair.group for pair in pairs], share_prompts=self.recipe.share_prompts),
+            domain_index=torch.tensor([pair.domain_index for pair in pairs]),
+            margin=torch.tensor([pair.margin for pair in pairs]),
+        )

@@ -1,0 +1,76 @@
+"""Scores of many conversations at once: sorted into full, padding-free batches, answered in the given order."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from internlm2_core.text.chat import Message
+
+from internlm2_align.reward.budget import plan_batches
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.network import RewardNetwork
+from internlm2_align.reward.preference import Preference
+from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
+
+
+class Scorer:
+    """A reward network with its way of encoding.
+
+    Args:
+        net: Used in eval mode and without gradients.
+        encoder: Holds the condition table, tokenizer and length limit.
+        budget_tokens: Tokens scored at once.
+    """
+
+    def __init__(self, net: RewardNetwork, encoder: ConversationEncoder, budget_tokens: int = 16_384) -> None:
+        self.net, self.encoder, self.budget_tokens = net, encoder, budget_tokens
+
+    @torch.no_grad()
+    def scores(self, groups: Sequence[Group]) -> list[list[float]]:
+        """Scores of each group's replies.
+
+        Raises:
+            ValueError: If a conversation is longer than the encoder's limit.
+        """
+        for group in groups:
+            self.encoder.check(group)
+        lengths = [group.stored_tokens for group in groups]
+        budget = max([self.budget_tokens, *lengths])
+        device = self.net.v_head.weight.device
+        was_training = self.net.training
+        self.net.eval()
+        result: list[list[float]] = [[] for _ in groups]
+        try:
+            for batch in plan_batches(lengths, budget, seed=None):
+                packed = pack_groups([groups[index] for index in batch])
+                scores = iter(self.net(PackedGroups(*(tensor.to(device) for tensor in packed))).tolist())
+                for index in batch:
+                    result[index] = [next(scores) for _ in groups[index].replies]
+        finally:
+            self.net.train(was_training)
+        return result
+
+    def conversations(
+        self, conversations: Sequence[Sequence[Message]], domains: Sequence[str], languages: Iterable[str]
+    ) -> list[float]:
+        """Scores of conversations that end in an assistant's reply, each by its own domain.
+
+        Raises:
+            ValueError: If a conversation does not end in an assistant turn.
+        """
+        groups = []
+        for conversation, domain, language in zip(conversations, domains, languages, strict=True):
+            if not conversation or conversation[-1]["role"] != "assistant":
+                raise ValueError(
+                    "A conversation to be scored ends in an assistant turn; this one has roles "
+                    f"{[message['role'] for message in conversation]}."
+                )
+            reply = conversation[-1]["content"]
+            groups.append(self.encoder.group(conversation[:-1], [reply], domain, language))
+        return [scores[0] for scores in self.scores(groups)]
+
+    def pairs(self, pairs: Sequence[Preference]) -> list[tuple[float, float]]:
+        """Scores of the chosen and the rejected reply of each pair."""
+        groups = [
+            self.encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language) for pair in pairs
+        ]
+        return [(chosen, rejected) for chosen, rejected in self.scores(groups)]

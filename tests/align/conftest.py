@@ -1,0 +1,51 @@
+"""Small networks and tokenizers for the tests of align."""
+
+import pytest
+import torch
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.sizes import ModelSize
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS, ByteTokenizer
+from tokenizers import Tokenizer as BpeTokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+
+@pytest.fixture
+def tokenizer() -> ByteTokenizer:
+    return ByteTokenizer()
+
+
+@pytest.fixture
+def size(tokenizer) -> ModelSize:
+    return ModelSize(
+        layers=2, dim=32, num_kv_heads=2, q_per_kv=2, ffn_dim=64, vocab_size=tokenizer.vocab_size, head_dim=8,
+        max_positions=512,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def language_model(size) -> LanguageModel:
+    net = LanguageModel(size)
+    net.init_weights(torch.Generator().manual_seed(0))
+    # Wider than the recipe's 0.02: random outputs should depend on the input visibly.
+    with torch.no_grad():
+        for weight in net.parameters():
+            if weight.ndim > 1:
+                weight.mul_(5)
+    return net
+
+
+@pytest.fixture(scope="session")
+def tokenizer_file(tmp_path_factory):
+    """A byte-level `tokenizer.json` with the special tokens, as `internlm2 vocabulary` would write it."""
+    vocabulary = BpeTokenizer(BPE(unk_token="<unk>"))
+    vocabulary.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    vocabulary.decoder = ByteLevelDecoder()
+    trainer = BpeTrainer(vocab_size=400, special_tokens=list(SPECIAL_TOKENS), initial_alphabet=ByteLevel.alphabet(),
+                         show_progress=False)  # fmt: skip
+    vocabulary.train_from_iterator(["2 + 2 = 4", "the answer is 你好"], trainer)
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    vocabulary.save(str(path))
+    return path

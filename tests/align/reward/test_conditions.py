@@ -1,0 +1,52 @@
+import pytest
+from internlm2_align.reward.conditions import Conditions, Unconditional, load_conditions, without_conditions
+
+REPORTED = {"helpful", "harmless", "writing", "poetry", "summary", "code", "maths", "format"}
+
+
+def test_the_built_in_table_has_the_domains_of_the_report_in_two_languages():
+    table = load_conditions()
+    assert set(table.domains) == REPORTED
+    texts = [table.messages(domain, language)[0]["content"] for domain in table.domains for language in ("en", "zh")]
+    assert len(set(texts)) == 2 * len(REPORTED)
+    assert table.messages("maths", "fr") == table.messages("maths", "en")
+
+
+def test_a_user_file_extends_or_replaces(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: default\ndomains:\n  law: Judge the law.\n  maths: {zh: 数学}\n", encoding="utf-8")
+    table = load_conditions(file)
+    assert set(table.domains) == REPORTED | {"law"}
+    assert table.messages("law", "zh") == [{"role": "system", "content": "Judge the law."}]
+    assert table.messages("maths", "en")[0]["content"] == "数学"
+    file.write_text("domains: {law: Judge the law.}", encoding="utf-8")
+    assert load_conditions(file).domains == ("law",)
+
+
+def test_a_saved_table_reads_back(tmp_path):
+    for table in (load_conditions(domains=("maths", "helpful")), without_conditions(domains=("maths",))):
+        table.save(tmp_path / "conditions.yaml")
+        assert load_conditions(tmp_path / "conditions.yaml") == table
+
+
+def test_without_conditions_nothing_is_put_before():
+    table = without_conditions()
+    assert isinstance(table, Unconditional)
+    assert set(table.domains) == REPORTED
+    assert table.messages("maths") == []
+
+
+@pytest.mark.parametrize("table", [Conditions({"maths": {"en": "x"}}), Unconditional(("maths",))])
+def test_an_unknown_domain_is_refused_with_the_known_ones(table):
+    with pytest.raises(ValueError, match=r"'law'.*known are maths.*conditions\.file"):
+        table.messages("law")
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"conditions\.file"):
+        load_conditions(tmp_path / "none.yaml")
+    bad = tmp_path / "bad.yaml"
+    for content, match in (("- a\n", "no `domains` table"), ("domains: {maths: 3}", "needs a text")):
+        bad.write_text(content)
+        with pytest.raises(ValueError, match=match):
+            load_conditions(bad)

@@ -1,0 +1,129 @@
+"""The LightningModule: it learns conflicting domains, resumes exactly, saves and loads, and answers small calls."""
+
+from collections import Counter
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+from internlm2_align import RewardModel, load_conditions
+from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.network import from_language_model
+from internlm2_align.reward.pairs import PairBatches, encode_pairs
+from internlm2_align.reward.preference import Preference
+
+SHORT = Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}})
+PROMPT = [{"role": "user", "content": "q7"}]
+
+
+def conflicting(count):
+    """The same two replies, preferred one way as helpful and the other way as harmless."""
+    pairs = []
+    for index in range(count):
+        prompt = ({"role": "user", "content": f"q{index}"},)
+        pairs.append(Preference("helpful", prompt, "yes", "no"))
+        pairs.append(Preference("harmless", prompt, "no", "yes"))
+    return pairs
+
+
+@pytest.fixture
+def make(language_model, tokenizer):
+    encoder = ConversationEncoder(tokenizer, SHORT, 200)
+    start = {name: value.clone() for name, value in language_model.state_dict().items()}
+
+    def net():
+        language_model.load_state_dict(start)
+        return from_language_model(language_model, torch.Generator().manual_seed(0))
+
+    return partial(RewardModel, net, encoder, optimizer=partial(torch.optim.AdamW, lr=3e-3))
+
+
+def trainer(folder, **settings):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    return L.Trainer(
+        default_root_dir=folder, use_distributed_sampler=False, num_sanity_val_steps=0, **(quiet | settings)
+    )
+
+
+def loader(model, budget=1200):
+    return PairBatches(budget, seed=1).loader(encode_pairs(conflicting(24), model.encoder, Counter()))
+
+
+def test_learns_preferences_that_conflict_by_condition_alone(make, tmp_path):
+    model = make()
+    fit = trainer(tmp_path, max_epochs=25, enable_checkpointing=False)
+    fit.fit(model, loader(model), val_dataloaders=loader(model))
+    assert fit.callback_metrics["valid/accuracy/helpful"] == 1
+    assert fit.callback_metrics["valid/accuracy/harmless"] == 1
+    yes, no = ([*PROMPT, {"role": "assistant", "content": reply}] for reply in ("yes", "no"))
+    assert model.score(yes, domain="helpful") > model.score(no, domain="helpful")
+    assert model.score(yes, domain="harmless") < model.score(no, domain="harmless")
+    assert model.rank(PROMPT, ["no", "yes"], domain="helpful") == [1, 0]
+    assert model.compare(PROMPT, "yes", "no", domain="helpful") > 0.5
+    assert model.compare(PROMPT, "yes", "no", domain="harmless") < 0.5
+
+
+def test_resumes_in_mid_epoch_with_the_weights_of_an_undisturbed_run(make, tmp_path):
+    whole = make()
+    trainer(tmp_path, max_steps=9, enable_checkpointing=False).fit(whole, loader(whole))
+
+    half = make()
+    stopped = trainer(tmp_path, max_steps=4, enable_checkpointing=False)
+    stopped.fit(half, loader(half))
+    stopped.save_checkpoint(tmp_path / "half.ckpt")
+    resumed = make()
+    assert len(loader(resumed)) not in (4, 9), "the checkpoint should lie inside an epoch"
+    trainer(tmp_path, max_steps=9, enable_checkpointing=False).fit(
+        resumed, loader(resumed), ckpt_path=tmp_path / "half.ckpt"
+    )
+    for ours, theirs in zip(resumed.net.parameters(), whole.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_loss_and_gradient_do_not_depend_on_prompt_sharing(make, tmp_path):
+    nets = []
+    for share in (True, False):
+        model = make()
+        encoded = encode_pairs(conflicting(4), model.encoder, Counter(), share_prompts=share)
+        batches = PairBatches(4000, share_prompts=share).loader(encoded, shuffle=False)
+        model.make_optimizer = partial(torch.optim.SGD, lr=0.1)
+        trainer(tmp_path, max_steps=1, enable_checkpointing=False).fit(model, batches)
+        nets.append(model.net)
+    for ours, theirs in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_saves_and_loads_with_its_conditions(make, tmp_path, tokenizer_file):
+    model = make()
+    model.configure_model()
+    model.save(tmp_path / "reward", tokenizer_file)
+    again = RewardModel.load(tmp_path / "reward")
+    assert again.encoder.conditions == SHORT
+    for ours, theirs in zip(again.net.parameters(), model.net.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_bad_calls_are_refused_in_words(make):
+    model = make()
+    model.configure_model()
+    reply = {"role": "assistant", "content": "a"}
+    with pytest.raises(ValueError, match="'law'"):
+        model.score([*PROMPT, reply], domain="law")
+    with pytest.raises(ValueError, match="ends in an assistant turn"):
+        model.score(PROMPT, domain="helpful")
+    with pytest.raises(ValueError, match="the limit is 200"):
+        model.score([*PROMPT, reply | {"content": "a" * 300}], domain="helpful")
+
+
+def test_many_scores_keep_their_order(make):
+    model = make()
+    model.configure_model()
+    conversations = [[*PROMPT, {"role": "assistant", "content": "a" * (1 + 7 * i % 11)}] for i in range(20)]
+    alone = [model.score(conversation, domain="helpful") for conversation in conversations]
+    together = model.scorer(budget_tokens=150).conversations(conversations, ["helpful"] * 20, ["en"] * 20)
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_the_built_in_conditions_tell_domains_apart():
+    assert len(set(load_conditions().domains)) == 8

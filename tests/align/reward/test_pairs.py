@@ -1,0 +1,92 @@
+from collections import Counter
+
+import pytest
+from internlm2_align.reward.conditions import load_conditions
+from internlm2_align.reward.encoding import SCORE_TOKEN, ConversationEncoder
+from internlm2_align.reward.pairs import PairBatches, encode_pairs
+from internlm2_align.reward.preference import Preference
+
+
+def pair(index, domain="maths", **changes):
+    fields = {"prompt": ({"role": "user", "content": f"{index} + 1?"},), "chosen": str(index + 1), "rejected": "7" * 9}
+    return Preference(domain, **(fields | changes))
+
+
+@pytest.fixture
+def encoder(tokenizer):
+    return ConversationEncoder(tokenizer, load_conditions(), max_tokens=300)
+
+
+def test_a_group_is_condition_prompt_and_replies_that_end_in_the_score_token(encoder, tokenizer):
+    group = encoder.group([{"role": "user", "content": "1 + 1?"}], ["2", "three"], "maths", "zh")
+    condition = load_conditions().messages("maths", "zh")[0]["content"]
+    assert tokenizer.decode(group.prompt) == (
+        f"<|im_start|>system\n{condition}<|im_end|>\n<|im_start|>user\n1 + 1?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert [tokenizer.decode(reply) for reply in group.replies] == [
+        f"2<|im_end|>\n{SCORE_TOKEN}", f"three<|im_end|>\n{SCORE_TOKEN}",
+    ]  # fmt: skip
+
+
+def test_ids_from_ppo_give_the_same_group(encoder, tokenizer):
+    messages = [{"role": "user", "content": "1 + 1?"}]
+    reply = [*tokenizer.encode("2"), encoder.chat.end]
+    by_text = encoder.group(messages, ["2"], "maths")
+    assert encoder.group_of_ids(encoder.chat.prompt(messages), reply, "maths") == by_text
+    # Sampling stopped at the length limit: the end of turn is added.
+    assert encoder.group_of_ids(encoder.chat.prompt(messages), reply[:-1], "maths") == by_text
+
+
+def test_bad_pairs_are_counted(encoder):
+    counts = Counter()
+    pairs = [pair(1), pair(2, rejected="3"), pair(3, chosen=" "), pair(4, chosen="x" * 300)]
+    assert len(encode_pairs(pairs, encoder, counts)) == 1
+    assert {name: count for name, count in counts.items() if count} == {
+        "used": 1, "identical": 1, "empty_reply": 1, "too_long": 1,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="max_tokens"):
+        encode_pairs(pairs[3:], encoder, counts, on_bad="raise")
+    with pytest.raises(ValueError, match="law"):
+        encode_pairs([pair(1, domain="law")], encoder, counts)
+
+
+def flat(batches):
+    return [batch.packed.input_ids.flatten().tolist() for batch in batches]
+
+
+def test_batches_hold_both_sides_and_resume_in_the_middle(encoder):
+    encoded = encode_pairs([pair(i) for i in range(40)], encoder, Counter())
+    recipe = PairBatches(budget_tokens=1000, seed=5)
+    loader = recipe.loader(encoded)
+    first, second = flat(loader), flat(loader)
+    assert first != second
+    assert sum(map(len, first)) == sum(p.stored_tokens for p in encoded)
+
+    half = recipe.loader(encoded)
+    iterator = iter(half)
+    taken = flat(next(iterator) for _ in range(2))
+    resumed = recipe.loader(encoded)
+    resumed.load_state_dict(half.state_dict())
+    assert taken + flat(resumed) == first
+    assert flat(resumed) == second
+    with pytest.raises(ValueError, match="pairs=40"):
+        recipe.loader(encoded[:30]).load_state_dict(half.state_dict())
+
+
+@pytest.mark.parametrize("dp_size", [2, 3])
+def test_ranks_share_an_epoch_evenly(encoder, dp_size):
+    encoded = encode_pairs([pair(i) for i in range(40)], encoder, Counter())
+    loaders = [
+        PairBatches(budget_tokens=1000).loader(encoded, dp_rank=rank, dp_size=dp_size) for rank in range(dp_size)
+    ]
+    assert len({len(loader) for loader in loaders}) == 1
+    pairs = [len(batch.domain_index) for loader in loaders for batch in loader]
+    assert sum(pairs) == 40
+
+
+def test_share_prompts_counts_what_is_stored(encoder):
+    shared, apart = (encode_pairs([pair(1)], encoder, Counter(), share_prompts=share)[0] for share in (True, False))
+    assert apart.stored_tokens - shared.stored_tokens == len(shared.group.prompt)
+    loader = PairBatches(budget_tokens=1000, share_prompts=False).loader([apart])
+    (batch,) = list(loader)
+    assert batch.packed.input_ids.numel() == apart.stored_tokens
