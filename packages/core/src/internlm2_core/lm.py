@@ -59,6 +59,19 @@ class LM(L.LightningModule):
             self.net = self.make_net()
             self.net.with_z_loss = self.z_loss > 0
 
+    def check_vocabulary(self, ids: int) -> None:
+        """Refuse a tokenizer with more ids than the network has rows.
+
+        Raises:
+            ValueError: with both numbers.
+        """
+        self.configure_model()
+        if ids > self.net.size.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {ids} ids but the model {self.net.size.vocab_size} rows; "
+                f"set model.size.vocab_size={ids}."
+            )
+
     def configure_optimizers(self) -> Any:
         """One optimizer over two groups, one schedule stepped after every optimizer step."""
         optimizer = self.make_optimizer(decay_groups(self.net, self.weight_decay))

@@ -78,9 +78,15 @@ class ModelSize:
         """
         lengths = list(document_lengths) if document_lengths is not None else [self.max_positions]
         pairs = sum(n * (n + 1) / 2 for n in lengths)
-        matrices = self.num_params() - self.vocab_size * self.dim - (2 * self.layers + 1) * self.dim
-        attention = 12.0 * self.layers * self.num_q_heads * self.head_dim * pairs / sum(lengths)
-        return 6.0 * matrices + attention
+        return self.matrix_flops_per_token() + self.flops_per_pair() * pairs / sum(lengths)
+
+    def matrix_flops_per_token(self) -> float:
+        """Training operations in matrices: 6 per weight; the embedding is a look-up and norms are no matrices."""
+        return 6.0 * (self.num_params() - self.vocab_size * self.dim - (2 * self.layers + 1) * self.dim)
+
+    def flops_per_pair(self) -> float:
+        """Training operations of all blocks for one token that attends to one token."""
+        return 12.0 * self.layers * self.num_q_heads * self.head_dim
 
 
 SIZES: dict[str, ModelSize] = {

@@ -129,7 +129,7 @@ def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Pa
             )
         if weights[name].shape != tensor.shape:
             raise ValueError(
-                f"{source}: tensor {name} has shape {tuple(tensor.shape)}, the model wants {tuple(weights[name].shape)}."
+                f"{source}: tensor {name} has shape {tuple(tensor.shape)}, not {tuple(weights[name].shape)}."
             )
         with torch.no_grad():
             weights[name].copy_(tensor)

@@ -1,6 +1,6 @@
 """Text to ids and back: tokenizers and the ChatML format."""
 
-from internlm2_core.text.chat import ChatFormat, EncodedChat, Message
+from internlm2_core.text.chat import ChatEncoder, ChatFormat, EncodedChat, Message
 from internlm2_core.text.tokenizer import (
     ByteTokenizer,
     ReleasedTokenizer,
@@ -11,6 +11,7 @@ from internlm2_core.text.tokenizer import (
 
 __all__ = [
     "ByteTokenizer",
+    "ChatEncoder",
     "ChatFormat",
     "EncodedChat",
     "Message",

@@ -125,6 +125,22 @@ class ChatFormat:
         return self.tokenizer.special(name)
 
 
+class ChatEncoder:
+    """A conversation as ids and loss mask: the encoder that batches of conversations are made with.
+
+    Args:
+        tokenizer: encodes contents.
+        train_roles: roles whose words carry loss.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, train_roles: Collection[str] = ("assistant",)) -> None:
+        self.chat, self.train_roles = ChatFormat(tokenizer), tuple(train_roles)
+
+    def __call__(self, messages: Sequence[Message]) -> EncodedChat:
+        """Encode one conversation; see :meth:`ChatFormat.encode`."""
+        return self.chat.encode(messages, self.train_roles)
+
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] }}"
     "{% if message.get('name') %}{{ ' name=' + message['name'] }}{% endif %}"

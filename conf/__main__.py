@@ -1,0 +1,64 @@
+"""Run one job: ``internlm2 JOB [overrides]``, where JOB is a configuration at the top of this folder.
+
+This is the whole composition root. It knows no package: the configuration names what to call.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import call
+from internlm2_conf.errors import sentence
+from internlm2_conf.help import job_help, job_names, nearest, overview
+from omegaconf import DictConfig
+
+
+@hydra.main(version_base="1.3", config_path="pkg://internlm2_conf", config_name=None)
+def run(cfg: DictConfig) -> None:
+    """Call what the configuration's node ``job`` describes."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        # Each job of a sweep has a folder of its own.
+        cfg.output = HydraConfig.get().runtime.output_dir
+    call(cfg.job)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command. Mistakes end in one sentence and exit code 2; HYDRA_FULL_ERROR=1 shows the traceback."""
+    words = sys.argv[1:] if arguments is None else arguments
+    job, rest = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
+    if job is None and not any(word.startswith(("--config-name", "-cn")) for word in rest):
+        print(overview())
+        sys.exit(0 if {"-h", "--help"} & set(rest) else 2)
+    if job is not None and job not in job_names():
+        sys.exit(
+            f"internlm2: there is no job {job!r}{nearest(job, job_names())}; the jobs are {', '.join(job_names())}."
+        )
+    if job is not None and {"-h", "--help"} & set(rest):
+        print(job_help(job))
+        return
+    if "--cfg" in rest and "--resolve" not in rest:
+        rest = ["--resolve", *rest]
+    # Only this process's own words: child ranks are started from them again.
+    sys.argv = [sys.argv[0], *([f"--config-name={job}"] if job else []), *rest]
+    in_one_sentence(run, job)
+
+
+def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:
+    """Call a function; print what a person can mend as one sentence and leave with exit code 2."""
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    # Else Hydra prints some errors by itself, in many lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        function()
+    except Exception as error:
+        if wants_traceback:
+            raise
+        sys.exit(f"internlm2 {job or ''}: {sentence(error)} (HYDRA_FULL_ERROR=1 shows the traceback.)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""Lightning callbacks and plug-ins of the training jobs."""
+
+from internlm2_core.callbacks.atomic import AtomicCheckpointIO
+from internlm2_core.callbacks.export import ExportModel
+from internlm2_core.callbacks.progress import StepProgress
+from internlm2_core.callbacks.throughput import Throughput
+
+__all__ = ["AtomicCheckpointIO", "ExportModel", "StepProgress", "Throughput"]

@@ -1,0 +1,53 @@
+"""What a training run starts from: random weights, or a model folder."""
+
+import torch
+
+from internlm2_core.checkpoint.released import load_released
+from internlm2_core.nn.attend import named_attend
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.rope import Scaling
+from internlm2_core.sizes import ModelSize
+
+
+def start_model(
+    size: ModelSize,
+    init_from: str | None = None,
+    seed: int = 1,
+    attend: str = "auto",
+    rope_scaling: Scaling = "none",
+    rope_factor: float = 1.0,
+    max_logits: int = 2**27,
+) -> LanguageModel:
+    """A language model to train.
+
+    Args:
+        size: the shape. With ``init_from`` its positions (base, trained length) are taken and the rest must agree.
+        init_from: a model folder in released layout; None starts from random weights.
+        seed: of the random weights.
+        attend: name of the attention back end, see :mod:`internlm2_core.nn.attend`.
+        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
+        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
+        max_logits: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
+
+    Raises:
+        ValueError: the folder holds a model of another shape.
+    """
+    module = named_attend(attend)
+    if init_from is None:
+        net = LanguageModel(size, module, rope_scaling, rope_factor)
+        net.init_weights(torch.Generator().manual_seed(seed))
+    else:
+        net = load_released(init_from, module, size.rope_base, size.max_positions, rope_scaling, rope_factor)
+        check_same_shape(size, net.size, init_from)
+    net.max_logits = max_logits
+    return net
+
+
+def check_same_shape(wanted: ModelSize, found: ModelSize, folder: str) -> None:
+    """Raise ValueError naming the first field in which two shapes differ."""
+    for name, value in vars(wanted).items():
+        if getattr(found, name) != value:
+            raise ValueError(
+                f"{folder} has {name}={getattr(found, name)} but the configuration says {value}; "
+                f"set model.size.{name}={getattr(found, name)}."
+            )

@@ -1,0 +1,39 @@
+"""Evaluation of a language model: a suite of tasks, each with figures and the answers behind them.
+
+    suite (tasks by name) ──┐
+    model folder ── Subject ┴─► evaluate ─► metrics.json            laid out as schema.json says
+                                        └─► samples/TASK.jsonl      every question, answer and verdict
+
+===============  ==================================================================================
+`HeldOutLoss`    nats per token and bits per byte of held-out text, per source
+`Needle`         one fact hidden in held-out text, over depth and length, per language
+`Instructions`   greedy answers in ChatML, checked by rule, per task and language
+`Contamination`  loss on train, test and a look-alike set; delta1, delta2
+===============  ==================================================================================
+
+A task asks a `Subject` for two things only: losses of given tokens, and greedy answers through an `Engine`. It carries
+a version, raised whenever the same model would get other figures.
+"""
+
+from internlm2_core.evaluation.contamination import Contamination
+from internlm2_core.evaluation.haystack import Haystack
+from internlm2_core.evaluation.held_out import HeldOutLoss
+from internlm2_core.evaluation.instructions import Instructions
+from internlm2_core.evaluation.job import evaluate
+from internlm2_core.evaluation.needle import Needle
+from internlm2_core.evaluation.subject import LossSum, Scored, Subject
+from internlm2_core.evaluation.task import Result, Task
+
+__all__ = [
+    "Contamination",
+    "Haystack",
+    "HeldOutLoss",
+    "Instructions",
+    "LossSum",
+    "Needle",
+    "Result",
+    "Scored",
+    "Subject",
+    "Task",
+    "evaluate",
+]

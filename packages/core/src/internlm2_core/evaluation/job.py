@@ -1,0 +1,82 @@
+"""The job ``internlm2 evaluate``: one model through a suite of tasks."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from internlm2_core.checkpoint.any_layout import load_model
+from internlm2_core.evaluation.subject import Subject
+from internlm2_core.evaluation.task import Task
+from internlm2_core.evaluation.written import write_json, write_jsonl
+from internlm2_core.generation import Engine, LocalEngine
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.text import load_tokenizer
+
+SCHEMA = "internlm2/metrics/1"
+
+
+def evaluate(
+    checkpoint: str,
+    suite: Mapping[str, Task],
+    output: str,
+    engine: Callable[[LanguageModel], Engine] = LocalEngine,
+    device: str = "auto",
+    batch_tokens: int = 16_384,
+) -> dict[str, Any]:
+    """Run every task, and write ``OUTPUT/metrics.json`` and ``OUTPUT/samples/TASK.jsonl``.
+
+    ``metrics.json`` is written last: where it stands, the samples stand too.
+
+    Args:
+        checkpoint: a model folder.
+        suite: tasks by name.
+        output: folder of the results.
+        engine: makes the engine that answers prompts.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        batch_tokens: tokens of documents scored at once.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        FileNotFoundError: no model there.
+        ValueError: an empty suite.
+    """
+    if not suite:
+        raise ValueError("the suite has no tasks; set suite= to one of conf/suite.")
+    subject = load_subject(checkpoint, engine, device, batch_tokens)
+    tasks = run_suite(subject, suite, Path(output))
+    size = subject.net.size
+    model = {"checkpoint": checkpoint, "parameters": size.num_params()} | vars(size)
+    metrics = {"schema": SCHEMA, "model": model, "tasks": tasks}
+    write_json(Path(output) / "metrics.json", metrics)
+    return metrics
+
+
+def load_subject(checkpoint: str, engine: Callable[[LanguageModel], Engine], device: str, batch_tokens: int) -> Subject:
+    """The model of a folder, ready to be asked."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = load_model(checkpoint).to(device).eval()
+    return Subject(net, load_tokenizer(checkpoint), engine(net), batch_tokens)
+
+
+def run_suite(subject: Subject, suite: Mapping[str, Task], output: Path) -> dict[str, dict[str, Any]]:
+    """Figures of each task by name; samples go to ``output/samples``."""
+    tasks: dict[str, dict[str, Any]] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+    with Progress(*columns, TimeElapsedColumn()) as bars:
+        for name, task in suite.items():
+            bar = bars.add_task(name, total=1)
+            start = time.perf_counter()
+            result = task.run(subject, lambda done, total, bar=bar: bars.update(bar, completed=done, total=total))  # type: ignore[misc]
+            about = {"kind": task.kind, "version": task.version, "seconds": round(time.perf_counter() - start, 3)}
+            tasks[name] = {**about, **result.figures}
+            if result.samples:
+                write_jsonl(output / "samples" / f"{name}.jsonl", result.samples)
+                tasks[name]["samples"] = f"samples/{name}.jsonl"
+    return tasks

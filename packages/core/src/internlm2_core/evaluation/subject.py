@@ -1,0 +1,137 @@
+"""The model under evaluation, behind the two requests that tasks make: losses of given tokens, and greedy answers.
+
+Legend: B rows, T tokens, D width, N = B * T.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from internlm2_core.batch import IGNORE, Batch
+from internlm2_core.generation import Engine, Sampling
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.text import Tokenizer
+
+
+class LossSum(NamedTuple):
+    """Loss of some tokens.
+
+    Attributes:
+        nats: sum of -log p(token), natural logarithm.
+        tokens: how many tokens were predicted.
+    """
+
+    nats: float
+    tokens: int
+
+
+class Scored(NamedTuple):
+    """Token ids, and which of them are to be predicted. The first never is: nothing stands before it.
+
+    Attributes:
+        ids: one document.
+        counts: of the same length.
+    """
+
+    ids: Sequence[int]
+    counts: Sequence[bool]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a task may ask of a model.
+
+    Attributes:
+        net: the network, in eval mode.
+        tokenizer: its own.
+        engine: answers prompts.
+        batch_tokens: tokens of documents scored at once, padding included.
+    """
+
+    net: LanguageModel
+    tokenizer: Tokenizer
+    engine: Engine
+    batch_tokens: int = 16_384
+
+    @torch.inference_mode()
+    def batch_loss(self, batch: Batch) -> LossSum:
+        """Loss of a packed batch."""
+        device = self.net.output.weight.device
+        ids, positions, labels = (batch[name].to(device) for name in ("input_ids", "position_ids", "labels"))
+        losses = self.net(ids, positions, labels_BT=labels)
+        return LossSum(float(losses.cross_entropy), int((labels != IGNORE).sum()))
+
+    @torch.inference_mode()
+    def document_losses(self, documents: Sequence[Scored]) -> list[LossSum]:
+        """Loss of each document by itself, in order.
+
+        Raises:
+            ValueError: a document has no token that could be predicted.
+        """
+        for index, document in enumerate(documents):
+            if not any(document.counts[1:]):
+                raise ValueError(f"document {index} of {len(documents)} has no token to predict; remove it.")
+        sums = [LossSum(0.0, 0)] * len(documents)
+        for batch in of_like_length([len(document.ids) for document in documents], self.batch_tokens):
+            labels_BT, nats_B = self._row_losses([documents[index] for index in batch])
+            tokens_B = (labels_BT != IGNORE).sum(1)
+            for index, nats, tokens in zip(batch, nats_B.tolist(), tokens_B.tolist(), strict=True):
+                sums[index] = LossSum(nats, tokens)
+        return sums
+
+    def _row_losses(self, documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
+        ids_BT, labels_BT = (x_BT.to(self.net.output.weight.device) for x_BT in padded(documents))
+        # Padding stands at the end, where causality hides it.
+        hidden_ND = self.net.model(ids_BT).flatten(0, 1)
+        chunk = max(1, self.net.max_logits // self.net.size.vocab_size)
+        nats_N = [
+            F.cross_entropy(self.net.output(hidden).float(), labels, ignore_index=IGNORE, reduction="none")
+            for hidden, labels in zip(hidden_ND.split(chunk), labels_BT.flatten().split(chunk), strict=True)
+        ]
+        return labels_BT, torch.cat(nats_N).view_as(labels_BT).sum(1)
+
+    def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
+        """The most probable continuation of each prompt, as text without the token that ended it.
+
+        Args:
+            prompts: token ids.
+            max_new_tokens: at most.
+            stop: names of special tokens that end it, besides ``</s>``.
+        """
+        stop_ids = tuple(self.tokenizer.special(name) for name in ("</s>", *stop))
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)
+        completions = self.engine.generate(prompts, sampling)
+        return [self.tokenizer.decode([i for i in c.ids if i not in stop_ids]) for c in completions]
+
+
+def of_like_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of neighbours in length, each at most ``batch_tokens`` with its padding, or one document."""
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def padded(documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
+    """Documents as rows.
+
+    Returns:
+        Ids [B, T] padded with 0, and labels [B, T] shifted by one, -100 where nothing is to be predicted.
+    """
+    longest = max(len(document.ids) for document in documents)
+    ids_BT = torch.zeros(len(documents), longest, dtype=torch.int64)
+    labels_BT = torch.full_like(ids_BT, IGNORE)
+    for row, (ids, counts) in enumerate(documents):
+        ids_T = torch.as_tensor(ids, dtype=torch.int64)
+        counts_T = torch.as_tensor(counts, dtype=torch.bool)
+        ids_BT[row, : len(ids)] = ids_T
+        labels_BT[row, : len(ids) - 1] = torch.where(counts_T[1:], ids_T[1:], IGNORE)
+    return ids_BT, labels_BT

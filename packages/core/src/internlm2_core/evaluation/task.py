@@ -1,0 +1,39 @@
+"""What a task is: something that examines a model and answers with figures and the single answers behind them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from internlm2_core.evaluation.subject import Subject
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total), in whatever unit the task counts."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Outcome of a task.
+
+    Attributes:
+        figures: JSON values, laid out as ``schema.json`` says for the task's kind.
+        samples: one JSON object per question asked, for people who want to see why.
+    """
+
+    figures: Mapping[str, Any]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Task(Protocol):
+    """One examination.
+
+    Attributes:
+        kind: names the layout of its figures.
+        version: raised whenever the same model would get other figures.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+
+    def run(self, subject: Subject, progress: Progress) -> Result:
+        """Examine a model."""
+        ...

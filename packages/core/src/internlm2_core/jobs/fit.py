@@ -1,0 +1,81 @@
+"""Train an LM on batches: pre-training and supervised fine-tuning alike."""
+
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import lightning as L
+
+from internlm2_core.callbacks.export import ExportModel
+from internlm2_core.lm import LM
+from internlm2_core.text.tokenizer import Tokenizer
+
+
+class Batches(Protocol):
+    """Makes loaders of :class:`~internlm2_core.batch.Batch` for one data-parallel rank."""
+
+    def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> Iterable[Any]:
+        """This rank's share of every global batch; the loader has ``state_dict`` and ``load_state_dict``."""
+        ...
+
+
+class Loaders(L.LightningDataModule):
+    """Hands a rank's loader to Lightning, once the strategy knows which rank this is.
+
+    Args:
+        batches: makes the loader.
+        num_workers: reading processes; 0 reads in this one.
+    """
+
+    def __init__(self, batches: Batches, num_workers: int = 0) -> None:
+        super().__init__()
+        self.batches, self.num_workers = batches, num_workers
+
+    def train_dataloader(self) -> Iterable[Any]:
+        """The loader of this data-parallel rank."""
+        assert self.trainer is not None
+        # Every parallel strategy of Lightning says here how data are shared out.
+        shares = getattr(self.trainer.strategy, "distributed_sampler_kwargs", None) or {"rank": 0, "num_replicas": 1}
+        return self.batches.loader(shares["rank"], shares["num_replicas"], self.num_workers)
+
+
+def fit(
+    module: LM,
+    batches: Batches,
+    trainer: L.Trainer,
+    tokenizer: Tokenizer,
+    output: str,
+    seed: int,
+    num_workers: int = 0,
+) -> None:
+    """Train, and write ``OUTPUT/model`` and ``OUTPUT/training.json`` (steps, tokens, seconds, last loss).
+
+    A run that was stopped goes on from ``OUTPUT/checkpoints/last.ckpt``.
+
+    Args:
+        module: what is trained.
+        batches: makes this rank's loader.
+        trainer: Lightning's.
+        tokenizer: goes along with the model.
+        output: folder of the run.
+        seed: of everything random that is not seeded elsewhere.
+        num_workers: reading processes.
+
+    Raises:
+        ValueError: the vocabulary has fewer rows than the tokenizer has ids.
+    """
+    L.seed_everything(seed, verbose=False)
+    module.check_vocabulary(tokenizer.vocab_size)
+    folder = Path(output)
+    trainer.callbacks.append(ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
+    last = folder / "checkpoints" / "last.ckpt"
+    start = time.perf_counter()
+    trainer.fit(module, datamodule=Loaders(batches, num_workers), ckpt_path=last if last.is_file() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        record = {"steps": trainer.global_step, "seconds": time.perf_counter() - start, "figures": figures}
+        (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
