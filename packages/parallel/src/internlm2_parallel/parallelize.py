@@ -1,0 +1,73 @@
+"""The one place that fixes the order in which a network is taken apart.
+
+    tensor (and sequence) -> context -> recompute -> compile -> shard
+
+Pipeline stages are cut before, in :mod:`internlm2_parallel.pipeline`: each stage then goes through here.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from internlm2_parallel.context import ContextAttention, split_tokens
+from internlm2_parallel.memory import Recompute, recompute_blocks
+from internlm2_parallel.mesh import Ranks
+from internlm2_parallel.plan import TensorPlan, llama_plan
+from internlm2_parallel.tensor import split_matrices
+from internlm2_parallel.zero import Sharding, shard_state
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to each network, beside the degrees of the layout.
+
+    Attributes:
+        plan: tensor-parallel patterns; None takes those of the released names.
+        sharding: extents of the state.
+        sub_group: see :func:`~internlm2_parallel.zero.shard_state`.
+        context: which attention runs where tokens of a row are split over ranks.
+        recompute: activation recomputation; None keeps all activations.
+        compile_blocks: torch.compile each block.
+        param_dtype: dtype of computation under sharding; None keeps that of the weights.
+    """
+
+    plan: TensorPlan | None = None
+    sharding: Sharding = field(default_factory=Sharding)
+    sub_group: int = 0
+    context: ContextAttention = "gather"
+    recompute: Recompute | None = None
+    compile_blocks: bool = False
+    param_dtype: torch.dtype | None = None
+
+
+def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
+    """Take ``net`` apart in place.
+
+    Args:
+        net: a network with the released names.
+        ranks: the meshes of the layout.
+        how: everything that is not a degree.
+
+    Raises:
+        ValueError: the treatment does not fit the layout or the network's names.
+    """
+    layout = ranks.layout
+    if layout.tensor > 1:
+        split_matrices(net, ranks.tensor, how.plan or llama_plan(layout.sequence_parallel))
+    if layout.context > 1:
+        split_tokens(net, ranks.context, how.context)
+    blocks = blocks_of(net)
+    if how.recompute is not None:
+        recompute_blocks(blocks, how.recompute)
+    if how.compile_blocks:
+        for block in blocks:
+            block.compile()
+    shard_state(net, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.param_dtype)
+
+
+def blocks_of(net: nn.Module) -> list[nn.Module]:
+    """The blocks of a network: children of whatever is called ``layers``."""
+    return [
+        block for name, module in net.named_modules() if name.split(".")[-1] == "layers" for block in module.children()
+    ]

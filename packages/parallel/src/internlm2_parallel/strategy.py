@@ -1,0 +1,215 @@
+"""MeshStrategy: one Lightning strategy for every layout.
+
+What the LightningModule sees is ordinary training: a network as an attribute, a scalar loss, an optimizer. The strategy
+reads the network by its released names and takes it apart after ``configure_model``:
+
+    connect ranks -> meshes -> configure_model -> parallelize each net -> optimizers -> restore
+
+Two conventions make losses equal under every layout:
+
+- every rank of a group that shares rows (tensor, context, pipeline) reads the same batch and sees the same loss;
+- gradients are averaged over the ranks that read different rows, and ``reduce(x, "mean")`` averages over the same ranks.
+  A module divides its loss *sum* by the mean number of loss tokens per rank; nothing else has to know of the layout.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import lightning as L
+import torch
+import torch.distributed as dist
+from lightning.fabric.utilities.distributed import _init_dist_connection
+from lightning.fabric.utilities.optimizer import _optimizers_to_device
+from lightning.fabric.utilities.seed import reset_seed
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies.strategy import Strategy
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from internlm2_parallel.clipping import clip_by_global_norm
+from internlm2_parallel.launcher import RankLauncher
+from internlm2_parallel.layout import Layout, NetShape
+from internlm2_parallel.mesh import Ranks
+from internlm2_parallel.parallelize import Treatment, parallelize
+from internlm2_parallel.tensor import TensorContext
+from internlm2_parallel.zero import blocked_gradient_sync
+
+
+class MeshStrategy(ModelParallelStrategy):
+    """Data, tensor, sequence, context and pipeline parallelism over one device mesh.
+
+    Args:
+        layout: degrees; one may be -1.
+        treatment: what is done to each network.
+        nets: names of the networks in the LightningModule (PPO has several). Those it lacks are skipped.
+        shape: sizes of the network, to refuse a layout that they do not divide before any process group exists.
+        tokens: length of a row, for the same reason.
+        timeout_s: seconds that a collective may take before the run is given up.
+        process_group_backend: None takes gloo on CPU and nccl on GPUs.
+
+    Raises:
+        ValueError: the layout does not fit the world or the network.
+    """
+
+    strategy_name = "mesh"
+
+    def __init__(
+        self,
+        layout: Layout | None = None,
+        treatment: Treatment | None = None,
+        *,
+        nets: Sequence[str] = ("net",),
+        shape: NetShape | None = None,
+        tokens: int | None = None,
+        timeout_s: float = 1800.0,
+        process_group_backend: str | None = None,
+    ) -> None:
+        super().__init__(process_group_backend=process_group_backend, timeout=timedelta(seconds=timeout_s))
+        self.layout, self.treatment = layout or Layout(), treatment or Treatment()
+        self.nets, self.shape, self.tokens = tuple(nets), shape, tokens
+        self._ranks: Ranks | None = None
+        self._tensor_context = TensorContext()
+
+    # ---- ranks and meshes
+
+    def _configure_launcher(self) -> None:
+        self.layout = self.layout.settled(self.num_nodes * self.num_processes)
+        if self.shape is not None:
+            self.layout.check(self.shape, self.tokens)
+        assert self.cluster_environment is not None
+        if not self.cluster_environment.creates_processes_externally:
+            self._launcher = RankLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
+
+    def setup_environment(self) -> None:
+        """Join the process group and make the meshes."""
+        Strategy.setup_environment(self)
+        reset_seed()
+        self.set_world_ranks()
+        self._process_group_backend = self._get_process_group_backend()
+        assert self.cluster_environment is not None
+        device_id = None if self.root_device.type == "cpu" else self.root_device
+        _init_dist_connection(
+            self.cluster_environment, self._process_group_backend, timeout=self._timeout, device_id=device_id
+        )
+        self._ranks = Ranks.of(self.layout, self.root_device.type)
+        self._device_mesh = self._ranks.weights
+        assert self.lightning_module is not None
+        self.lightning_module._device_mesh = self._device_mesh
+
+    @property
+    def ranks(self) -> Ranks:
+        """The meshes; only after the process group was joined."""
+        if self._ranks is None:
+            raise RuntimeError(
+                "The meshes exist from Strategy.setup_environment on; read them in configure_model or later."
+            )
+        return self._ranks
+
+    @property
+    def data_parallel_rank(self) -> int:
+        """Index of this rank among the ranks that read different rows."""
+        return self.ranks.data_parallel_rank
+
+    @property
+    def data_parallel_size(self) -> int:
+        """Ranks that read different rows."""
+        return self.layout.data_parallel_size
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """Share of the rows of this rank, under the names that Lightning and loaders ask for."""
+        return {"num_replicas": self.data_parallel_size, "rank": self.data_parallel_rank}
+
+    # ---- the networks
+
+    def setup(self, trainer: L.Trainer) -> None:
+        """Take the networks apart, then make the optimizers over what is left on this rank."""
+        assert self.accelerator is not None and self.model is not None
+        self.accelerator.setup(trainer)
+        self.model = self.precision_plugin.convert_module(self.model)
+        self.model_to_device()
+        for net in self.networks():
+            parallelize(net, self.ranks, self.treatment)
+        self._bind_clipping()
+        self.barrier()
+        fitting = trainer.state.fn == TrainerFn.FITTING
+        if fitting:
+            self.setup_optimizers(trainer)
+        self.setup_precision_plugin()
+        if fitting:
+            _optimizers_to_device(self.optimizers, self.root_device)
+
+    def networks(self) -> list[nn.Module]:
+        """The networks that the LightningModule has under the names in ``nets``.
+
+        Raises:
+            ValueError: it has none of them.
+        """
+        found = [net for name in self.nets if isinstance(net := getattr(self.lightning_module, name, None), nn.Module)]
+        if not found:
+            raise ValueError(
+                f"{type(self.lightning_module).__name__} has no network called {' or '.join(self.nets)}; "
+                "set strategy.nets to the names of its networks."
+            )
+        return found
+
+    def _bind_clipping(self) -> None:
+        """Lightning clips in its precision plugin, which knows neither DTensors on several meshes nor stages."""
+        pipeline = self.ranks.pipeline
+
+        def clip_grad_by_norm(optimizer: Optimizer, clip_val: float) -> None:
+            clip_by_global_norm(self.precision_plugin.main_params(optimizer), float(clip_val), pipeline)
+
+        self.precision_plugin.clip_grad_by_norm = clip_grad_by_norm  # type: ignore[method-assign,assignment]
+
+    @contextmanager
+    def block_backward_sync(self) -> Iterator[None]:
+        """Backward passes inside communicate no more than the gradients' extent asks for."""
+        assert self.model is not None
+        with blocked_gradient_sync(self.model, self.treatment.sharding):
+            yield
+
+    def _computing(self) -> Any:
+        return self._tensor_context if self.layout.tensor > 1 else nullcontext()
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's training step."""
+        with self._computing():
+            return super().training_step(*args, **kwargs)
+
+    def validation_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's validation step."""
+        with self._computing():
+            return super().validation_step(*args, **kwargs)
+
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's test step."""
+        with self._computing():
+            return super().test_step(*args, **kwargs)
+
+    def predict_step(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's predict step."""
+        with self._computing():
+            return super().predict_step(*args, **kwargs)
+
+    def backward(self, closure_loss: Tensor, optimizer: Optimizer | None, *args: Any, **kwargs: Any) -> Tensor:
+        """Backward pass; the loss over a split vocabulary needs its context here too."""
+        with self._computing():
+            return super().backward(closure_loss, optimizer, *args, **kwargs)
+
+    # ---- values of one data rank each
+
+    def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
+        """Reduce a value over the ranks that read different rows (Lightning would count tensor ranks twice)."""
+        if group is None and isinstance(tensor, Tensor):
+            group = self.ranks.data_parallel.get_group()
+        return super().reduce(tensor, group, reduce_op)
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        """Agree over all ranks of the world."""
+        flag = torch.tensor(int(decision), device=self.root_device)
+        dist.all_reduce(flag, op=dist.ReduceOp.MIN if all else dist.ReduceOp.MAX)
+        return bool(flag)

@@ -1,0 +1,106 @@
+"""Apply a tensor-parallel plan to a network in place."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
+from torch.distributed.tensor.experimental import implicit_replication
+from torch.distributed.tensor.parallel import loss_parallel, parallelize_module
+from torch.utils import _pytree as pytree
+
+from internlm2_parallel.plan import TensorPlan
+
+
+def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
+    """Make every weight of ``net`` a DTensor on ``mesh``: split where the plan names it, else a full copy.
+
+    Args:
+        net: network whose submodule names the plan's patterns match.
+        mesh: one-dimensional mesh of the tensor ranks.
+        plan: patterns of submodule names, and how each is split.
+
+    Raises:
+        ValueError: the plan matches nothing.
+    """
+    names = [name for name, _ in net.named_modules() if name]
+    matched = {name: style for name in names if (style := _style_of(name, plan)) is not None}
+    if not matched:
+        raise ValueError(
+            f"no pattern of the tensor plan ({', '.join(plan)}) matches a submodule of {type(net).__name__} "
+            f"({', '.join(names[:4])}, ...); set strategy.treatment.plan to patterns of its names, or layout.tensor=1."
+        )
+    for name, style in matched.items():
+        parallelize_module(net.get_submodule(name), mesh, style)
+    for module in list(net.modules()):
+        _copy_remaining(module, mesh)
+    net.register_forward_hook(_to_plain)
+
+
+def _style_of(name: str, plan: TensorPlan) -> Any:
+    return next((style for pattern, style in plan.items() if fnmatchcase(name, pattern)), None)
+
+
+def _copy_remaining(module: nn.Module, mesh: DeviceMesh) -> None:
+    """Weights outside the plan become replicated DTensors, so that one optimizer call takes them all."""
+    plain = [(name, w) for name, w in module.named_parameters(recurse=False) if not isinstance(w, DTensor)]
+    for name, weight in plain:
+        copied = distribute_tensor(weight.detach(), mesh, [Replicate()])
+        module.register_parameter(name, nn.Parameter(copied, requires_grad=weight.requires_grad))
+    if plain:
+        module.register_forward_pre_hook(_inputs_on(mesh))
+        module.register_forward_hook(_to_plain)
+
+
+def _inputs_on(mesh: DeviceMesh) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    def convert(value: Any) -> Any:
+        if isinstance(value, Tensor) and not isinstance(value, DTensor):
+            return DTensor.from_local(value, mesh, [Replicate()], run_check=False)
+        return value
+
+    return lambda module, args: tuple(convert(value) for value in args)
+
+
+def _to_plain(module: nn.Module, args: Any, output: Any) -> Any:
+    """Results leave as plain tensors: nobody outside has to know of DTensors."""
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, DTensor):
+            return value
+        if all(placement.is_replicate() for placement in value.placements):
+            return value.to_local()
+        return value.full_tensor()
+
+    return pytree.tree_map(convert, output)
+
+
+class TensorContext:
+    """Forward and backward of a split network run inside: cross-entropy over split logits, plain tensors as copies.
+
+    Re-entrant, which torch's two contexts are not: a backward pass inside a training step enters it again.
+    """
+
+    def __init__(self) -> None:
+        self.depth, self.stack = 0, ExitStack()
+
+    def __enter__(self) -> None:
+        if not self.depth:
+            self.stack.enter_context(loss_parallel())
+            self.stack.enter_context(implicit_replication())
+        self.depth += 1
+
+    def __exit__(self, *error: object) -> None:
+        self.depth -= 1
+        if not self.depth:
+            self.stack.close()
+
+
+def shard_of(full: Tensor, like: DTensor) -> Tensor:
+    """The part of ``full`` that this rank holds of a DTensor, without communication."""
+    return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None).to_local()
+
+
+__all__ = ["TensorContext", "shard_of", "split_matrices"]
