@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from hydra.utils import call
 from internlm2_conf.errors import sentence
 from internlm2_conf.help import job_help, job_names, nearest, overview
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 
 @hydra.main(version_base="1.3", config_path="pkg://internlm2_conf", config_name=None)
@@ -23,11 +23,21 @@ def run(cfg: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         # Each job of a sweep has a folder of its own.
         cfg.output = HydraConfig.get().runtime.output_dir
+    in_one_sentence(lambda: call_job(cfg), HydraConfig.get().job.config_name)
+
+
+def call_job(cfg: DictConfig) -> None:
+    """Call the job, once everything that it must be told is there."""
+    values = OmegaConf.to_container(cfg)
+    assert isinstance(values, dict)
+    missing = [str(key) for key, value in values.items() if value == "???"]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must be given: {' '.join(f'{key}=...' for key in missing)}.")
     call(cfg.job)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command. Mistakes end in one sentence and exit code 2; HYDRA_FULL_ERROR=1 shows the traceback."""
+    """The command. Mistakes end in one sentence and exit code 1; INTERNLM2_TRACEBACK=1 shows the traceback."""
     words = sys.argv[1:] if arguments is None else arguments
     job, rest = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
     if job is None and not any(word.startswith(("--config-name", "-cn")) for word in rest):
@@ -44,20 +54,19 @@ def main(arguments: list[str] | None = None) -> None:
         rest = ["--resolve", *rest]
     # Only this process's own words: child ranks are started from them again.
     sys.argv = [sys.argv[0], *([f"--config-name={job}"] if job else []), *rest]
+    # Else Hydra prints errors of composition by itself, in many lines.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     in_one_sentence(run, job)
 
 
 def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:
-    """Call a function; print what a person can mend as one sentence and leave with exit code 2."""
-    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    # Else Hydra prints some errors by itself, in many lines.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
+    """Call a function; print what a person can mend as one sentence and leave with exit code 1."""
     try:
         function()
     except Exception as error:
-        if wants_traceback:
+        if os.environ.get("INTERNLM2_TRACEBACK") == "1":
             raise
-        sys.exit(f"internlm2 {job or ''}: {sentence(error)} (HYDRA_FULL_ERROR=1 shows the traceback.)")
+        sys.exit(f"internlm2 {job or ''}: {sentence(error, job)} (INTERNLM2_TRACEBACK=1 shows the traceback.)")
 
 
 if __name__ == "__main__":

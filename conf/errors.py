@@ -1,23 +1,24 @@
 """Exceptions as one sentence: what was given, what is allowed, what to type instead."""
 
 import re
+from typing import Any
 
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, InstantiationException, MissingConfigException
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError, MissingMandatoryValue
+from internlm2_conf.help import groups, nearest
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError
 
 
-def sentence(error: BaseException) -> str:
-    """One sentence for an exception, taken from the cause that says most."""
+def sentence(error: BaseException, job: str | None = None) -> str:
+    """One sentence for an exception, taken from the cause that says most; ``job`` tells which keys there are."""
     if isinstance(error, InstantiationException) and error.__cause__ is not None:
-        return sentence(error.__cause__)
+        return sentence(error.__cause__, job)
     if isinstance(error, MissingConfigException):
         return missing_option(str(error))
     if isinstance(error, ConfigCompositionException):
-        return unknown_key(error)
-    if isinstance(error, MissingMandatoryValue):
-        key = re.search(r"Missing mandatory value: (\S+)", str(error))
-        name = key.group(1) if key else str(error).splitlines()[0]
-        return f"the value {name} is missing; give it on the command line: {name}=..."
+        return unknown_key(error, job)
     if isinstance(error, InterpolationKeyError):
         return str(error).splitlines()[0]
     if isinstance(error, (ValueError, FileNotFoundError, ModuleNotFoundError)):
@@ -35,14 +36,34 @@ def missing_option(message: str) -> str:
     return f"there is no {wanted.group(1)}; {group}= may be {names}."
 
 
-def unknown_key(error: BaseException) -> str:
+def unknown_key(error: BaseException, job: str | None) -> str:
     """What in an override cannot be, with the keys that stand beside it."""
     cause = error.__cause__
     override = re.search(r"Could not override '([^']+)'", str(error))
     key = re.search(r"Key '([^']+)' is not in struct", f"{error} {cause}")
     if override and (key or isinstance(cause, (ConfigAttributeError, ConfigKeyError))):
-        return f"there is no key {override.group(1)!r}; `internlm2 JOB --cfg job` shows every key."
+        name = override.group(1)
+        return f"there is no key {name!r}{nearest(name, known_keys(job))}; `internlm2 {job} --cfg job` shows every key."
     group = re.search(r"Could not override '([^']+)'\. No match in the defaults list", str(error))
     if group:
-        return f"{group.group(1)!r} is no group of this job; `internlm2 JOB --help` shows the groups."
+        name = group.group(1)
+        return f"{name!r} is no group of this job{nearest(name, groups())}; `internlm2 {job} --help` shows its groups."
     return " ".join(str(error).split())
+
+
+def known_keys(job: str | None) -> list[str]:
+    """Every key of a job as it is without overrides, and the groups."""
+    if job is None:
+        return []
+    GlobalHydra.instance().clear()
+    with initialize_config_module("internlm2_conf", version_base="1.3"):
+        container = OmegaConf.to_container(compose(job))
+    return [*groups(), *dotted(container)]
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """``a.b.c`` for every key of nested mappings."""
+    if not isinstance(node, dict):
+        return []
+    own = [f"{prefix}{key}" for key in node]
+    return own + [name for key, value in node.items() for name in dotted(value, f"{prefix}{key}.")]

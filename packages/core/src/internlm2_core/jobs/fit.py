@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,19 +27,27 @@ class Loaders(L.LightningDataModule):
 
     Args:
         batches: makes the loader.
+        validation: makes loaders of one pass, by name; empty validates nothing.
         num_workers: reading processes; 0 reads in this one.
     """
 
-    def __init__(self, batches: Batches, num_workers: int = 0) -> None:
+    def __init__(self, batches: Batches, validation: Mapping[str, Batches], num_workers: int = 0) -> None:
         super().__init__()
-        self.batches, self.num_workers = batches, num_workers
+        self.batches, self.validation, self.num_workers = batches, validation, num_workers
 
     def train_dataloader(self) -> Iterable[Any]:
         """The loader of this data-parallel rank."""
+        return self._load(self.batches)
+
+    def val_dataloader(self) -> list[Iterable[Any]]:
+        """One loader per validation set."""
+        return [self._load(batches) for batches in self.validation.values()]
+
+    def _load(self, batches: Batches) -> Iterable[Any]:
         assert self.trainer is not None
         # Every parallel strategy of Lightning says here how data are shared out.
         shares = getattr(self.trainer.strategy, "distributed_sampler_kwargs", None) or {"rank": 0, "num_replicas": 1}
-        return self.batches.loader(shares["rank"], shares["num_replicas"], self.num_workers)
+        return batches.loader(shares["rank"], shares["num_replicas"], self.num_workers)
 
 
 def fit(
@@ -48,6 +57,7 @@ def fit(
     tokenizer: Tokenizer,
     output: str,
     seed: int,
+    validation: Mapping[str, Batches] | None = None,
     num_workers: int = 0,
 ) -> None:
     """Train, and write ``OUTPUT/model`` and ``OUTPUT/training.json`` (steps, tokens, seconds, last loss).
@@ -61,18 +71,22 @@ def fit(
         tokenizer: goes along with the model.
         output: folder of the run.
         seed: of everything random that is not seeded elsewhere.
+        validation: makes loaders of held-out data by name; the Trainer's ``val_check_interval`` says how often.
         num_workers: reading processes.
 
     Raises:
         ValueError: the vocabulary has fewer rows than the tokenizer has ids.
     """
+    # Lightning warns of its own deprecated calls, and of validation sets that are deliberately none.
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.utilities\.(_pytree|data)")
     L.seed_everything(seed, verbose=False)
     module.check_vocabulary(tokenizer.vocab_size)
     folder = Path(output)
     trainer.callbacks.append(ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
     last = folder / "checkpoints" / "last.ckpt"
     start = time.perf_counter()
-    trainer.fit(module, datamodule=Loaders(batches, num_workers), ckpt_path=last if last.is_file() else None)
+    data = Loaders(batches, validation or {}, num_workers)
+    trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:

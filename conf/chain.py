@@ -1,0 +1,170 @@
+"""A chain of ordinary jobs, each run when what it depends on has changed: ``internlm2 reproduce``.
+
+Every stage is ``internlm2 JOB overrides output=OUTPUT/STAGE``, and can be typed by hand. When it is done, its folder
+gets a ``manifest.json``: the hash of its configuration, of the source code that it called, the builds of the stages it
+read, and size and hash of every file it wrote. A stage is up to date when all of these still agree; otherwise it and
+whatever descends from it are built again. A stage that was killed keeps its folder and continues by the job's own means.
+"""
+
+import json
+import resource
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.utils import call
+from internlm2_conf.hashing import code_hash, file_records, is_intact, text_hash
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job of the chain.
+
+    Args:
+        name: of the stage and of its folder.
+        job: the command's job.
+        overrides: as they would be typed.
+        needs: stages whose output it reads.
+    """
+
+    name: str
+    job: str
+    overrides: Sequence[str] = field(default_factory=tuple)
+    needs: Sequence[str] = field(default_factory=tuple)
+
+
+def reproduce(stages: Mapping[str, Any], output: str, until: str | None = None) -> None:
+    """Bring every stage up to date, in order.
+
+    Args:
+        stages: name to ``{job, overrides, needs}``; a stage may only need earlier ones.
+        output: folder of the run; one folder a stage.
+        until: last stage to run; None runs all.
+
+    Raises:
+        ValueError: a stage needs one that does not come before it; ``until`` names no stage.
+    """
+    chain = [Stage(name, **spec) for name, spec in stages.items()]
+    if until is not None and until not in stages:
+        raise ValueError(f"until={until} names no stage; the stages are {', '.join(stages)}.")
+    console, root, start = Console(stderr=True), Path(output), time.perf_counter()
+    builds: dict[str, str] = {}
+    for number, stage in enumerate(chain, 1):
+        missing = [need for need in stage.needs if need not in builds]
+        if missing:
+            raise ValueError(
+                f"stage {stage.name} needs {missing[0]}, which is not before it; set stages.{stage.name}.needs."
+            )
+        console.print(f"[bold]{number}/{len(chain)} {stage.name}[/bold]", highlight=False)
+        builds[stage.name] = bring_up_to_date(stage, root, {need: builds[need] for need in stage.needs}, console)
+        if stage.name == until:
+            break
+    console.print(f"done in {time.perf_counter() - start:.0f} s: {root}", highlight=False)
+
+
+def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], console: Console) -> str:
+    """Build a stage unless its manifest still holds; return the id of its build."""
+    folder = root / stage.name
+    cfg = compose(stage.job, [*stage.overrides, f"output={folder}"])
+    key = stage_key(cfg, root, inputs)
+    old = read_manifest(folder / MANIFEST)
+    if old and old["key"] == key and is_intact(folder, old["outputs"]):
+        console.print("  unchanged", style="dim")
+        return str(old["build"])
+    console.print(
+        f"  internlm2 {stage.job} {' '.join(stage.overrides)} output={folder}",
+        style="dim",
+        highlight=False,
+        soft_wrap=True,
+    )
+    draft = root / ".building" / f"{stage.name}.json"
+    unfinished = read_manifest(draft)
+    if not unfinished or unfinished["key"] != key:
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished = {"build": uuid.uuid4().hex, "key": key}
+        draft.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(unfinished))
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    call(cfg.job)
+    manifest = {
+        "stage": stage.name,
+        "build": unfinished["build"],
+        "key": key,
+        "command": ["internlm2", stage.job, *stage.overrides],
+        "config_hash": config_hash(cfg, root),
+        "code_hash": code_hash(targets(OmegaConf.to_container(cfg))),
+        "inputs": dict(inputs),
+        "seconds": round(time.perf_counter() - start, 2),
+        "peak_memory_mb_of_the_process_so_far": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "outputs": file_records(folder),
+    }
+    (folder / f".{MANIFEST}").write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / f".{MANIFEST}").replace(folder / MANIFEST)
+    draft.unlink()
+    console.print(f"  {manifest['seconds']} s", style="dim", highlight=False)
+    return str(manifest["build"])
+
+
+def stage_key(cfg: DictConfig, root: Path, inputs: Mapping[str, str]) -> str:
+    """What a stage is made of, in one hash: configuration, code, builds of what it reads."""
+    code = code_hash(targets(OmegaConf.to_container(cfg)))
+    return text_hash(json.dumps([config_hash(cfg, root), code, dict(inputs)], sort_keys=True))
+
+
+def config_hash(cfg: DictConfig, root: Path) -> str:
+    """Hash of the resolved configuration; a run that is moved to another folder keeps it."""
+    resolved = json.dumps(OmegaConf.to_container(cfg, resolve=True), sort_keys=True, default=str)
+    return text_hash(resolved.replace(str(root), "OUTPUT"))
+
+
+def targets(node: Any) -> set[str]:
+    """Top-level packages that a configuration calls."""
+    if isinstance(node, Mapping):
+        own = {str(node["_target_"]).partition(".")[0]} if "_target_" in node else set()
+        return own.union(*(targets(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(targets(value) for value in node))
+    return set()
+
+
+def read_manifest(file: Path) -> dict[str, Any] | None:
+    """A manifest, or None where there is none."""
+    if not file.is_file():
+        return None
+    manifest: dict[str, Any] = json.loads(file.read_text())
+    return manifest
+
+
+def verify(folder: str) -> None:
+    """Hash every file of a run again and compare with its manifests.
+
+    Args:
+        folder: what ``internlm2 reproduce`` wrote.
+
+    Raises:
+        FileNotFoundError: no manifest below the folder.
+        ValueError: a file that is missing, surplus or changed, named.
+    """
+    files = sorted(Path(folder).glob(f"*/{MANIFEST}"))
+    if not files:
+        raise FileNotFoundError(f"{folder} holds no {MANIFEST}; set folder= to the output of `internlm2 reproduce`.")
+    for file in files:
+        manifest = json.loads(file.read_text())
+        found = file_records(file.parent)
+        for name, record in manifest["outputs"].items():
+            if found.get(name) != record:
+                state = "changed" if name in found else "missing"
+                raise ValueError(
+                    f"{file.parent / name} is {state} since it was built; `internlm2 reproduce` builds it again."
+                )
+        print(f"{file.parent}: {len(found)} files as built")

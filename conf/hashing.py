@@ -1,0 +1,58 @@
+"""Hashes of files, of source code and of text."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+IMPORTS = {"internlm2_align": ("internlm2_core",)}
+"""Our packages that import another of ours: their code depends on it too."""
+
+NOT_OUTPUTS = ("manifest.json", ".manifest.json", ".hydra", "logs")
+"""What a stage's folder holds that is no result: records of the run itself."""
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def code_hash(packages: Iterable[str]) -> str:
+    """Hash of the source of those of our packages that are named, and of what they import of ours."""
+    ours = {package for package in packages if package.startswith("internlm2_")}
+    ours |= {imported for package in ours for imported in IMPORTS.get(package, ())}
+    lines = []
+    for package in sorted(ours):
+        spec = find_spec(package)
+        assert spec is not None and spec.submodule_search_locations
+        source = Path(next(iter(spec.submodule_search_locations)))
+        files = sorted(file for file in source.rglob("*") if file.suffix in (".py", ".yaml", ".txt", ".j2"))
+        # Configuration is hashed by its resolved values.
+        if package == "internlm2_conf":
+            files = [file for file in files if file.suffix == ".py"]
+        lines += [f"{package}/{file.relative_to(source)} {file_hash(file)}" for file in files]
+    return text_hash("\n".join(lines))
+
+
+def file_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size in bytes and hash of every result below a folder, by relative path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    names = {str(file.relative_to(folder)): file for file in files}
+    return {
+        name: {"bytes": file.stat().st_size, "sha256": file_hash(file)}
+        for name, file in names.items()
+        if Path(name).parts[0] not in NOT_OUTPUTS
+    }
+
+
+def is_intact(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every recorded file is there in its size; ``internlm2 verify`` compares contents."""
+    files = ((folder / name, record["bytes"]) for name, record in records.items())
+    return all(file.is_file() and file.stat().st_size == size for file, size in files)
