@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from internlm2_align.reward.budget import plan_batches
+from internlm2_align.budget import plan_batches
 from internlm2_align.reward.conditions import index_of
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.preference import OnBad, Preference, usable

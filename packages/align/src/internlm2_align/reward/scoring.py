@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from internlm2_core.text.chat import Message
 
-from internlm2_align.reward.budget import plan_batches
+from internlm2_align.budget import plan_batches
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
 from internlm2_align.reward.preference import Preference

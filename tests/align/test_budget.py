@@ -3,7 +3,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from internlm2_align.reward.budget import plan_batches
+from internlm2_align.budget import plan_batches
 
 
 @given(st.lists(st.integers(1, 50), max_size=200), st.integers(50, 120), st.integers(1, 40))

@@ -1,0 +1,25 @@
+"""The critic: the reward model without its linear head, then trained alone before the actor moves (report 4.2.3).
+
+The trunk has learned to tell good conversations from bad ones, which is most of what a critic must know; what its new
+head must learn in the first iterations is where a score will end up. The head starts at zero, so every estimate does.
+"""
+
+from pathlib import Path
+
+from internlm2_align.reward.network import RewardNetwork, load_reward
+
+
+def start_critic(folder: str | Path) -> RewardNetwork:
+    """A critic from the folder of a reward model.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it is no reward model.
+    """
+    return without_head(load_reward(folder))
+
+
+def without_head(net: RewardNetwork) -> RewardNetwork:
+    """The same network, its head set to zero in place."""
+    net.v_head.weight.data.zero_()
+    return net

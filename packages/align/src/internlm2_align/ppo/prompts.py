@@ -1,0 +1,184 @@
+"""What PPO asks: prompts with the domain that their replies are scored by, in batches that resume exactly."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from internlm2_core.batch import Batch
+from internlm2_core.text.chat import ChatFormat, Message
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One query.
+
+    Attributes:
+        messages: The conversation before the reply.
+        ids: The same as token ids, an assistant turn opened at the end.
+        domain: Names the condition prompt that the reward model scores the reply by.
+        language: Of the condition prompt.
+        record: The instruction record that it came from, if any; a judge may want it.
+    """
+
+    messages: tuple[Message, ...]
+    ids: tuple[int, ...]
+    domain: str
+    language: str = "en"
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_prompts(
+    path: str | Path, chat: ChatFormat, domains: Mapping[str, str], max_prompt_tokens: int
+) -> tuple[list[Prompt], dict[str, int]]:
+    """Prompts of instruction records: all turns before the last, which is the reference reply.
+
+    Args:
+        path: JSON lines with ``messages``, ``task`` and ``language``.
+        chat: Encodes them.
+        domains: Domain by task; records of other tasks are left out.
+        max_prompt_tokens: Longer prompts are left out.
+
+    Returns:
+        Prompts and counts ``used``, ``other_task``, ``too_long``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If nothing is left.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"No instructions at {path}; set instructions=PATH to JSON lines with `messages`.")
+    counts = {"used": 0, "other_task": 0, "too_long": 0}
+    prompts = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        if record.get("task") not in domains:
+            counts["other_task"] += 1
+            continue
+        messages = tuple(record["messages"][:-1])
+        ids = tuple(chat.prompt(messages))
+        if len(ids) > max_prompt_tokens:
+            counts["too_long"] += 1
+            continue
+        counts["used"] += 1
+        domain, language = domains[record["task"]], record.get("language", "en")
+        prompts.append(Prompt(messages, ids, domain, language, record))
+    if not prompts:
+        raise ValueError(f"{path} gives no prompt ({counts}); set domains={{task: domain}} or max_prompt_tokens.")
+    return prompts, counts
+
+
+@dataclass(frozen=True)
+class Query:
+    """What one iteration works on: prompts, and pre-training rows to keep the actor what it was.
+
+    Attributes:
+        prompts: This rank's prompts.
+        pretrain: This rank's pre-training rows, or None where there are none.
+    """
+
+    prompts: Sequence[Prompt]
+    pretrain: Batch | None = None
+
+
+@runtime_checkable
+class _Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> None: ...
+
+
+class QueryLoader:
+    """One query an iteration; the order of prompts is a function of the seed, so the state is a number.
+
+    Args:
+        prompts: All prompts; they are gone through in a new order as often as needed.
+        queries: Prompts of an iteration over all ranks.
+        iterations: Iterations in all.
+        seed: Of the order.
+        pretrain: This rank's loader of pre-training batches; gone through as often as needed.
+        dp_rank: This data-parallel rank.
+        dp_size: Number of data-parallel ranks.
+
+    Raises:
+        ValueError: If the queries cannot be spread evenly.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        queries: int,
+        iterations: int,
+        seed: int = 1,
+        pretrain: Iterable[Batch] | None = None,
+        dp_rank: int = 0,
+        dp_size: int = 1,
+    ) -> None:
+        if queries < 1 or queries % dp_size:
+            raise ValueError(f"{queries} queries cannot be spread over {dp_size} rank(s); set queries to a multiple.")
+        self.prompts, self.queries, self.iterations, self.seed = prompts, queries, iterations, seed
+        self.pretrain, self.dp_rank, self.dp_size = pretrain, dp_rank, dp_size
+        self.iteration = 0
+
+    def __len__(self) -> int:
+        """Iterations in all, those already done included: that is how Lightning counts a resumed pass."""
+        return self.iterations
+
+    def __iter__(self) -> Iterator[Query]:
+        """The iterations that are left."""
+        texts = self._endless()
+        for number in range(self.iteration, self.iterations):
+            # Before the query is given: a state taken while it is worked on says what comes after it.
+            self.iteration = number + 1
+            yield Query(self.of_iteration(number), next(texts, None))
+
+    def of_iteration(self, number: int) -> list[Prompt]:
+        """This rank's prompts of an iteration."""
+        places = range(number * self.queries, (number + 1) * self.queries)[self.dp_rank :: self.dp_size]
+        return [self.prompts[self._order(place // len(self.prompts))[place % len(self.prompts)]] for place in places]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Iterations given, and where the pre-training loader stands if it can say."""
+        state: dict[str, Any] = {"iteration": self.iteration}
+        if isinstance(self.pretrain, _Stateful):
+            state["pretrain"] = self.pretrain.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        self.iteration = state["iteration"]
+        if "pretrain" in state and isinstance(self.pretrain, _Stateful):
+            self.pretrain.load_state_dict(state["pretrain"])
+
+    def _order(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        return torch.randperm(len(self.prompts), generator=generator).tolist()
+
+    def _endless(self) -> Iterator[Batch]:
+        while self.pretrain is not None:
+            yield from self.pretrain
+
+
+@dataclass(frozen=True)
+class HeldOutQueries:
+    """Held-out prompts in order, for validation.
+
+    Attributes:
+        prompts: All of this rank's prompts.
+        queries: Prompts of a batch.
+    """
+
+    prompts: Sequence[Prompt]
+    queries: int
+
+    def __len__(self) -> int:
+        """Batches."""
+        return -(-len(self.prompts) // self.queries)
+
+    def __iter__(self) -> Iterator[Query]:
+        """All batches."""
+        for start in range(0, len(self.prompts), self.queries):
+            yield Query(self.prompts[start : start + self.queries])

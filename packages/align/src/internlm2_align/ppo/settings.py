@@ -1,0 +1,47 @@
+"""The numbers of PPO, each with the report's value as its default (section 4.2.3)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PPOSettings:
+    """Numbers of one PPO run.
+
+    Attributes:
+        warmup_iterations: Iterations in which only the critic learns.
+        kl_coefficient: Price of a nat of divergence from the reference, per token.
+        gamma: Discount.
+        lam: Lambda of the advantage estimate.
+        clip: Half width of the trust interval of the policy's ratio (the report names none; 0.2 as in Schulman 2017).
+        epochs: Passes over the rollout of an iteration.
+        mini_batches: Optimizer steps in a pass.
+        pretrain_coefficient: Weight of the pre-training loss in the actor's loss.
+        truncation_penalty: Taken off the score of a response that did not end by itself; the report names none.
+        max_grad_norm: Gradients of actor and critic are clipped to this norm each; 0 clips nothing.
+        micro_batch_tokens: Tokens computed at once.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    warmup_iterations: int = 50
+    kl_coefficient: float = 0.01
+    gamma: float = 1.0
+    lam: float = 0.99
+    clip: float = 0.2
+    epochs: int = 1
+    mini_batches: int = 1
+    pretrain_coefficient: float = 0.5
+    truncation_penalty: float = 0.0
+    max_grad_norm: float = 1.0
+    micro_batch_tokens: int = 16_384
+
+    def __post_init__(self) -> None:
+        at_least = {"warmup_iterations": 0, "epochs": 1, "mini_batches": 1, "micro_batch_tokens": 1}
+        at_least |= {"kl_coefficient": 0, "pretrain_coefficient": 0, "truncation_penalty": 0, "max_grad_norm": 0}
+        for name, limit in at_least.items():
+            if getattr(self, name) < limit:
+                raise ValueError(f"{name} is {getattr(self, name)}, at least {limit} is needed; set settings.{name}.")
+        for name in ("gamma", "lam", "clip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, not in [0, 1]; set settings.{name}.")

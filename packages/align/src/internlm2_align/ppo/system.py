@@ -1,0 +1,231 @@
+"""PPOSystem: proximal policy optimisation of four models in Lightning (report section 4.2.3).
+
+One ``training_step`` is one iteration: sample, score, judge, then the optimizer steps of critic and actor.
+
+    query --engine(actor)--> responses --reward(condition + query + response)--> scores
+          --actor, reference, critic--> Rollout --> critic steps; actor steps (+ pretrain_coefficient * LM loss)
+
+In the first ``warmup_iterations`` only the critic learns. Everything random is seeded by the iteration's number, so a
+resumed run samples what an undisturbed one would. Checkpoints hold actor, critic, both optimizers, the iteration and
+the history; the frozen models come from their own folders again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import lightning as L
+import torch
+from internlm2_core.batch import Batch
+from internlm2_core.generation import Engine, LocalEngine, Sampling
+from internlm2_core.nn.language_model import LanguageModel
+from torch import Tensor
+from torch.optim import Optimizer
+
+from internlm2_align.ppo.audit import Judge, SampleMeans
+from internlm2_align.ppo.prompts import Query
+from internlm2_align.ppo.rewards import sequence_kl
+from internlm2_align.ppo.rollout import Rollout, judge_rollout
+from internlm2_align.ppo.sampling import Scored, sample_and_score
+from internlm2_align.ppo.settings import PPOSettings
+from internlm2_align.ppo.updates import (
+    StepLoss,
+    actor_losses,
+    critic_losses,
+    loss_tokens,
+    mini_batches,
+    pretrain_losses,
+)
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.network import RewardNetwork
+from internlm2_align.reward.scoring import Scorer
+from internlm2_align.roles.local import Roles
+
+TRAINED = ("actor.", "critic.")
+SAMPLING = Sampling(max_new_tokens=256, top_p=0.9)
+SETTINGS = PPOSettings()
+ACTOR_OPTIMIZER = partial(torch.optim.AdamW, lr=1e-6, betas=(0.9, 0.95), weight_decay=0.0)
+CRITIC_OPTIMIZER = partial(torch.optim.AdamW, lr=5e-6, betas=(0.9, 0.95), weight_decay=0.0)
+
+
+class PPOSystem(L.LightningModule):
+    """PPO with condition prompts, critic warm-up and pre-train loss.
+
+    Args:
+        roles: Makers of the four models.
+        encoder: Encodes conversations for the reward model under their condition.
+        engine: Makes the engine that samples, given the actor's network.
+        sampling: Top-p 0.9 in the report; the stop token is set here.
+        settings: The numbers of PPO.
+        actor_optimizer: Makes the actor's optimizer from its parameters.
+        critic_optimizer: Makes the critic's.
+        judge: Looks at held-out responses beside the reward model; never used in training.
+        seed: Of the sampling.
+    """
+
+    actor: LanguageModel
+    critic: RewardNetwork
+    reference: LanguageModel
+    reward: RewardNetwork
+
+    def __init__(
+        self,
+        roles: Roles,
+        encoder: ConversationEncoder,
+        engine: Callable[[LanguageModel], Engine] = LocalEngine,
+        sampling: Sampling = SAMPLING,
+        settings: PPOSettings = SETTINGS,
+        actor_optimizer: Callable[..., Optimizer] = ACTOR_OPTIMIZER,
+        critic_optimizer: Callable[..., Optimizer] = CRITIC_OPTIMIZER,
+        judge: Judge | None = None,
+        seed: int = 1,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.strict_loading = False  # checkpoints leave out the frozen models; `on_load_checkpoint` checks the rest
+        self.roles, self.encoder, self.make_engine, self.sampling = roles, encoder, engine, sampling
+        self.settings, self.judge, self.seed = settings, judge, seed
+        self.make_optimizers = (actor_optimizer, critic_optimizer)
+        self.iteration = 0
+        self.history: list[dict[str, Any]] = []
+        figures = ("reward", "kl", "length", "finished", *(["judge"] if judge else []))
+        self.means = SampleMeans(encoder.conditions.domains, figures)
+
+    def configure_model(self) -> None:
+        """Make the four networks, once."""
+        if hasattr(self, "actor"):
+            return
+        self.actor, self.critic = self.roles.actor(), self.roles.critic()
+        self.reference = self.roles.reference().requires_grad_(False).eval()
+        self.reward = self.roles.reward().requires_grad_(False).eval()
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """One optimizer for the actor, one for the critic."""
+        nets = (self.actor, self.critic)
+        return [make(net.parameters()) for make, net in zip(self.make_optimizers, nets, strict=True)]
+
+    @property
+    def is_warming_up(self) -> bool:
+        """Whether only the critic learns in the current iteration."""
+        return self.iteration < self.settings.warmup_iterations
+
+    def training_step(self, query: Query, batch_idx: int) -> None:
+        """One iteration."""
+        scored = self.sample(query, seed=self.seed * 1_000_003 + self.iteration)
+        rollout = self._judge(scored)
+        figures = {f"train/{name}": value for name, value in rollout.summary().items()}
+        sums: Counter[str] = Counter()
+        parts, epochs = self.settings.mini_batches, self.settings.epochs
+        for part, texts in mini_batches(rollout, query.pretrain, parts=parts, epochs=epochs, seed=self.iteration):
+            sums.update(self._critic_step(part))
+            if not self.is_warming_up:
+                sums.update(self._actor_step(part, texts))
+        figures |= {f"train/{name}": value / (parts * epochs) for name, value in sums.items()}
+        self.history.append({"iteration": self.iteration + 1, "critic_only": self.is_warming_up, **figures})
+        self.iteration += 1
+        self.log_dict(figures)
+        self.log("reward", figures["train/reward"], prog_bar=True, logger=False)
+
+    def validation_step(self, query: Query, batch_idx: int) -> None:
+        """Sample replies to held-out prompts, always from the same random numbers, and look at them."""
+        scored = self.sample(query, seed=self.seed * 1_000_003 + 500_000 + batch_idx)
+        rollout = self._judge(scored)
+        kl_B = sequence_kl(rollout.logprobs, rollout.reference_logprobs, rollout.mask).tolist()
+        lengths_B = rollout.mask.sum(1).tolist()
+        for row, prompt in enumerate(query.prompts):
+            values = [scored.scores[row].item(), kl_B[row], lengths_B[row], float(scored.finished[row])]
+            if self.judge is not None:
+                values.append(self.judge(prompt, scored.texts[row]))
+            self.means.add(prompt.domain, values)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means and keep them in the history."""
+        reduce = partial(self.trainer.strategy.reduce, reduce_op="sum")
+        figures = {f"valid/{name}": value for name, value in self.means.compute(reduce).items()}
+        self.means.reset()
+        self.log_dict(figures)
+        self.history.append({"iteration": self.iteration, **figures})
+
+    def sample(self, query: Query, seed: int) -> Scored:
+        """Sample and score one response to each prompt of a query."""
+        return sample_and_score(
+            query.prompts,
+            self.make_engine(self.actor),
+            self.sampling,
+            Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
+            seed=seed + self.global_rank * 7_919,
+            truncation_penalty=self.settings.truncation_penalty,
+        )
+
+    def _judge(self, scored: Scored) -> Rollout:
+        return judge_rollout(
+            scored.responses,
+            scored.scores,
+            scored.finished,
+            self.actor,
+            self.reference,
+            self.critic,
+            kl_coefficient=self.settings.kl_coefficient,
+            gamma=self.settings.gamma,
+            lam=self.settings.lam,
+            micro_batch_tokens=self.settings.micro_batch_tokens,
+        )
+
+    def _critic_step(self, rollout: Rollout) -> dict[str, float]:
+        tokens = self._mean_over_ranks(rollout.mask.sum())
+        return self._step(1, critic_losses(self.critic, rollout, tokens, self.settings.micro_batch_tokens))
+
+    def _actor_step(self, rollout: Rollout, texts: Batch | None) -> dict[str, float]:
+        settings, budget = self.settings, self.settings.micro_batch_tokens
+        tokens = self._mean_over_ranks(rollout.mask.sum())
+        text_tokens = self._mean_over_ranks(loss_tokens(texts).to(self.device))
+        policy = actor_losses(self.actor, rollout, tokens, budget, clip=settings.clip)
+        text = pretrain_losses(self.actor, texts, text_tokens, budget, coefficient=settings.pretrain_coefficient)
+        return self._step(0, chain(policy, text))
+
+    def _step(self, index: int, losses: Iterable[StepLoss]) -> dict[str, float]:
+        """One optimizer step over the sum of losses; returns the sums of their figures."""
+        optimizers: Any = self.optimizers()
+        optimizer = optimizers[index]
+        optimizer.zero_grad()
+        sums: Counter[str] = Counter()
+        for part in losses:
+            self.manual_backward(part.loss)
+            sums.update({name: value.item() for name, value in part.figures.items()})
+        if self.settings.max_grad_norm:
+            self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
+        optimizer.step()
+        return dict(sums)
+
+    def _mean_over_ranks(self, count: Tensor) -> Tensor:
+        # Data-parallel strategies average gradients: a local sum over the mean count is the global mean.
+        return self.trainer.strategy.reduce(count.detach().float(), reduce_op="mean")
+
+    def transfer_batch_to_device(self, batch: Query, device: torch.device, dataloader_idx: int) -> Query:
+        """Move the pre-training rows; prompts stay Python."""
+        if batch.pretrain is None:
+            return batch
+        rows: Any = {name: value.to(device) for name, value in batch.pretrain.items() if isinstance(value, Tensor)}
+        return Query(batch.prompts, rows)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the frozen models; add iteration and history."""
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith(TRAINED)}
+        checkpoint["ppo"] = {"iteration": self.iteration, "history": list(self.history), "seed": self.seed}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up iteration and history.
+
+        Raises:
+            ValueError: If the checkpoint lacks weights of actor or critic, or was taken under another seed.
+        """
+        wanted = {name for name in self.state_dict() if name.startswith(TRAINED)}
+        if missing := wanted - set(checkpoint["state_dict"]):
+            raise ValueError(f"The checkpoint lacks {len(missing)} weights of PPO, {min(missing)} among them.")
+        kept = checkpoint["ppo"]
+        if kept["seed"] != self.seed:
+            raise ValueError(f"The checkpoint was taken with seed={kept['seed']}, this run has {self.seed}.")
+        self.iteration, self.history = kept["iteration"], kept["history"]

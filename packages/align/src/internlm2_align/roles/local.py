@@ -1,0 +1,60 @@
+"""All four models in one process, on one device."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from internlm2_core.checkpoint import load_released
+from internlm2_core.nn.language_model import LanguageModel
+
+from internlm2_align.ppo.critic import start_critic
+from internlm2_align.reward.network import RewardNetwork, load_reward
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Makers of the four models; each is called once, when the strategy is ready for it.
+
+    Attributes:
+        actor: The policy in training.
+        critic: Estimates what is still to come.
+        reference: What the actor is held close to.
+        reward: Scores whole responses.
+    """
+
+    actor: Callable[[], LanguageModel]
+    critic: Callable[[], RewardNetwork]
+    reference: Callable[[], LanguageModel]
+    reward: Callable[[], RewardNetwork]
+
+
+def local_roles(
+    actor: str | Path, reward: str | Path, reference: str | Path | None = None, frozen_dtype: str | None = None
+) -> Roles:
+    """Roles from two folders.
+
+    Args:
+        actor: The SFT model in released layout, or an actor to go on from.
+        reward: The reward model in released layout.
+        reference: The SFT model where ``actor`` no longer is it; None takes ``actor``.
+        frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``; None keeps that of the files.
+    """
+    dtype = None if frozen_dtype is None else getattr(torch, frozen_dtype)
+    return Roles(
+        actor=partial(load_released, actor),
+        critic=partial(start_critic, reward),
+        reference=partial(_reference, reference or actor, dtype),
+        reward=partial(_reward, reward, dtype),
+    )
+
+
+def _reference(folder: str | Path, dtype: torch.dtype | None) -> LanguageModel:
+    net = load_released(folder)
+    return net if dtype is None else net.to(dtype)
+
+
+def _reward(folder: str | Path, dtype: torch.dtype | None) -> RewardNetwork:
+    net = load_reward(folder)
+    return net if dtype is None else net.to(dtype)

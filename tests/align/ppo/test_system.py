@@ -1,0 +1,205 @@
+"""PPOSystem on a toy: it learns, warms up, resumes exactly, and keeps the condition from the actor."""
+
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+from internlm2_align import PPOSystem
+from internlm2_align.ppo.critic import without_head
+from internlm2_align.ppo.prompts import HeldOutQueries, Prompt, QueryLoader
+from internlm2_align.ppo.sampling import sample_and_score
+from internlm2_align.ppo.settings import PPOSettings
+from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.network import from_language_model
+from internlm2_align.reward.scoring import Scorer
+from internlm2_align.roles import Roles
+from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.nn.language_model import LanguageModel
+
+CONDITIONS = Conditions({"maths": {"en": "MM"}, "format": {"en": "F"}})
+
+
+@pytest.fixture
+def encoder(tokenizer):
+    return ConversationEncoder(tokenizer, CONDITIONS, 200)
+
+
+@pytest.fixture
+def prompts(encoder):
+    found = []
+    for index in range(12):
+        messages = ({"role": "user", "content": str(index)},)
+        domain = "maths" if index % 2 else "format"
+        found.append(Prompt(messages, tuple(encoder.chat.prompt(messages)), domain))
+    return found
+
+
+@pytest.fixture
+def make(language_model, size, encoder):
+    start = {name: value.clone() for name, value in language_model.state_dict().items()}
+
+    def model():
+        net = LanguageModel(size)
+        net.load_state_dict(start)
+        return net
+
+    def reward():
+        net = from_language_model(model(), torch.Generator().manual_seed(5))
+        net.v_head.weight.data *= 10  # random replies differ by about one point
+        return net
+
+    roles = Roles(actor=model, critic=lambda: without_head(reward()), reference=model, reward=reward)
+
+    def build(warmup=0, **changes):
+        return PPOSystem(
+            roles,
+            encoder,
+            sampling=Sampling(max_new_tokens=6, top_p=0.9),
+            settings=PPOSettings(warmup_iterations=warmup, mini_batches=2, **changes),
+            actor_optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0),
+            critic_optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
+        )
+
+    return build
+
+
+def text_batches():
+    ids = torch.randint(0, 200, (4, 16), generator=torch.Generator().manual_seed(0))
+    batch = {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(16).expand(4, 16)}
+    return [batch]
+
+
+def fit(system, prompts, iterations, folder, resume=None, valid=False, **settings):
+    trainer = L.Trainer(
+        max_epochs=1, default_root_dir=folder, accelerator="cpu", logger=False, enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False,
+        num_sanity_val_steps=0, **settings,
+    )  # fmt: skip
+    loader = QueryLoader(prompts, 12, iterations, pretrain=text_batches())
+    trainer.fit(system, loader, HeldOutQueries(prompts, 12) if valid else None, ckpt_path=resume)
+    return trainer
+
+
+def copy_of(net):
+    return [weight.detach().clone() for weight in net.parameters()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_it_raises_the_reward_it_is_given(make, prompts, tmp_path):
+    system = make(warmup=4, kl_coefficient=0.0, pretrain_coefficient=0.0)
+    fit(system, prompts, 40, tmp_path)
+    rewards = [entry["train/reward"] for entry in system.history]
+    assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 2
+
+
+def test_warm_up_trains_the_critic_alone(make, prompts, tmp_path):
+    system = make(warmup=8)
+    system.configure_model()
+    actor, critic, reference, reward = (
+        copy_of(net) for net in (system.actor, system.critic, system.reference, system.reward)
+    )
+    fit(system, prompts, 8, tmp_path)
+    assert same(copy_of(system.actor), actor)
+    assert not same(copy_of(system.critic), critic)
+    assert all(entry["critic_only"] and "train/policy_loss" not in entry for entry in system.history)
+    assert system.history[-1]["train/value_loss"] < system.history[0]["train/value_loss"]
+    fit(system, prompts, 2, tmp_path)
+    assert not same(copy_of(system.actor), actor)
+    assert same(copy_of(system.reference), reference) and same(copy_of(system.reward), reward)
+
+
+def test_the_reference_term_holds_the_actor(make, prompts, tmp_path):
+    divergence = []
+    for kl_coefficient in (0.0, 1.0):
+        system = make(kl_coefficient=kl_coefficient, pretrain_coefficient=0.0)
+        fit(system, prompts, 25, tmp_path)
+        divergence.append(abs(system.history[-1]["train/kl"]))
+    assert divergence[1] < divergence[0] / 2
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(make, prompts, tmp_path):
+    class SaveInTheMiddle(L.Callback):
+        def on_train_batch_end(self, trainer, system, outputs, batch, batch_idx):
+            if system.iteration == 4:
+                trainer.save_checkpoint(tmp_path / "half.ckpt")
+
+    whole = make(warmup=2)
+    fit(whole, prompts, 7, tmp_path, callbacks=[SaveInTheMiddle()])
+    resumed = make(warmup=2)
+    fit(resumed, prompts, 7, tmp_path, resume=tmp_path / "half.ckpt")
+    assert [entry["iteration"] for entry in resumed.history] == list(range(1, 8))
+    assert resumed.history == whole.history
+    assert same(copy_of(resumed.actor), copy_of(whole.actor))
+    assert same(copy_of(resumed.critic), copy_of(whole.critic))
+
+
+def test_checkpoints_leave_out_the_frozen_models_and_refuse_gaps(make, prompts, tmp_path):
+    system = make()
+    fit(system, prompts, 1, tmp_path).save_checkpoint(tmp_path / "a.ckpt")
+    checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"actor", "critic"}
+    assert len(checkpoint["optimizer_states"]) == 2
+    del checkpoint["state_dict"]["actor.output.weight"]
+    with pytest.raises(ValueError, match=r"lacks 1 weights of PPO, actor\.output\.weight"):
+        system.on_load_checkpoint(checkpoint)
+
+
+def test_validation_reports_by_domain_and_by_judge(make, prompts, tmp_path):
+    system = make()
+    system.judge = lambda prompt, reply: float(prompt.domain == "maths")
+    system.means.__init__(CONDITIONS.domains, ("reward", "kl", "length", "finished", "judge"))
+    fit(system, prompts, 2, tmp_path, valid=True, val_check_interval=1)
+    entries = [entry for entry in system.history if "valid/reward" in entry]
+    assert [entry["iteration"] for entry in entries] == [1, 2]
+    assert entries[0]["valid/judge"] == 0.5
+    assert entries[0]["valid/judge/maths"] == 1 and entries[0]["valid/judge/format"] == 0
+    assert entries[0]["valid/reward"] == pytest.approx(
+        (entries[0]["valid/reward/maths"] + entries[0]["valid/reward/format"]) / 2
+    )
+
+
+def test_the_condition_stands_before_the_query_for_the_reward_model_only(language_model, encoder, prompts):
+    seen = {}
+
+    class Watched(LocalEngine):
+        def generate(self, ids, sampling, on_token=None):
+            seen["engine"] = [list(i) for i in ids]
+            return super().generate(ids, sampling)
+
+    class WatchedScorer(Scorer):
+        def scores(self, groups):
+            seen["reward"] = groups
+            return super().scores(groups)
+
+    scorer = WatchedScorer(from_language_model(language_model, torch.Generator().manual_seed(0)), encoder)
+    scored = sample_and_score(
+        prompts, Watched(language_model), Sampling(max_new_tokens=5), scorer, seed=1, truncation_penalty=2.0
+    )
+    assert seen["engine"] == [list(prompt.ids) for prompt in prompts]
+    for prompt, group, reply in zip(prompts, seen["reward"], scored.responses.responses, strict=True):
+        condition = encoder.chat.encode(CONDITIONS.messages(prompt.domain)).ids
+        assert group.prompt == [*condition, *prompt.ids]
+        (conversation,) = group.replies
+        assert conversation[: len(reply)] == reply
+    # The penalty falls on what did not end by itself, and on nothing else.
+    plain = torch.tensor([score for (score,) in scorer.scores(seen["reward"])])
+    torch.testing.assert_close(plain - scored.scores, 2.0 * (~scored.finished).float())
+
+
+def test_the_end_of_turn_is_part_of_the_response(language_model, encoder, prompts):
+    class Fixed:
+        def generate(self, ids, sampling):
+            from internlm2_core.generation import Completion
+
+            assert sampling.stop_ids == (encoder.chat.end,)
+            return [Completion([65, encoder.chat.end], [0.0, 0.0], "stop") for _ in ids]
+
+    scorer = Scorer(from_language_model(language_model, torch.Generator().manual_seed(0)), encoder)
+    scored = sample_and_score(prompts, Fixed(), Sampling(), scorer, seed=1)
+    assert scored.responses.responses[0] == [65, encoder.chat.end]
+    assert scored.texts[0] == "A" and bool(scored.finished.all())
