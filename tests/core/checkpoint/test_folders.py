@@ -1,0 +1,132 @@
+"""Round trips between layouts, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from internlm2_core import LanguageModel
+from internlm2_core.checkpoint import load_llama, load_released, save_released
+from internlm2_core.checkpoint.any_layout import layout_of, load_model
+from internlm2_core.checkpoint.start import start_model
+from internlm2_core.jobs import convert
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+
+@pytest.fixture
+def folder(net: LanguageModel, tmp_path: Path) -> Path:
+    tokenizer = Tokenizer(
+        models.BPE(vocab={char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    save_released(tmp_path / "model", net.size, net.state_dict().items(), tmp_path / "tokenizer.json")
+    return tmp_path / "model"
+
+
+def test_released_round_trip_is_bit_equal_through_llama(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    convert(str(folder), str(tmp_path / "llama"), "llama")
+    convert(str(tmp_path / "llama"), str(tmp_path / "back"), "released")
+    before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "back"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert layout_of(tmp_path / "llama") == "llama"
+    config, again = (json.loads((path / "config.json").read_text()) for path in (folder, tmp_path / "back"))
+    assert config == again
+
+
+def test_transformers_loads_the_llama_layout_with_its_chat_template(
+    net: LanguageModel, folder: Path, tmp_path: Path
+) -> None:
+    convert(str(folder), str(tmp_path / "llama"), "llama")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
+    ids = torch.randint(0, 200, (2, 9))
+    torch.testing.assert_close(theirs(ids).logits, net(ids), atol=1e-5, rtol=1e-5)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "llama")
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "hi"}], tokenize=False, add_generation_prompt=True
+    )
+    assert text == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    torch.testing.assert_close(load_llama(tmp_path / "llama")(ids), net(ids))
+
+
+def test_shards_and_index(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    save_released(tmp_path / "sharded", net.size, net.state_dict().items(), folder, shard_bytes=20_000)
+    index = json.loads((tmp_path / "sharded" / "model.safetensors.index.json").read_text())
+    assert len(set(index["weight_map"].values())) > 2
+    loaded = load_released(tmp_path / "sharded")
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), net.parameters(), strict=True))
+
+
+def damage(folder: Path, change: str) -> None:
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    name = "model.layers.1.attention.wo.weight"
+    if change == "lacks":
+        del tensors[name]
+    elif change == "surplus":
+        tensors["model.layers.9.extra.weight"] = torch.zeros(2)
+    elif change == "shape":
+        tensors[name] = tensors[name][:-1]
+    save_file(tensors, file, metadata={"format": "pt"})
+    if change == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("change", ["lacks", "surplus", "shape", "truncated"])
+def test_tensors_that_do_not_fit_are_named(folder: Path, change: str) -> None:
+    damage(folder, change)
+    with pytest.raises(
+        ValueError, match=change if change != "lacks" else r"lacks 1 tensors, model\.layers\.1\.attention\.wo"
+    ):
+        load_released(folder)
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match="pickled weights"):
+        load_released(folder)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nope/config.json does not exist; set checkpoint="):
+        load_model(tmp_path / "nope")
+
+
+def test_a_language_model_is_no_reward_model(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no v_head"):
+        convert(str(folder), str(tmp_path / "reward"), "reward")
+
+
+def test_conversion_onto_itself_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="another folder"):
+        convert(str(folder), str(folder), "llama")
+
+
+def test_starting_from_another_shape_is_refused(net: LanguageModel, folder: Path) -> None:
+    wanted = type(net.size)(**(vars(net.size) | {"dim": 64}))
+    with pytest.raises(ValueError, match=r"has dim=48 but the configuration says 64; set model.size.dim=48"):
+        start_model(wanted, init_from=str(folder))
+
+
+def test_a_phase_gives_new_positions_to_old_weights(net: LanguageModel, folder: Path) -> None:
+    wanted = type(net.size)(**(vars(net.size) | {"rope_base": 1e6, "max_positions": 256}))
+    started = start_model(wanted, init_from=str(folder))
+    assert (started.model.rope.base, started.model.rope.max_positions) == (1e6, 256)
+    assert torch.equal(started.output.weight, net.output.weight)
+
+
+def test_a_failed_write_leaves_the_old_folder(net: LanguageModel, folder: Path) -> None:
+    def broken():
+        yield "output.weight", net.output.weight
+        raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        save_released(folder, net.size, broken(), folder)
+    assert load_released(folder).size == net.size
+    assert [path.name for path in folder.parent.iterdir() if "draft" in path.name] == []

@@ -1,0 +1,87 @@
+import pytest
+import torch
+from internlm2_core import LanguageModel
+from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.generation.sampling import keep_top_k, keep_top_p, penalise_repeats
+
+PROMPTS = [[5, 6, 7], [9], [3, 1, 4, 1, 5, 9, 2, 6]]
+
+
+def test_logprobs_equal_a_fresh_forward_pass(net: LanguageModel) -> None:
+    completions = LocalEngine(net).generate(
+        PROMPTS, Sampling(max_new_tokens=9, temperature=0.7, top_p=0.9, seed=1, stop_ids=(7,))
+    )
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        logits = net(torch.tensor([prompt + completion.ids]))[0, len(prompt) - 1 : -1]
+        expected = logits.log_softmax(-1).gather(1, torch.tensor(completion.ids)[:, None])[:, 0]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("limits", [{"max_batch_tokens": 20}, {"prefill_tokens": 3}, {"prefill_tokens": 1}])
+def test_batching_and_chunked_prefill_change_nothing(net: LanguageModel, limits: dict[str, int]) -> None:
+    greedy = Sampling(max_new_tokens=8, temperature=0)
+    alone = [LocalEngine(net).generate([prompt], greedy)[0].ids for prompt in PROMPTS]
+    assert [completion.ids for completion in LocalEngine(net, **limits).generate(PROMPTS, greedy)] == alone
+
+
+def test_each_sequence_stops_by_itself(net: LanguageModel) -> None:
+    free = LocalEngine(net).generate(PROMPTS, Sampling(max_new_tokens=8, temperature=0))
+    stop = free[0].ids[2]
+    stopped = LocalEngine(net).generate(PROMPTS, Sampling(max_new_tokens=8, temperature=0, stop_ids=(stop,)))
+    for before, after in zip(free, stopped, strict=True):
+        if stop in before.ids:
+            assert after.ids == before.ids[: before.ids.index(stop) + 1]
+            assert after.finish == "stop"
+        else:
+            assert (after.ids, after.finish) == (before.ids, "length")
+
+
+def test_streaming_gives_every_token_in_order(net: LanguageModel) -> None:
+    seen: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    sampling = Sampling(max_new_tokens=6, temperature=0)
+    completions = LocalEngine(net).generate(PROMPTS, sampling, on_token=lambda index, id_: seen[index].append(id_))
+    assert [seen[index] for index in range(3)] == [completion.ids for completion in completions]
+
+
+def test_a_seed_repeats_itself(net: LanguageModel) -> None:
+    sampling = Sampling(max_new_tokens=8, seed=3)
+    assert LocalEngine(net).generate(PROMPTS, sampling) == LocalEngine(net).generate(PROMPTS, sampling)
+    assert LocalEngine(net).generate(PROMPTS, sampling) != LocalEngine(net).generate(
+        PROMPTS, Sampling(max_new_tokens=8, seed=4)
+    )
+
+
+def test_an_empty_prompt_is_refused(net: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
+        LocalEngine(net).generate([[1], []], Sampling())
+
+
+def test_truncation_by_hand() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    assert keep_top_k(logits, 2).isfinite().tolist() == [[True, True, False, False]]
+    assert keep_top_p(logits, 0.6).isfinite().tolist() == [[True, True, False, False]]
+    assert keep_top_p(logits, 0.01).isfinite().tolist() == [[True, False, False, False]]
+    shuffled = logits[:, [2, 0, 3, 1]]
+    assert keep_top_p(shuffled, 0.9).isfinite().tolist() == [[True, True, False, True]]
+
+
+def test_repeats_by_hand() -> None:
+    logits = torch.tensor([[2.0, -2.0, 3.0]])
+    seen = torch.tensor([[True, True, False]])
+    assert penalise_repeats(logits, seen, 2.0).tolist() == [[1.0, -4.0, 3.0]]
+
+
+def test_a_repetition_penalty_forbids_repeating(net: LanguageModel) -> None:
+    completion = LocalEngine(net).generate(
+        [[5, 6]], Sampling(max_new_tokens=20, temperature=0, repetition_penalty=1e9)
+    )[0]
+    assert len(set(completion.ids) | {5, 6}) == 22
+
+
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -1}, {"max_new_tokens": 0}]
+)
+def test_values_out_of_range_are_named(bad: dict[str, float]) -> None:
+    [(name, value)] = bad.items()
+    with pytest.raises(ValueError, match=f"{name}={value} must be"):
+        Sampling(**bad)

@@ -1,0 +1,32 @@
+import torch
+import torch.nn.functional as F
+from internlm2_core.losses import head_losses
+from torch import nn
+
+
+def case() -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:
+    torch.manual_seed(0)
+    hidden = torch.randn(2, 11, 8, requires_grad=True)
+    labels = torch.randint(0, 50, (2, 11))
+    labels[0, 3] = labels[1, 10] = -100
+    return hidden, nn.Linear(8, 50, bias=False), labels
+
+
+def test_chunks_change_neither_loss_nor_gradient() -> None:
+    results = []
+    for max_logits in (10_000, 150):  # all at once; three positions at a time
+        hidden, head, labels = case()
+        loss, z = head_losses(hidden, head, labels, max_logits, with_z=True)
+        (loss + 0.1 * z).backward()
+        results.append((loss.detach(), z.detach(), hidden.grad, head.weight.grad))
+    torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-5)
+
+
+def test_sums_equal_double_precision() -> None:
+    hidden, head, labels = case()
+    loss, z = head_losses(hidden, head, labels, 150, with_z=True)
+    logits = hidden.double() @ head.weight.double().T
+    kept = labels != -100
+    expected = F.nll_loss(logits.log_softmax(-1)[kept], labels[kept], reduction="sum")
+    torch.testing.assert_close(loss.double(), expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(z.double(), logits.logsumexp(-1)[kept].square().sum(), atol=1e-4, rtol=1e-5)
