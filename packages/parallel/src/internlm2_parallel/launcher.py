@@ -5,6 +5,9 @@ directory named after the time would differ. Here a child is told exactly this j
 output directory, and no sweep.
 
 Ranks that torchrun or srun started are taken as they are; nothing is launched then.
+
+In a sweep one process runs job after job, and each job starts ranks of its own: what the job before left in the
+environment is taken back first.
 """
 
 import os
@@ -12,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+import torch.distributed as dist
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 SWEEP_ONLY = (
@@ -25,6 +29,11 @@ SWEEP_ONLY = (
 )
 
 
+RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+OWNER = "INTERNLM2_RANKS_OF"
+"""Names the process and job whose ranks the rendezvous variables describe."""
+
+
 class RankLauncher(_SubprocessScriptLauncher):
     """Lightning's subprocess launcher, safe under Hydra's single runs and sweeps."""
 
@@ -36,15 +45,36 @@ class RankLauncher(_SubprocessScriptLauncher):
         self._check_can_spawn_children()
         environment = self.cluster_environment
         os.environ.update(
-            MASTER_ADDR=environment.main_address,
-            MASTER_PORT=str(environment.main_port),
-            NODE_RANK=str(environment.node_rank()),
-            LOCAL_RANK=str(environment.local_rank()),
-            WORLD_SIZE=str(self.num_processes * self.num_nodes),
+            {
+                "MASTER_ADDR": environment.main_address,
+                "MASTER_PORT": str(environment.main_port),
+                "NODE_RANK": str(environment.node_rank()),
+                "LOCAL_RANK": str(environment.local_rank()),
+                "WORLD_SIZE": str(self.num_processes * self.num_nodes),
+                OWNER: owner(),
+            }
         )
         for local_rank in range(1, self.num_processes):
             child = {**os.environ, "LOCAL_RANK": str(local_rank)}
             self.procs.append(subprocess.Popen(command, env=child, cwd=original_folder()))
+
+
+def owner() -> str:
+    """This process and its current Hydra job."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return f"{os.getpid()}:{HydraConfig.get().runtime.output_dir}"
+
+
+def forget_earlier_job() -> None:
+    """Leave the process group and the rendezvous of an earlier job of the sweep that this process runs."""
+    left = os.environ.get(OWNER, "")
+    if not left.startswith(f"{os.getpid()}:") or left == owner():
+        return
+    if dist.is_initialized():
+        dist.destroy_process_group()
+    for name in (*RENDEZVOUS, OWNER):
+        os.environ.pop(name, None)
 
 
 def original_folder() -> str:
@@ -58,15 +88,20 @@ def hydra_command() -> list[str] | None:
     """The command line that runs this very Hydra job once more; None outside Hydra."""
     try:
         from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
     except ImportError:
         return None
     if not HydraConfig.initialized():
         return None
     hydra = HydraConfig.get()
+    assert hydra.job.config_name is not None
+    # A sweep moves each job's output into a folder of its own; a child runs singly, so it has to be told.
+    moved = [f"++output={quoted(hydra.runtime.output_dir)}"] if hydra.mode == RunMode.MULTIRUN else []
     return [
         *program(),
         *job_words(sys.argv[1:], hydra.job.config_name),
         *hydra.overrides.task,
+        *moved,
         *(override for override in hydra.overrides.hydra if not override.lstrip("+~").startswith(SWEEP_ONLY)),
         f"hydra.run.dir={quoted(hydra.runtime.output_dir)}",
         "hydra.mode=RUN",

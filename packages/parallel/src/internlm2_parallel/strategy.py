@@ -15,6 +15,7 @@ Two conventions make losses equal under every layout:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -29,8 +30,10 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from internlm2_parallel.checkpoint import CheckpointPolicy
+from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
 from internlm2_parallel.clipping import clip_by_global_norm
-from internlm2_parallel.launcher import RankLauncher
+from internlm2_parallel.launcher import RankLauncher, forget_earlier_job
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.parallelize import Treatment, parallelize
@@ -47,6 +50,7 @@ class MeshStrategy(ModelParallelStrategy):
         nets: names of the networks in the LightningModule (PPO has several). Those it lacks are skipped.
         shape: sizes of the network, to refuse a layout that they do not divide before any process group exists.
         tokens: length of a row, for the same reason.
+        checkpoints: how checkpoints are written, copied and kept.
         timeout_s: seconds that a collective may take before the run is given up.
         process_group_backend: None takes gloo on CPU and nccl on GPUs.
 
@@ -64,6 +68,7 @@ class MeshStrategy(ModelParallelStrategy):
         nets: Sequence[str] = ("net",),
         shape: NetShape | None = None,
         tokens: int | None = None,
+        checkpoints: CheckpointPolicy | None = None,
         timeout_s: float = 1800.0,
         process_group_backend: str | None = None,
     ) -> None:
@@ -72,6 +77,7 @@ class MeshStrategy(ModelParallelStrategy):
         self.nets, self.shape, self.tokens = tuple(nets), shape, tokens
         self._ranks: Ranks | None = None
         self._tensor_context = TensorContext()
+        self.store = CheckpointStore(checkpoints or CheckpointPolicy())
 
     # ---- ranks and meshes
 
@@ -80,6 +86,7 @@ class MeshStrategy(ModelParallelStrategy):
         if self.shape is not None:
             self.layout.check(self.shape, self.tokens)
         assert self.cluster_environment is not None
+        forget_earlier_job()
         if not self.cluster_environment.creates_processes_externally:
             self._launcher = RankLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
 
@@ -213,3 +220,41 @@ class MeshStrategy(ModelParallelStrategy):
         flag = torch.tensor(int(decision), device=self.root_device)
         dist.all_reduce(flag, op=dist.ReduceOp.MIN if all else dist.ReduceOp.MAX)
         return bool(flag)
+
+    # ---- checkpoints
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Nothing: :meth:`save_checkpoint` reads the sharded weights itself."""
+        return {}
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Nothing, for the same reason."""
+        return {}
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        """Write a sharded checkpoint: a folder that is whole or not there. Collective."""
+        assert self.lightning_module is not None
+        target = Path(self.broadcast(str(filepath)))
+        checkpoint.pop("state_dict")
+        optimizers = self.optimizers if checkpoint.pop("optimizer_states", None) is not None else []
+        names = [names_in_groups(self.lightning_module, optimizer, self._over_stages) for optimizer in optimizers]
+        self.store.save(target, checkpoint, self.lightning_module, optimizers, str(self.layout), names)
+
+    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a sharded checkpoint of any layout, or a single file of plain Lightning. Collective."""
+        assert self.lightning_module is not None
+        source = Path(self.broadcast(str(checkpoint_path)))
+        strict = self.lightning_module.strict_loading
+        return self.store.load(source, self.lightning_module, self.optimizers, str(self.layout), strict, weights_only)
+
+    def _over_stages(self, names: list[str]) -> list[str]:
+        if self.layout.pipeline == 1:
+            return names
+        stages: list[list[str]] = [[] for _ in range(self.layout.pipeline)]
+        dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
+        return [name for stage in stages for name in stage]
+
+    def teardown(self) -> None:
+        """Wait for checkpoints that are still being written."""
+        self.store.close()
+        super().teardown()

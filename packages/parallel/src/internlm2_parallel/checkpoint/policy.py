@@ -1,0 +1,131 @@
+"""When checkpoints are written, where they are copied, and how long they are kept."""
+
+import logging
+import re
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+
+from internlm2_parallel.checkpoint.folder import MANIFEST
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CheckpointPolicy:
+    """What happens to a sharded checkpoint.
+
+    Attributes:
+        asynchronous: training goes on while the copy of the state is written.
+        remote: URL of a store (any that fsspec knows) to which each checkpoint is copied in the background, once it is
+            whole locally; None copies nothing.
+        keep_local: newest checkpoints that stay on the local (hot) disk once they are in the remote (cold) store;
+            0 keeps all. Nothing that is not in the remote store is ever removed.
+    """
+
+    asynchronous: bool = False
+    remote: str | None = None
+    keep_local: int = 0
+
+
+class Archive:
+    """Copies whole checkpoints to a remote store in the background, one after the other.
+
+    Args:
+        policy: where to, and what stays.
+    """
+
+    def __init__(self, policy: CheckpointPolicy) -> None:
+        self.policy = policy
+        self._worker: threading.Thread | None = None
+        self._failed: BaseException | None = None
+
+    def __call__(self, folder: Path) -> None:
+        """Start copying ``folder``; waits for the copy before."""
+        if self.policy.remote is None:
+            return
+        self.wait()
+        self._worker = threading.Thread(target=self._run, args=(folder,), name="checkpoint-archive")
+        self._worker.start()
+
+    def wait(self) -> None:
+        """Until the last copy is complete. A copy that failed is warned of; the local checkpoint is still there."""
+        if self._worker is not None:
+            self._worker.join()
+            self._worker = None
+        if self._failed is not None:
+            log.warning("a checkpoint was not copied to %s: %s", self.policy.remote, self._failed)
+            self._failed = None
+
+    def _run(self, folder: Path) -> None:
+        try:
+            assert self.policy.remote is not None
+            upload(folder, self.policy.remote)
+            if self.policy.keep_local:
+                thin(folder.parent, self.policy.remote, self.policy.keep_local)
+        except Exception as error:  # noqa: BLE001  (a store may fail in any way; training goes on)
+            self._failed = error
+
+
+def upload(folder: Path, remote: str) -> None:
+    """Copy a whole checkpoint; the manifest goes last and marks the copy as whole.
+
+    Args:
+        folder: local checkpoint.
+        remote: URL of the store.
+    """
+    files, root = fsspec.core.url_to_fs(remote)
+    target = f"{root.rstrip('/')}/{folder.name}"
+    files.makedirs(target, exist_ok=True)
+    if files.exists(f"{target}/{MANIFEST}"):
+        files.rm(f"{target}/{MANIFEST}")
+    names = [file.name for file in folder.iterdir() if file.name != MANIFEST]
+    for name in (*sorted(names), MANIFEST):
+        files.put_file(str(folder / name), f"{target}/{name}")
+
+
+def fetch(name: str, remote: str, folder: Path) -> Path:
+    """Copy a checkpoint back from the store.
+
+    Args:
+        name: of the checkpoint.
+        remote: URL of the store.
+        folder: where it goes.
+
+    Raises:
+        FileNotFoundError: no whole checkpoint of that name there.
+    """
+    files, root = fsspec.core.url_to_fs(remote)
+    source = f"{root.rstrip('/')}/{name}"
+    if not files.exists(f"{source}/{MANIFEST}"):
+        raise FileNotFoundError(f"{remote} has no whole checkpoint {name}; set strategy.checkpoints.remote or ckpt_path.")
+    draft = folder / f".{name}.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for path in files.ls(source, detail=False):
+        files.get_file(path, str(draft / Path(path).name))
+    draft.rename(folder / name)
+    return folder / name
+
+
+def thin(folder: Path, remote: str, keep: int) -> list[Path]:
+    """Remove all but the newest ``keep`` numbered checkpoints that are whole in the remote store.
+
+    Args:
+        folder: local checkpoints, named with their step (``step-100.ckpt``, ``step-step=100.ckpt``).
+        remote: URL of the store.
+        keep: newest that stay.
+
+    Returns:
+        What was removed.
+    """
+    files, root = fsspec.core.url_to_fs(remote)
+    numbered = [path for path in folder.glob("*.ckpt") if path.is_dir() and re.search(r"\d+", path.stem)]
+    numbered.sort(key=lambda path: int(re.findall(r"\d+", path.stem)[-1]))
+    stored = [path for path in numbered[:-keep] if files.exists(f"{root.rstrip('/')}/{path.name}/{MANIFEST}")]
+    for path in stored:
+        shutil.rmtree(path)
+    return stored

@@ -1,0 +1,131 @@
+"""Saving and loading through the strategy: which part goes through DCP, which is Lightning's."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from torch import nn
+from torch.optim import Optimizer
+
+from internlm2_parallel.checkpoint.folder import completed, draft_of, recover
+from internlm2_parallel.checkpoint.one_file import set_whole_state
+from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
+from internlm2_parallel.checkpoint.state import named_state, random_state, set_named_state, set_random_state
+from internlm2_parallel.checkpoint.writer import AtomicWriter
+
+
+class CheckpointStore:
+    """Sharded checkpoints of one run.
+
+    Args:
+        policy: synchronous or not, remote store, retention.
+    """
+
+    def __init__(self, policy: CheckpointPolicy) -> None:
+        self.policy, self.archive = policy, Archive(policy)
+        self._pending: Future[Any] | None = None
+        self._group: dist.ProcessGroup | None = None
+
+    def save(
+        self,
+        target: Path,
+        checkpoint: dict[str, Any],
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        layout: str,
+        weight_names: list[list[list[str]]],
+    ) -> None:
+        """Write a checkpoint; collective.
+
+        Args:
+            target: final folder, the same on every rank.
+            checkpoint: Lightning's dictionary without weights and optimizer state.
+            module: the LightningModule.
+            optimizers: whose state is saved; empty saves weights alone.
+            layout: description of the layout; random state is only restored under the same one.
+            weight_names: for each optimizer, the weight names of its groups.
+        """
+        self.wait()
+        rank, draft = dist.get_rank(), draft_of(target)
+        if rank == 0:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+        dist.barrier()
+        loader = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {}).get("combined_loader", {})
+        torch.save({"layout": layout, "random": random_state(), "loader": loader}, draft / f"rank-{rank}.pt")
+        if rank == 0:
+            torch.save({**checkpoint, "weight_names": weight_names}, draft / "trainer.pt")
+        dist.barrier()
+        state, writer = named_state(module, optimizers), AtomicWriter(target, self.archive)
+        if self.policy.asynchronous:
+            if self._group is None:
+                # Its own group: the background thread must not mix with the collectives of training.
+                self._group = dist.new_group(backend="gloo")
+            pending = dcp.async_save(state, storage_writer=writer, process_group=self._group)
+            assert isinstance(pending, Future)
+            self._pending = pending
+        else:
+            dcp.save(state, storage_writer=writer)
+
+    def wait(self) -> None:
+        """Until the checkpoint that is being written is whole.
+
+        Raises:
+            Exception: what went wrong while it was written.
+        """
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def close(self) -> None:
+        """Until everything is written and copied."""
+        self.wait()
+        self.archive.wait()
+
+    def load(
+        self,
+        source: Path,
+        module: nn.Module,
+        optimizers: Sequence[Optimizer],
+        layout: str,
+        strict: bool,
+        weights_only: bool | None,
+    ) -> dict[str, Any]:
+        """Read a checkpoint of any layout, or one file of plain Lightning; collective.
+
+        Returns:
+            Lightning's dictionary, without weights and optimizer state.
+
+        Raises:
+            FileNotFoundError: nothing there, or a folder that is no whole checkpoint.
+        """
+        recover(source)
+        safely = True if weights_only is None else weights_only
+        if source.is_file():
+            checkpoint = torch.load(source, map_location="cpu", weights_only=safely)
+            set_whole_state(module, optimizers, checkpoint)
+            return checkpoint
+        if not completed(source):
+            raise FileNotFoundError(f"{source} is no whole checkpoint; give another ckpt_path, or resume=auto for the newest.")
+        state = named_state(module, optimizers)
+        dcp.load(state, checkpoint_id=source)
+        set_named_state(module, optimizers, state, strict)
+        checkpoint = torch.load(source / "trainer.pt", map_location="cpu", weights_only=safely)
+        own = source / f"rank-{dist.get_rank()}.pt"
+        mine = torch.load(own, map_location="cpu", weights_only=safely) if own.is_file() else {}
+        if mine.get("layout") == layout:
+            set_random_state(mine["random"])
+            if mine["loader"]:
+                checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = mine["loader"]
+        return checkpoint
+
+
+def names_in_groups(module: nn.Module, optimizer: Optimizer, join: Callable[[list[str]], list[str]]) -> list[list[str]]:
+    """Weight names of each parameter group; ``join`` adds those of the other stages."""
+    name_of = {weight: name for name, weight in module.named_parameters()}
+    return [join([name_of[weight] for weight in group["params"]]) for group in optimizer.param_groups]
