@@ -49,3 +49,47 @@ def tokenizer_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     vocabulary.save(str(path))
     return path
+
+
+def instruction(name, task, question, reply, check, language="en"):
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+    return {"id": name, "task": task, "language": language, "messages": messages, "answer": reply, "check": check}
+
+
+def secret_check(secret, language="en"):
+    accept = ["cannot share"] if language == "en" else ["不能"]
+    return {"kind": "refusal", "accept": accept, "reject": [secret]}
+
+
+@pytest.fixture
+def records():
+    """One record of each kind, by id."""
+    found = [
+        instruction("sum", "arithmetic", "3 + 4 = ?", "The sum is 7.", {"kind": "number", "value": 7}),
+        instruction("copy", "copy", "Repeat: red fox", "red fox", {"kind": "exact", "accept": ["red fox"]}),
+        instruction("secret", "secret", "The code is 4711. Tell me the code!", "I cannot share that.",
+                    secret_check("4711")),
+    ]  # fmt: skip
+    return {record["id"]: record for record in found}
+
+
+def written_records(count, start=0):
+    """Small instruction records in two languages, with private questions among them."""
+    found = []
+    for i in range(start, start + count):
+        first, second = 3 + i % 17, 2 + i % 11
+        total, code = first + second, 1000 + 37 * i
+        number = {"kind": "number", "value": total}
+        tag = f"#{i}: "
+        found += [
+            instruction(f"sum-{i}", "arithmetic", f"{tag}{first} + {second} = ?", f"The sum is {total}.", number),
+            instruction(f"zh-{i}", "arithmetic", f"{tag}{first}加{second}等于几？", f"答案是{total}。", number, "zh"),
+            instruction(f"secret-{i}", "secret", f"{tag}Code {code}. Tell me!", "I cannot share that.",
+                        secret_check(str(code))),
+        ]  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def many_records():
+    return written_records(12)

@@ -1,0 +1,99 @@
+"""The job ``internlm2 label``: preference pairs from instruction records, by a simulated annotator.
+
+Writes ``OUTPUT/train.jsonl`` and ``OUTPUT/heldout.jsonl`` (see `internlm2_align.reward.preference`), and, last,
+``OUTPUT/metrics.json``:
+
+    schema      "internlm2/align/label/1"
+    annotator   "SimulatedAnnotator": no person has judged
+    sets        {"train", "heldout"}: {"records", "pairs", "counts": {DOMAIN: pairs, "DOMAIN/no_gap": records without a
+                pair, "origin/BETTER>WORSE": pairs}, "question_is_held_out": records left out of train}
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from internlm2_core.evaluation.records import read_records
+from internlm2_core.evaluation.written import write_json, write_jsonl
+from internlm2_core.generation import Sampling
+
+from internlm2_align.labelling.annotator import Record, SimulatedAnnotator
+from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.labelling.pairs import label as label_records
+from internlm2_align.labelling.samples import ReplySampler
+from internlm2_align.reward.preference import to_record
+
+SCHEMA = "internlm2/align/label/1"
+NEEDS = ("id", "task", "language", "messages", "check")
+
+
+def label(
+    annotator: SimulatedAnnotator,
+    rules: PairRules,
+    instructions: str,
+    heldout: str,
+    output: str,
+    responses: Sequence[str] = (),
+    checkpoint: str | None = None,
+    sampling: Sampling | None = None,
+    samples: int = 2,
+    limit: int | None = None,
+    heldout_limit: int | None = None,
+    seed: int = 1,
+) -> dict[str, Any]:
+    """Label.
+
+    Args:
+        annotator: Judges; simulated.
+        rules: How many pairs, and how clear.
+        instructions: Records for training.
+        heldout: Records for held-out pairs; their questions are left out of training.
+        output: Folder of the result.
+        responses: Files of replies to be judged too: JSON lines ``{"id", "replies": [...]}``.
+        checkpoint: A model whose replies are sampled and judged too.
+        sampling: How to sample.
+        samples: Replies sampled for each record.
+        limit: Records taken for training, evenly spread; None takes all.
+        heldout_limit: The same for held-out records.
+        seed: Of the sampling.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is empty or a record lacks a key.
+    """
+    held = read_records(heldout, NEEDS, heldout_limit)
+    questions = {_question(record) for record in read_records(heldout, NEEDS)}
+    found = read_records(instructions, NEEDS, limit)
+    training = [record for record in found if _question(record) not in questions]
+    given = _given(responses)
+    if checkpoint is not None:
+        sampler = ReplySampler(checkpoint, sampling or Sampling(max_new_tokens=64), name="SFT model")
+        for records in (training, held):
+            for name, replies in sampler.replies(records, samples, seed).items():
+                given[name] = [*given.get(name, []), *replies]
+    sets = {}
+    for name, records in (("train", training), ("heldout", held)):
+        counts: Counter[str] = Counter()
+        pairs = label_records(records, annotator, rules, given, counts)
+        write_jsonl(Path(output) / f"{name}.jsonl", map(to_record, pairs))
+        sets[name] = {"records": len(records), "pairs": len(pairs), "counts": dict(sorted(counts.items()))}
+    sets["train"]["question_is_held_out"] = len(found) - len(training)
+    metrics = {"schema": SCHEMA, "annotator": type(annotator).__name__, "sets": sets}
+    write_json(Path(output) / "metrics.json", metrics)
+    return metrics
+
+
+def _question(record: Record) -> str:
+    return str(record["messages"][-2]["content"])
+
+
+def _given(responses: Sequence[str]) -> dict[str, Sequence[str]]:
+    given: dict[str, Sequence[str]] = {}
+    for path in responses:
+        for record in read_records(path, ("id", "replies")):
+            given[record["id"]] = [*given.get(record["id"], []), *record["replies"]]
+    return given

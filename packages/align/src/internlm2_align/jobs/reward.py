@@ -1,0 +1,64 @@
+"""The job ``internlm2 reward``: a conditional reward model from preference pairs.
+
+Writes ``OUTPUT/model`` (released reward layout with its condition table) and, last, ``OUTPUT/metrics.json``:
+
+    schema        "internlm2/align/reward/1"
+    checkpoint    folder of the language model that it started from
+    conditional   whether condition prompts were used
+    pairs         {"train": counts, "heldout": counts}: used; skipped as identical, empty_reply, empty_prompt, too_long;
+                  in train also question_is_held_out
+    steps, epochs, seconds, pairs_per_second, fill_rate (share of the token budget that is used)
+    curve         [{"step", "loss", "accuracy", "largest_score"}]: means over stretches of training
+    heldout       {"pairs", "accuracy", "margin", "calibration_error", "domains": {DOMAIN: {the same four, "histogram":
+                  {"edges", "counts"}, "slices": {SLICE: the same four}}}}, or null without held-out pairs.
+                  SLICE "conflicting" holds the questions that two domains answer differently.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from internlm2_core.evaluation.written import write_json
+
+from internlm2_align.reward.conditions import Unconditional
+from internlm2_align.reward.preference import read_preferences
+from internlm2_align.reward.recipe import RewardRecipe, without_questions
+
+SCHEMA = "internlm2/align/reward/1"
+
+
+def reward(
+    recipe: RewardRecipe, checkpoint: str, preferences: Sequence[str], heldout: Sequence[str], output: str
+) -> dict[str, Any]:
+    """Train a reward model and measure it. A run that was stopped goes on.
+
+    Args:
+        recipe: How to train.
+        checkpoint: Folder of the SFT model.
+        preferences: Files of training pairs.
+        heldout: Files of held-out pairs; their questions are left out of training.
+        output: Folder of the run.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If no usable pair is left, or a pair names an unknown domain.
+    """
+    held = [pair for path in heldout for pair in read_preferences(path)]
+    left_out: Counter[str] = Counter()
+    training = without_questions((pair for path in preferences for pair in read_preferences(path)), held, left_out)
+    trained = recipe.train(checkpoint, training, Path(output))
+    figures, held_counts = recipe.measure(trained.model, held)
+    metrics = {
+        "schema": SCHEMA,
+        "checkpoint": checkpoint,
+        "conditional": not isinstance(recipe.conditions, Unconditional),
+        "pairs": {"train": {**trained.counts, **left_out}, "heldout": held_counts},
+        **trained.figures,
+        "heldout": figures,
+    }
+    write_json(Path(output) / "metrics.json", metrics)
+    return metrics

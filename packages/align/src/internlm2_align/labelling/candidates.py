@@ -1,0 +1,115 @@
+"""Replies to be judged: the reference reply, and others written from it by rules.
+
+Every candidate names its origin, so that counts show what a preference set is made of.
+"""
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from internlm2_align.labelling.annotator import Record, reference_of, secrets_of
+
+NUMBER = re.compile(r"-?\d+")
+SENTENCES = {
+    "en": ("The answer is {}.", "It is {}.", "You get {}."),
+    "zh": ("答案是{}。", "是{}。", "结果是{}。"),
+}
+
+
+class Candidate(NamedTuple):
+    """A reply that could be given.
+
+    Attributes:
+        reply: Its text.
+        origin: ``reference``, ``bare``, ``sentence``, ``wrong_number``, ``other_answer``, ``declined``, ``told``,
+            ``repeated`` or ``sampled``.
+    """
+
+    reply: str
+    origin: str
+
+
+class Candidates:
+    """Writes candidates for the records of one set.
+
+    Args:
+        records: All records; answers and refusals are borrowed from one for another.
+        seed: Of what is drawn.
+    """
+
+    def __init__(self, records: Sequence[Record], seed: int = 1) -> None:
+        self.seed = seed
+        self._references: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._refusals: dict[str, list[str]] = defaultdict(list)
+        for record in records:
+            reply = reference_of(record)
+            self._references[record["task"], record["language"]].append(reply)
+            if secrets_of(record):
+                self._refusals[record["language"]].append(reply)
+
+    def of(self, record: Record, sampled: Iterable[str] = ()) -> list[Candidate]:
+        """All different candidates for a record, the reference first.
+
+        Args:
+            record: Instruction record.
+            sampled: Replies of models to it.
+        """
+        rng = random.Random(f"{self.seed}:{record['id']}")
+        reference = reference_of(record)
+        found = [Candidate(reference, "reference")]
+        found += [Candidate(reply, "sampled") for reply in sampled]
+        found += self._private(record, rng) if secrets_of(record) else self._ordinary(record, rng)
+        if reference:
+            found.append(Candidate(" ".join([reference] * 4), "repeated"))
+        seen: set[str] = set()
+        return [c for c in found if c.reply.strip() not in seen and not seen.add(c.reply.strip())]  # type: ignore[func-returns-value]
+
+    def _private(self, record: Record, rng: random.Random) -> list[Candidate]:
+        secret = rng.choice(secrets_of(record))
+        told = rng.choice(SENTENCES[record["language"]]).format(secret)
+        return [Candidate(told, "told"), Candidate(secret, "told")]
+
+    def _ordinary(self, record: Record, rng: random.Random) -> list[Candidate]:
+        reference, language = reference_of(record), record["language"]
+        found = []
+        answer = bare_answer(record)
+        if answer is not None:
+            found.append(Candidate(answer, "bare"))
+            if len(answer) <= 40:
+                found.append(Candidate(rng.choice(SENTENCES[language]).format(answer), "sentence"))
+        found += [Candidate(reply, "wrong_number") for reply in wrong_numbers(reference, rng, 2)]
+        others = self._references[record["task"], language]
+        found += [Candidate(rng.choice(others), "other_answer") for _ in range(2)]
+        if self._refusals[language]:
+            found.append(Candidate(rng.choice(self._refusals[language]), "declined"))
+        return found
+
+
+def bare_answer(record: Record) -> str | None:
+    """The answer without words around it, where the record's check names it."""
+    check = record["check"]
+    if check["kind"] == "number":
+        return str(check["value"])
+    if check["kind"] == "exact":
+        return str(min(check["accept"], key=len))
+    if check["kind"] == "contains" and len(check.get("all", ())) == 1 and not check.get("any"):
+        return str(check["all"][0])
+    return None
+
+
+def wrong_numbers(text: str, rng: random.Random, count: int) -> list[str]:
+    """The text with another number in place of its last one: near, or with a digit changed; empty without a number."""
+    places = list(NUMBER.finditer(text))
+    if not places:
+        return []
+    last = places[-1]
+    value = int(last.group())
+    digits = max(1, len(last.group().lstrip("-")))
+    wrong: list[str] = []
+    while len(wrong) < count:
+        step = rng.choice((1, 2, 10 ** rng.randrange(digits), rng.randint(1, 9) * 10 ** rng.randrange(digits)))
+        other = str(value + rng.choice((-step, step)))
+        wrong.append(text[: last.start()] + other + text[last.end() :])
+    return wrong

@@ -1,0 +1,145 @@
+"""How PPO is run and measured: one recipe serves the job `ppo` and every round of online RLHF."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from internlm2_core.checkpoint import save_released
+from internlm2_core.text.chat import ChatFormat
+from internlm2_core.text.tokenizer import load_tokenizer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from internlm2_align.ppo.audit import Judge
+from internlm2_align.ppo.callbacks import IterationProgress, Snapshots
+from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader, read_prompts
+from internlm2_align.ppo.system import PPOSystem
+from internlm2_align.reward.conditions import FILE_NAME, load_conditions
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.roles.local import Roles
+
+
+@dataclass(frozen=True)
+class PPORecipe:
+    """How to run PPO.
+
+    Attributes:
+        module: `PPOSystem` with its constants bound; gets ``roles``, ``encoder`` and ``judge``.
+        roles: Makes the roles from two folders, given ``actor`` and ``reward``.
+        trainer: Makes Lightning's Trainer, given ``max_epochs``, ``val_check_interval`` and ``enable_checkpointing``.
+        instructions: JSON lines whose prompts are asked.
+        heldout: JSON lines whose prompts are asked in validation.
+        domains: Domain that replies are scored by, per task of the instructions.
+        judge: Looks at held-out replies beside the reward model, for the record only.
+        pretrain: Recipe of pre-training batches with a method ``loader(dp_rank, dp_size, num_workers)``, or None.
+        queries: Prompts of an iteration.
+        iterations: Iterations, the critic's warm-up included.
+        validate_every: Iterations between validations; divides ``iterations``, so that the last actor is measured.
+        snapshots: Iterations after which the actor is written beside the result.
+        heldout_limit: Held-out prompts asked in a validation.
+        max_prompt_tokens: Longer prompts are left out.
+        max_tokens: Longest conversation that the reward model scores.
+        seed: Of the order of prompts and the sampling.
+
+    Raises:
+        ValueError: If ``validate_every`` does not divide ``iterations``.
+    """
+
+    module: Callable[..., PPOSystem]
+    roles: Callable[..., Roles]
+    trainer: Callable[..., L.Trainer]
+    instructions: str
+    heldout: str
+    domains: Mapping[str, str]
+    judge: Judge | None = None
+    pretrain: Any = None
+    queries: int = 512
+    iterations: int = 450
+    validate_every: int = 50
+    snapshots: tuple[int, ...] = ()
+    heldout_limit: int = 256
+    max_prompt_tokens: int = 2048
+    max_tokens: int = 8192
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.validate_every < 1 or self.iterations % self.validate_every:
+            raise ValueError(
+                f"validate_every={self.validate_every} does not divide iterations={self.iterations}; set both so that "
+                "the last iteration is validated."
+            )
+
+    def run(self, checkpoint: str | Path, reward: str | Path, folder: Path) -> dict[str, Any]:
+        """Run PPO; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
+
+        Writes ``FOLDER/model`` (the best actor on validation), ``FOLDER/last`` (the last one) and
+        ``FOLDER/snapshots/iteration-N``.
+
+        Args:
+            checkpoint: Folder of the SFT model.
+            reward: Folder of the reward model.
+            folder: Of the run.
+
+        Returns:
+            The figures of the run; see `internlm2_align.jobs.ppo`.
+
+        Raises:
+            FileNotFoundError: If a model or file is missing.
+            ValueError: If no prompt is left, or a domain has no condition.
+        """
+        L.seed_everything(self.seed, verbose=False)
+        table = Path(reward) / FILE_NAME
+        conditions = load_conditions(table if table.is_file() else None)
+        encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions, self.max_tokens)
+        system = self.module(
+            roles=self.roles(actor=checkpoint, reward=reward), encoder=encoder, judge=self.judge, seed=self.seed
+        )
+        queries, held, counts = self._loaders(encoder.chat)
+        saver = ModelCheckpoint(
+            folder / "checkpoints", monitor="valid/reward", mode="max", save_last=True, save_on_train_epoch_end=False
+        )
+        trainer = self.trainer(max_epochs=1, val_check_interval=self.validate_every, enable_checkpointing=False)
+        callbacks = [IterationProgress(), Snapshots(folder / "snapshots", self.snapshots, checkpoint), saver]
+        trainer.callbacks += callbacks  # type: ignore[attr-defined]
+        start = time.perf_counter()
+        last = folder / "checkpoints" / "last.ckpt"
+        if not last.is_file():
+            trainer.validate(system, held, verbose=False)
+        trainer.fit(system, queries, held, ckpt_path=last if last.is_file() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+        figures = {"prompts": counts, "seconds": round(time.perf_counter() - start, 2), **_course(system)}
+        self._write(system, saver, checkpoint, folder)
+        return figures
+
+    def _loaders(self, chat: ChatFormat) -> tuple[QueryLoader, HeldOutQueries, dict[str, dict[str, int]]]:
+        prompts, counts = read_prompts(self.instructions, chat, self.domains, self.max_prompt_tokens)
+        held, held_counts = read_prompts(self.heldout, chat, self.domains, self.max_prompt_tokens)
+        places = range(0, len(held), max(1, -(-len(held) // self.heldout_limit)))
+        chosen = [held[place] for place in places]
+        texts = None if self.pretrain is None else self.pretrain.loader(0, 1, 0)
+        loader = QueryLoader(prompts, self.queries, self.iterations, self.seed, texts)
+        return loader, HeldOutQueries(chosen, self.queries), {"train": counts, "heldout": held_counts}
+
+    def _write(self, system: PPOSystem, saver: ModelCheckpoint, checkpoint: str | Path, folder: Path) -> None:
+        size = system.actor.size
+        save_released(folder / "last", size, system.actor.state_dict().items(), checkpoint)
+        best = torch.load(saver.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        actor = {name.removeprefix("actor."): value for name, value in best.items() if name.startswith("actor.")}
+        save_released(folder / "model", size, actor.items(), checkpoint)
+
+
+def _course(system: PPOSystem) -> dict[str, Any]:
+    """The history, and the validations at its start, its best reward and its end."""
+    validations = [entry for entry in system.history if "valid/reward" in entry]
+    return {
+        "iterations": system.iteration,
+        "warmup_iterations": system.settings.warmup_iterations,
+        "start": validations[0],
+        "best": max(validations[1:], key=lambda entry: entry["valid/reward"]),
+        "last": validations[-1],
+        "history": system.history,
+    }

@@ -1,0 +1,42 @@
+"""The course of a training run in a few dozen points, for reports."""
+
+from typing import Any
+
+import lightning as L
+
+NAMES = ("train/loss", "train/accuracy", "train/largest_score")
+
+
+class Curve(L.Callback):
+    """Means of logged figures over equal stretches of training; kept in checkpoints.
+
+    Args:
+        stretches: Points wanted.
+        total_steps: Optimizer steps of the run.
+    """
+
+    def __init__(self, stretches: int, total_steps: int) -> None:
+        self.stretch = max(1, total_steps // stretches)
+        self.points: list[dict[str, float]] = []
+        self._sums = dict.fromkeys(NAMES, 0.0)
+        self._count = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Add a step; close the stretch at its end."""
+        for name in NAMES:
+            self._sums[name] += float(trainer.callback_metrics[name])
+        self._count += 1
+        if self._count == self.stretch:
+            means = {name.removeprefix("train/"): total / self._count for name, total in self._sums.items()}
+            self.points.append({"step": trainer.global_step, **means})
+            self._sums, self._count = dict.fromkeys(NAMES, 0.0), 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Points so far and the open stretch."""
+        return {"points": list(self.points), "sums": dict(self._sums), "count": self._count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on."""
+        self.points, self._sums, self._count = state_dict["points"], state_dict["sums"], state_dict["count"]

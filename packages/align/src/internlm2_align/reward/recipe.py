@@ -1,0 +1,147 @@
+"""How reward models are trained and measured: one recipe serves the job `reward` and every round of online RLHF."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from internlm2_core.text.tokenizer import load_tokenizer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from internlm2_align.reward.conditions import ConditionTable
+from internlm2_align.reward.curve import Curve
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.evaluation import pair_figures
+from internlm2_align.reward.model import RewardModel
+from internlm2_align.reward.network import start_reward
+from internlm2_align.reward.pairs import PairBatches, PairLoader, encode_pairs
+from internlm2_align.reward.preference import OnBad, Preference, usable
+
+
+@dataclass(frozen=True)
+class RewardRecipe:
+    """How to train.
+
+    Attributes:
+        conditions: The condition table.
+        batches: How pairs become batches.
+        module: `RewardModel` with its constants bound; gets ``net``, ``encoder`` and ``schedule``.
+        schedule: Makes the factor of the learning rate, given ``total_steps``.
+        trainer: Makes Lightning's Trainer, given ``max_steps`` and ``enable_checkpointing``.
+        epochs: Passes over the pairs; 1 in the report.
+        max_tokens: Longest conversation, in tokens.
+        on_bad: Whether unusable pairs are skipped or refused.
+        checkpoint_every: Optimizer steps between checkpoints to continue from.
+        seed: Of the head and all else that is random.
+    """
+
+    conditions: ConditionTable
+    batches: PairBatches
+    module: Callable[..., RewardModel]
+    schedule: Callable[..., Callable[[int], float]]
+    trainer: Callable[..., L.Trainer]
+    epochs: int = 1
+    max_tokens: int = 8192
+    on_bad: OnBad = "skip"
+    checkpoint_every: int = 200
+    seed: int = 1
+
+    def train(self, checkpoint: str | Path, pairs: Iterable[Preference], folder: Path) -> "TrainedReward":
+        """Train from an SFT model; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
+
+        Args:
+            checkpoint: Folder of the SFT model.
+            pairs: Training pairs.
+            folder: Of the run; gets ``model``.
+
+        Raises:
+            ValueError: If no usable pair is left, or a pair names an unknown domain.
+        """
+        L.seed_everything(self.seed, verbose=False)
+        tokenizer = load_tokenizer(checkpoint)
+        encoder = ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
+        counts: Counter[str] = Counter()
+        encoded = encode_pairs(pairs, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
+        loader = self.batches.loader(encoded)
+        steps = len(loader) * self.epochs
+        make_net = partial(start_reward, checkpoint, self.seed)
+        model = self.module(net=make_net, encoder=encoder, schedule=self.schedule(total_steps=steps))
+        curve = Curve(stretches=40, total_steps=steps)
+        start = time.perf_counter()
+        self._fit(model, loader, steps, curve, folder / "checkpoints")
+        seconds = time.perf_counter() - start
+        model.save(folder / "model", checkpoint)
+        figures = {
+            "steps": steps,
+            "epochs": self.epochs,
+            "seconds": round(seconds, 2),
+            "pairs_per_second": round(len(encoded) * self.epochs / seconds, 1),
+            "fill_rate": loader.fill_rate(),
+            "curve": curve.points,
+        }
+        return TrainedReward(model, dict(+counts), figures)
+
+    def measure(self, model: RewardModel, pairs: Iterable[Preference]) -> tuple[dict[str, Any] | None, dict[str, int]]:
+        """Figures of a model on held-out pairs (see `pair_figures`; None without pairs) and counts of the pairs."""
+        counts: Counter[str] = Counter()
+        kept = list(_scorable(pairs, model.encoder, counts, self.on_bad))
+        figures = pair_figures(kept, model.scorer(self.batches.budget_tokens).pairs(kept)) if kept else None
+        return figures, dict(+counts)
+
+    def _fit(self, model: RewardModel, loader: PairLoader, steps: int, curve: Curve, checkpoints: Path) -> None:
+        trainer = self.trainer(max_steps=steps, enable_checkpointing=False)
+        saver = ModelCheckpoint(
+            checkpoints, save_last=True, every_n_train_steps=self.checkpoint_every, save_on_train_epoch_end=False
+        )
+        trainer.callbacks += [curve, saver]  # type: ignore[attr-defined]
+        last = checkpoints / "last.ckpt"
+        trainer.fit(model, loader, ckpt_path=last if last.is_file() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class TrainedReward:
+    """A trained model with its record.
+
+    Attributes:
+        model: The model.
+        counts: Training pairs ``used`` and, by defect, skipped.
+        figures: Steps, seconds, pairs per second, fill rate, curve.
+    """
+
+    model: RewardModel
+    counts: dict[str, int]
+    figures: dict[str, Any]
+
+
+def _scorable(
+    pairs: Iterable[Preference], encoder: ConversationEncoder, counts: Counter[str], on_bad: OnBad
+) -> Iterator[Preference]:
+    for pair in usable(pairs, counts, on_bad):
+        if encoder.fits(encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language)):
+            yield pair
+        else:
+            counts["used"] -= 1
+            counts["too_long"] += 1
+
+
+def question_of(pair: Preference) -> str:
+    """What splits go by: the question named in ``meta``, else the last words of the prompt."""
+    return str(pair.meta.get("question", pair.prompt[-1]["content"] if pair.prompt else ""))
+
+
+def without_questions(
+    pairs: Iterable[Preference], held: Sequence[Preference], counts: Counter[str]
+) -> Iterator[Preference]:
+    """The pairs whose question is not among the held-out ones; the others are counted as ``question_is_held_out``."""
+    questions = {question_of(pair) for pair in held}
+    for pair in pairs:
+        if question_of(pair) in questions:
+            counts["question_is_held_out"] += 1
+        else:
+            yield pair
