@@ -79,6 +79,9 @@ def fit(
     """
     # Lightning warns of its own deprecated calls, and of validation sets that are deliberately none.
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.utilities\.(_pytree|data)")
+    # One training step is one optimizer step: the state after it is the one to continue from.
+    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     L.seed_everything(seed, verbose=False)
     module.check_vocabulary(tokenizer.vocab_size)
     folder = Path(output)

@@ -1,0 +1,36 @@
+# The commands of the README. Everything is installed into $(VENV), from constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MEMBERS := -e packages/core -e packages/data -e packages/align -e packages/parallel -e ".[all,dev]"
+
+.PHONY: help setup reproduce test lint bench wheels
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(VENV)/.ready  ## a virtual environment with all packages, editable
+
+$(VENV)/.ready: constraints.txt pyproject.toml $(wildcard packages/*/pyproject.toml)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt $(MEMBERS)
+	touch $@
+
+reproduce: setup  ## raw documents to a chat model and its report, under runs/reproduce
+	$(BIN)/internlm2 reproduce $(ARGS)
+
+test: setup  ## every test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest $(ARGS)
+
+lint: setup  ## style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup  ## the benchmarks that there are; each is a script to run by itself
+	@ls tests/benchmarks/*.py
+
+wheels: setup  ## one wheel a package, into dist/
+	for member in packages/core packages/data packages/align packages/parallel .; do $(BIN)/pip wheel -q --no-deps -w dist $$member; done

@@ -1,0 +1,48 @@
+"""The command as a person types it: mistakes end in one sentence."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MISTAKES = {
+    "job": (["pretran"], "no job 'pretran' (did you mean pretrain?)"),
+    "key": (["pretrain", "phase.stepss=3"], "no key 'phase.stepss' (did you mean phase.steps?)"),
+    "group": (["pretrain", "modle=tiny"], "no key 'modle'"),
+    "option": (["pretrain", "model=tinyy"], "there is no model/tinyy; model= may be 1.8b"),
+    "missing": (["generate", "prompt=x"], "checkpoint must be given: checkpoint=..."),
+    "file": (["generate", "prompt=x", "checkpoint=nope"], "nope/config.json does not exist; set checkpoint="),
+}
+
+
+def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "internlm2_conf", *words]
+    return subprocess.run(
+        program, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_end_in_one_sentence(mistake: str, tmp_path: Path) -> None:
+    words, sentence = MISTAKES[mistake]
+    result = command(*words, folder=tmp_path)
+    assert result.returncode != 0
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_traceback_is_there_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTERNLM2_TRACEBACK", "1")
+    assert "Traceback" in command("generate", "prompt=x", "checkpoint=nope", folder=tmp_path).stderr
+
+
+def test_help_and_configuration(tmp_path: Path) -> None:
+    overview = command("--help", folder=tmp_path)
+    assert overview.returncode == 0
+    assert "reproduce" in overview.stdout and "hydra/launcher" in overview.stdout
+    assert "Pre-train a language model" in command("pretrain", "--help", folder=tmp_path).stdout
+    resolved = command("pretrain", "phase=32k", "--cfg", "job", folder=tmp_path).stdout
+    assert "rope_base: 1000000.0" in resolved and "${" not in resolved

@@ -1,0 +1,27 @@
+import torch
+from internlm2_core import LanguageModel, ModelSize
+from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.jobs.chat import Conversation, TextStream
+from internlm2_core.text import ByteTokenizer
+
+
+def test_characters_wait_until_they_are_whole() -> None:
+    tokenizer, shown = ByteTokenizer(), []
+    end = tokenizer.special("<|im_end|>")
+    stream = TextStream(tokenizer, (end,), shown.append)
+    for id_ in [*tokenizer.encode("a你"), end]:
+        stream(0, id_)
+    assert shown == ["a", "你"]
+    assert stream.text == "a你"
+
+
+def test_a_conversation_remembers_and_forgets() -> None:
+    net = LanguageModel(ModelSize(1, 16, 1, 2, 24, vocab_size=ByteTokenizer().vocab_size, head_dim=8))
+    net.init_weights(torch.Generator().manual_seed(0))
+    conversation = Conversation(LocalEngine(net), ByteTokenizer(), Sampling(max_new_tokens=3, seed=1), system="be kind")
+    shown: list[str] = []
+    answer = conversation.answer("hi", shown.append)
+    assert "".join(shown) == answer
+    assert [message["role"] for message in conversation.messages] == ["system", "user", "assistant"]
+    conversation.reset("other")
+    assert conversation.messages == [{"role": "system", "content": "other"}]

@@ -1,0 +1,121 @@
+"""A run that was killed ends with exactly the weights of one that was not."""
+
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from internlm2_core import LM, LanguageModel, ModelSize
+from internlm2_core.callbacks import AtomicCheckpointIO, StepProgress, Throughput
+from internlm2_core.callbacks.throughput import mfu
+from internlm2_core.generation import Sampling
+from internlm2_core.jobs import fit, generate
+from internlm2_core.optim import Cosine
+from internlm2_core.text import TrainedTokenizer
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from lightning.pytorch.callbacks import ModelCheckpoint
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=300, head_dim=8, max_positions=16)
+
+
+class CountingLoader:
+    """Batches that depend on a counter, which is the loader's whole state."""
+
+    def __init__(self) -> None:
+        self.step = 0
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        while True:
+            ids = torch.randint(0, 300, (2, 8), generator=torch.Generator().manual_seed(self.step))
+            self.step += 1
+            yield {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(8).expand(2, 8)}
+
+    def __len__(self) -> int:
+        return 1_000
+
+    def state_dict(self) -> dict[str, int]:
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.step = state["step"]
+
+
+class CountingBatches:
+    def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> CountingLoader:
+        assert (dp_rank, dp_size) == (0, 1)
+        return CountingLoader()
+
+
+class KillAt(L.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("killed")
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> TrainedTokenizer:
+    alphabet = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return TrainedTokenizer(tmp_path / "tokenizer.json")
+
+
+def run(folder: Path, tokenizer: TrainedTokenizer, extra: list[L.Callback] | None = None) -> dict[str, torch.Tensor]:
+    def make() -> LanguageModel:
+        net = LanguageModel(SIZE)
+        net.init_weights(torch.Generator().manual_seed(0))
+        return net
+
+    checkpoint = ModelCheckpoint(
+        folder / "checkpoints", save_last=True, every_n_train_steps=2, save_on_train_epoch_end=False
+    )
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_steps=7,
+        logger=False,
+        callbacks=[checkpoint, Throughput(peak_tflops=1.0, window_steps=1), StepProgress(), *(extra or [])],
+        plugins=[AtomicCheckpointIO()],
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    module = LM(make, partial(torch.optim.AdamW, lr=1e-2), Cosine(7))
+    fit(module, CountingBatches(), trainer, tokenizer, str(folder), seed=1)
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
+    undisturbed = run(tmp_path / "whole", tokenizer)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "killed", tokenizer, [KillAt(5)])
+    assert not (tmp_path / "killed" / "model").exists()
+    continued = run(tmp_path / "killed", tokenizer)
+    assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+    record = json.loads((tmp_path / "killed" / "training.json").read_text())
+    assert record["steps"] == 7
+    # 16 tokens a step; those before the kill are counted too.
+    assert record["figures"]["train/tokens"] == 7 * 16
+
+
+def test_the_model_answers(tmp_path: Path, tokenizer: TrainedTokenizer, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path / "run", tokenizer)
+    greedy = Sampling(max_new_tokens=4, temperature=0)
+    text = generate(str(tmp_path / "run" / "model"), "hi", is_chat=True, system="be kind", sampling=greedy)
+    assert capsys.readouterr().out.endswith(text + "\n")
+    with pytest.raises(ValueError, match='prompt="" is empty'):
+        generate(str(tmp_path / "run" / "model"), "", is_chat=True, system=None, sampling=greedy)
+
+
+def test_mfu_by_hand() -> None:
+    # 10 tokens/s of 5 GFLOP each on a device of 0.2 TFLOP/s: 50 of 200 GFLOP/s.
+    assert mfu(10.0, 5e9, 0.2) == pytest.approx(0.25)
