@@ -1,8 +1,6 @@
 """The one place that fixes the order in which a network is taken apart.
 
-    tensor (and sequence) -> context -> recompute -> compile -> shard
-
-Pipeline stages are cut before, in :mod:`internlm2_parallel.pipeline`: each stage then goes through here.
+    pipeline stages; then in each: tensor (and sequence) -> context -> recompute -> compile -> shard
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from torch import nn
 from internlm2_parallel.context import ContextAttention, split_tokens
 from internlm2_parallel.memory import Recompute, recompute_blocks
 from internlm2_parallel.mesh import Ranks
+from internlm2_parallel.pipeline import PassThrough, Pipeline, PipelinedNet
 from internlm2_parallel.plan import TensorPlan, llama_plan
 from internlm2_parallel.tensor import split_matrices
 from internlm2_parallel.zero import Sharding, shard_state
@@ -29,6 +28,7 @@ class Treatment:
         context: which attention runs where tokens of a row are split over ranks.
         recompute: activation recomputation; None keeps all activations.
         compile_blocks: torch.compile each block.
+        pipeline: schedule of the pipeline, where the layout has one.
         param_dtype: dtype of computation under sharding; None keeps that of the weights.
     """
 
@@ -38,6 +38,7 @@ class Treatment:
     context: ContextAttention = "gather"
     recompute: Recompute | None = None
     compile_blocks: bool = False
+    pipeline: Pipeline = field(default_factory=Pipeline)
     param_dtype: torch.dtype | None = None
 
 
@@ -52,18 +53,28 @@ def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
     Raises:
         ValueError: the treatment does not fit the layout or the network's names.
     """
+    if ranks.layout.pipeline == 1:
+        parallelize_stage(net, ranks, how)
+        return
+    pipelined = PipelinedNet(net, ranks.pipeline, how.pipeline, ranks.layout.context, how.param_dtype)
+    for index, stage in pipelined.shells.items():
+        parallelize_stage(stage, ranks, how, is_last=index == pipelined.num_stages - 1)
+
+
+def parallelize_stage(stage: nn.Module, ranks: Ranks, how: Treatment, is_last: bool = True) -> None:
+    """Everything but the pipeline: a whole network, or one stage of it."""
     layout = ranks.layout
     if layout.tensor > 1:
-        split_matrices(net, ranks.tensor, how.plan or llama_plan(layout.sequence_parallel))
+        split_matrices(stage, ranks.tensor, how.plan or llama_plan(layout.sequence_parallel))
     if layout.context > 1:
-        split_tokens(net, ranks.context, how.context)
-    blocks = blocks_of(net)
+        split_tokens(stage, ranks.context, how.context, ends_here=is_last)
+    blocks = blocks_of(stage)
     if how.recompute is not None:
         recompute_blocks(blocks, how.recompute)
     if how.compile_blocks:
         for block in blocks:
             block.compile()
-    shard_state(net, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.param_dtype)
+    shard_state(stage, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.param_dtype)
 
 
 def blocks_of(net: nn.Module) -> list[nn.Module]:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
 from torch.distributed.tensor.experimental import implicit_replication
-from torch.distributed.tensor.parallel import loss_parallel, parallelize_module
+from torch.distributed.tensor.parallel import ParallelStyle, PrepareModuleOutput, loss_parallel, parallelize_module
 from torch.utils import _pytree as pytree
 
+from internlm2_parallel.pipeline.stages import Arriving, PassThrough
 from internlm2_parallel.plan import TensorPlan
 
 
@@ -26,7 +27,7 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
     Raises:
         ValueError: the plan matches nothing.
     """
-    names = [name for name, _ in net.named_modules() if name]
+    names = [name for name, module in net.named_modules() if name and not isinstance(module, PassThrough)]
     matched = {name: style for name in names if (style := _style_of(name, plan)) is not None}
     if not matched:
         raise ValueError(
@@ -34,7 +35,8 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
             f"({', '.join(names[:4])}, ...); set strategy.treatment.plan to patterns of its names, or layout.tensor=1."
         )
     for name, style in matched.items():
-        parallelize_module(net.get_submodule(name), mesh, style)
+        module = net.get_submodule(name)
+        parallelize_module(module, mesh, _arrival(style) if isinstance(module, Arriving) else style)
     for module in list(net.modules()):
         _copy_remaining(module, mesh)
     net.register_forward_hook(_to_plain)
@@ -42,6 +44,11 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
 
 def _style_of(name: str, plan: TensorPlan) -> Any:
     return next((style for pattern, style in plan.items() if fnmatchcase(name, pattern)), None)
+
+
+def _arrival(embedding: Any) -> ParallelStyle:
+    """Hidden states of the stage before, laid out as the embedding's would be."""
+    return PrepareModuleOutput(output_layouts=(Replicate(),), desired_output_layouts=embedding.output_layouts)
 
 
 def _copy_remaining(module: nn.Module, mesh: DeviceMesh) -> None:

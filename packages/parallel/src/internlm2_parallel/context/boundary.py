@@ -20,13 +20,14 @@ from internlm2_parallel.context.collectives import gather, sum_over
 from internlm2_parallel.context.documents import Documents, SplitDocuments, joined_order, zigzag
 
 
-def split_tokens(net: nn.Module, mesh: DeviceMesh, attention: ContextAttention) -> "TokenBoundary":
+def split_tokens(net: nn.Module, mesh: DeviceMesh, attention: ContextAttention, ends_here: bool = True) -> "TokenBoundary":
     """Make ``net`` compute every row on all context ranks together, in place.
 
     Args:
         net: network whose trunk is its child ``model`` (or itself) and whose attentions have a child ``attend``.
         mesh: one-dimensional mesh of the context ranks.
         attention: how queries meet the keys of other ranks.
+        ends_here: False for a pipeline stage that is not the last: its hidden states go on as they are.
 
     Raises:
         ValueError: no module called ``attend``.
@@ -37,11 +38,11 @@ def split_tokens(net: nn.Module, mesh: DeviceMesh, attention: ContextAttention) 
     group = mesh.get_group()
     for owner in owners:
         owner.attend = context_attend(attention, group, owner.attend)
-    boundary = TokenBoundary(mesh)
+    boundary = TokenBoundary(mesh, always_local=not ends_here)
     trunk = getattr(net, "model", net)
     trunk.register_forward_pre_hook(boundary.cut_trunk, with_kwargs=True)
     trunk.register_forward_hook(boundary.join_trunk)
-    if trunk is not net:
+    if trunk is not net and ends_here:
         net.register_forward_pre_hook(boundary.cut_labels, with_kwargs=True)
         net.register_forward_hook(boundary.join_losses)
     return boundary
@@ -52,9 +53,11 @@ class TokenBoundary:
 
     Args:
         mesh: one-dimensional mesh of the context ranks.
+        always_local: hidden states are never joined.
     """
 
-    def __init__(self, mesh: DeviceMesh) -> None:
+    def __init__(self, mesh: DeviceMesh, always_local: bool = False) -> None:
+        self.always_local = always_local
         self.group, self.rank, self.ranks = mesh.get_group(), mesh.get_local_rank(), mesh.size()
         self.with_labels = False
 
@@ -80,7 +83,7 @@ class TokenBoundary:
 
     def join_trunk(self, trunk: nn.Module, args: Any, hidden_BLD: Tensor) -> Tensor:
         """Hidden states of whole rows, unless the loss of the local tokens comes next."""
-        if self.with_labels:
+        if self.with_labels or self.always_local:
             return hidden_BLD
         order = joined_order(hidden_BLD.shape[1] * self.ranks, self.ranks, hidden_BLD.device)
         return gather(hidden_BLD, 1, self.group).index_select(1, order)

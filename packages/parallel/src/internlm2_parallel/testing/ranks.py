@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 
 
-class RankFailure(AssertionError):
+class RankError(AssertionError):
     """A rank raised, died or did not return in time. The message holds what each rank left behind."""
 
 
@@ -50,7 +50,7 @@ def run_ranks(
         The picklable results in order of rank.
 
     Raises:
-        RankFailure: a rank raised, died or ran past the deadline.
+        RankError: a rank raised, died or ran past the deadline.
     """
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     environment = {
@@ -137,4 +137,4 @@ def _results(folder: Path, world_size: int, deadline_s: float) -> list[Any]:
         error, log = folder / f"{rank}.error", folder / f"{rank}.log"
         left = error.read_text() if error.exists() else "" if file.exists() else "no answer\n" + log.read_text()[-3000:]
         report.append(f"rank {rank}: {left or 'returned'}")
-    raise RankFailure("\n".join(report))
+    raise RankError("\n".join(report))

@@ -1,0 +1,98 @@
+"""Short training runs of the tiny module, and their record."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+
+from internlm2_parallel.strategy import MeshStrategy
+from internlm2_parallel.testing.ranks import run_ranks
+from internlm2_parallel.testing.table import Case
+from internlm2_parallel.testing.tiny import TinyLlama, TinyLM
+
+
+class Record(NamedTuple):
+    """What a run leaves: one number a step.
+
+    Attributes:
+        losses: mean loss per token of the global batch, nats.
+        norms: global gradient norm before clipping.
+    """
+
+    losses: list[float]
+    norms: list[float]
+
+    def distance(self, other: "Record", first: int = 0) -> float:
+        """Largest difference of a loss or norm, this run beginning at step ``first`` of the other."""
+        steps = slice(first, first + len(self.losses))
+        pairs = [*zip(self.losses, other.losses[steps], strict=True), *zip(self.norms, other.norms[steps], strict=True)]
+        return max(abs(a - b) for a, b in pairs)
+
+
+class SaveAt(L.Callback):
+    """Save a checkpoint after a step.
+
+    Args:
+        step: number of optimizer steps done.
+        path: where.
+    """
+
+    def __init__(self, step: int, path: str | Path) -> None:
+        self.step, self.path = step, path
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Save."""
+        if trainer.global_step == self.step:
+            trainer.save_checkpoint(self.path)
+
+
+def quiet_trainer(strategy: Any, devices: int, **options: Any) -> L.Trainer:
+    """A CPU trainer that says and writes nothing of its own."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
+    return L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy=strategy,
+        max_epochs=1,
+        **{name: False for name in silent},
+        **options,
+    )
+
+
+def train(strategy: Any, devices: int, ckpt_path: Any = None, module: TinyLM | None = None, **options: Any) -> Record:
+    """Train in this process or rank.
+
+    Args:
+        strategy: of Lightning.
+        devices: ranks on this node.
+        ckpt_path: where to go on from.
+        module: what is trained; None takes a tiny language model.
+        options: of the trainer.
+    """
+    # A resumed run starts from other weights, so that whatever is not restored shows.
+    fresh = TinyLM() if ckpt_path is None else TinyLM(net=lambda: TinyLlama(seed=7))
+    module = module or fresh
+    quiet_trainer(strategy, devices, **options).fit(module, ckpt_path=ckpt_path)
+    return Record(module.losses, module.norms)
+
+
+def train_case(
+    case: Case,
+    ckpt_path: Any = None,
+    module: Callable[[], TinyLM] | None = None,
+    strategy: Callable[[Case], MeshStrategy] | None = None,
+    deadline_s: float = 90.0,
+    **options: Any,
+) -> list[Record]:
+    """Train under a layout on forked ranks; one record a rank."""
+    make = strategy or (lambda case: MeshStrategy(case.layout, case.treatment))
+
+    def rank() -> Record:
+        return train(make(case), case.ranks, ckpt_path, module() if module else None, **options)
+
+    return run_ranks(rank, case.ranks, join=False, deadline_s=deadline_s)
