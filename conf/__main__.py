@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
         return
     if "--cfg" in rest and "--resolve" not in rest:
         rest = ["--resolve", *rest]
+    if any(word.startswith("hydra/launcher=") for word in rest) and not {"-m", "--multirun", "--cfg"} & set(rest):
+        # Hydra's launchers start the jobs of a sweep: a single run is a sweep of one.
+        rest = ["-m", *rest]
     # Only this process's own words: child ranks are started from them again.
     sys.argv = [sys.argv[0], *([f"--config-name={job}"] if job else []), *rest]
     # Else Hydra prints errors of composition by itself, in many lines.

@@ -1,10 +1,22 @@
 """Lightning strategies over one device mesh."""
 
+from internlm2_parallel.checkpoint import CheckpointPolicy
 from internlm2_parallel.layout import Layout
 from internlm2_parallel.memory import Recompute
 from internlm2_parallel.parallelize import Treatment
+from internlm2_parallel.pipeline import Pipeline
 from internlm2_parallel.ranks import DataParallel, data_parallel_of
 from internlm2_parallel.strategy import MeshStrategy
 from internlm2_parallel.zero import Sharding
 
-__all__ = ["DataParallel", "Layout", "MeshStrategy", "Recompute", "Sharding", "Treatment", "data_parallel_of"]
+__all__ = [
+    "CheckpointPolicy",
+    "DataParallel",
+    "Layout",
+    "MeshStrategy",
+    "Pipeline",
+    "Recompute",
+    "Sharding",
+    "Treatment",
+    "data_parallel_of",
+]

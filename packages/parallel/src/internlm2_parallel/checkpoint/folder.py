@@ -1,5 +1,6 @@
 """A checkpoint folder on disk: draft, manifest, publication, and finding the newest whole one."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -49,15 +50,34 @@ def publish(draft: Path, target: Path, digests: dict[str, str]) -> None:
     write_durably(draft / MANIFEST, json.dumps({"version": 1, "files": entries}, indent=1) + "\n")
     for sidecar in draft.glob("*.sha256"):
         sidecar.unlink()
-    old = set_aside(target)
     if target.is_file():
         target.unlink()
     if target.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        target.rename(old)
-    draft.rename(target)
+        replace_folder(draft, target)
+    else:
+        draft.rename(target)
     flush_folder(target.parent)
+
+
+def replace_folder(draft: Path, target: Path) -> None:
+    """Put ``draft`` in the place of the folder ``target``: in one step where the system can, else in two renames."""
+    if exchange(draft, target):
+        shutil.rmtree(draft)
+        return
+    old = set_aside(target)
     shutil.rmtree(old, ignore_errors=True)
+    target.rename(old)
+    draft.rename(target)
+    shutil.rmtree(old)
+
+
+def exchange(a: Path, b: Path) -> bool:
+    """Swap two names atomically (Linux ``renameat2``); False where the system or file system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    at_cwd, swap = -100, 2
+    return libc.renameat2(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), swap) == 0
 
 
 def flush_folder(folder: Path) -> None:

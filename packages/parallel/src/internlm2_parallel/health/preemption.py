@@ -1,0 +1,88 @@
+"""Stop when the cluster asks, between two optimizer steps, on all ranks together.
+
+A signal reaches some ranks in the middle of a batch. It only sets a flag; after each step the ranks agree whether anyone
+was asked, save, and leave. Under Slurm the first rank puts the job back into the queue; started again, the job continues
+from what was saved.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+log = logging.getLogger(__name__)
+TRY_AGAIN = 75
+"""Exit code of a run that was pre-empted: EX_TEMPFAIL of sysexits.h."""
+
+
+class Preempted(SystemExit):
+    """The run saved its state and leaves because the cluster asked."""
+
+
+class Preemption(L.Callback):
+    """Save and leave at the step boundary after a signal.
+
+    Args:
+        folder: checkpoints of the run; the state goes to ``last.ckpt`` in it, from where jobs continue.
+        signals: names of the signals that ask. Schedulers send them some time before they kill.
+        requeue: ask Slurm to run the job again, where the run is a Slurm job.
+
+    Raises:
+        ValueError: an unknown signal.
+    """
+
+    def __init__(
+        self, folder: str | Path, signals: Sequence[str] = ("SIGUSR1", "SIGUSR2", "SIGTERM"), requeue: bool = True
+    ) -> None:
+        unknown = [name for name in signals if name not in signal.Signals.__members__]
+        if unknown:
+            raise ValueError(f"signal {unknown[0]!r} does not exist; set callbacks.preemption.signals, e.g. to [SIGUSR1].")
+        self.folder, self.signals, self.requeue = Path(folder), tuple(signals), requeue
+        self.asked_by: str | None = None
+        self._before: dict[str, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over from Lightning and submitit, which would act in mid-batch."""
+        for name in self.signals:
+            self._before[name] = signal.signal(signal.Signals[name], self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked_by = signal.Signals(number).name
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Agree, and if anyone was asked save and leave.
+
+        Raises:
+            Preempted: after the state was saved.
+        """
+        asked = self.asked_by is not None
+        if not trainer.strategy.reduce_boolean_decision(asked, all=False):
+            return
+        trainer.save_checkpoint(self.folder / "last.ckpt")
+        trainer.strategy.barrier("preemption")
+        log.warning("stopped after step %d (%s); state saved", trainer.global_step, self.asked_by or "another rank")
+        if trainer.is_global_zero and self.requeue:
+            requeue()
+        raise Preempted(TRY_AGAIN)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for name, handler in self._before.items():
+            signal.signal(signal.Signals[name], handler)
+        self._before = {}
+
+
+def requeue() -> bool:
+    """Put the current Slurm job back into the queue; False outside Slurm."""
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return False
+    task = os.environ.get("SLURM_ARRAY_TASK_ID")
+    subprocess.run(["scontrol", "requeue", f"{job}_{task}" if task is not None else job], check=True)
+    return True

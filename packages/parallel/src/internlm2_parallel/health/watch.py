@@ -1,0 +1,103 @@
+"""Notice that a run stands still, say which rank waits in which operation for whom, and end it.
+
+Every rank notes its last finished step in a file of its own. A thread looks at the clock. When a rank has not moved for too
+long, it reads off its main thread's stack where it stands, looks at the notes of the others, and names those that are
+behind or not inside a collective. Ending the process lets torchrun or Slurm start again.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+
+log = logging.getLogger(__name__)
+HUNG = 76
+"""Exit code of a rank that stood still."""
+
+
+class HangWatch(L.Callback):
+    """Ends a run that makes no step for too long.
+
+    Args:
+        folder: for the ranks' notes; on a file system that all ranks see.
+        timeout_s: seconds without a finished step.
+        ends_run: leave with exit code 76; False only reports.
+    """
+
+    def __init__(self, folder: str | Path, timeout_s: float = 1200.0, ends_run: bool = True) -> None:
+        self.folder, self.timeout_s, self.ends_run = Path(folder), timeout_s, ends_run
+        self._rank, self._step, self._moved = 0, 0, time.monotonic()
+        self._stop = threading.Event()
+        self._main = threading.main_thread().ident
+        self._thread: threading.Thread | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin to watch."""
+        self._rank, self._main = trainer.global_rank, threading.get_ident()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._move(trainer.global_step)
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._watch, name="hang-watch", daemon=True)
+        self._thread.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Note a finished step."""
+        self._move(trainer.global_step)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Stop watching."""
+        self._stop.set()
+
+    def _move(self, step: int) -> None:
+        self._step, self._moved = step, time.monotonic()
+
+    def _note(self, operation: str) -> None:
+        draft = self.folder / f".rank-{self._rank}"
+        draft.write_text(json.dumps({"rank": self._rank, "step": self._step, "operation": operation}))
+        draft.replace(self.folder / f"rank-{self._rank}.json")
+
+    def _watch(self) -> None:
+        while not self._stop.wait(min(1.0, self.timeout_s / 4)):
+            stood = time.monotonic() - self._moved
+            if stood < self.timeout_s:
+                continue
+            frame = sys._current_frames().get(self._main or 0)
+            operation = operation_of(frame)
+            self._note(operation)
+            self._stop.wait(min(2.0, self.timeout_s / 2))  # until the others have noted theirs
+            message = report(self._rank, self._step, operation, stood, self.folder)
+            log.error(message)
+            (self.folder / f"rank-{self._rank}.stack.txt").write_text("".join(traceback.format_stack(frame)))
+            if self.ends_run:
+                os._exit(HUNG)
+            self._moved = time.monotonic()
+
+
+def operation_of(frame: FrameType | None) -> str:
+    """The innermost collective that a stack stands in and who called it, or just its innermost line."""
+    stack = traceback.extract_stack(frame)
+    for index in range(len(stack) - 1, 0, -1):
+        if "torch/distributed/" in stack[index].filename and "torch/distributed/" not in stack[index - 1].filename:
+            caller, inside = stack[index - 1], stack[index:]
+            name = next((entry.name for entry in inside if entry.name != "wrapper"), inside[0].name)
+            return f"{name} called in {Path(caller.filename).name}:{caller.lineno} ({caller.name})"
+    last = stack[-1]
+    return f"{last.name} in {Path(last.filename).name}:{last.lineno}, no collective"
+
+
+def report(rank: int, step: int, operation: str, stood_s: float, folder: Path) -> str:
+    """One sentence: who stands where, and for whom it probably waits."""
+    notes = [json.loads(file.read_text()) for file in sorted(folder.glob("rank-*.json"))]
+    others = [note for note in notes if note["rank"] != rank]
+    behind = [n for n in others if n["step"] < step or n["operation"].endswith("no collective")]
+    waits_for = "; ".join(f"rank {n['rank']} at step {n['step']} in {n['operation']}" for n in behind)
+    suspects = f" It seems to wait for {waits_for}." if waits_for else ""
+    return f"rank {rank} has not moved for {stood_s:.0f} s: after step {step} it stands in {operation}.{suspects}"
