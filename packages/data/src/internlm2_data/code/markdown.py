@@ -1,0 +1,58 @@
+"""A repository as one Markdown document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from internlm2_data.code.imports import imports_of
+from internlm2_data.code.languages import DOCUMENTATION
+from internlm2_data.code.order import dependency_order
+from internlm2_data.document import Document
+from internlm2_data.io.shards import ShardReader
+from internlm2_data.stages.sieves import Sifted
+
+_TICKS = re.compile(r"`{3,}")
+
+
+@dataclass(frozen=True)
+class AssembleSieve:
+    """Puts the files of each repository together; files of one repository must be in one shard."""
+
+    absent: Sequence[str] = ()
+
+    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+        """See `Sieve`."""
+        repositories: dict[str, list[Document]] = {}
+        for path in files:
+            for document in ShardReader(path):
+                repositories.setdefault(document.meta["repository"], []).append(document)
+        for name, documents in repositories.items():
+            yield assemble(name, documents), True
+
+
+def assemble(name: str, documents: Sequence[Document]) -> Document:
+    """One document for a repository; its language is that of most of its code."""
+    by_path = {document.meta["path"]: document for document in documents}
+    docs = {path for path, document in by_path.items() if document.language in DOCUMENTATION}
+    imports = {p: imports_of(p, d.text, d.language, by_path) for p, d in by_path.items() if p not in docs}
+    order = dependency_order(imports, docs)
+    sizes: dict[str, int] = {}
+    for document in documents:
+        sizes[document.language] = sizes.get(document.language, 0) + document.num_bytes
+    text = "\n".join([f"# {name}\n", *(section(by_path[path]) for path in order)])
+    main = max(sorted(sizes), key=lambda language: (language not in DOCUMENTATION, sizes[language]))
+    meta = {"repository": name, "files": order, "bytes": sizes}
+    return Document(text=text, source="code", language=main, type="repository", url=name, meta=meta)
+
+
+def section(document: Document) -> str:
+    """A file under its path: documentation as it is, code in a fence longer than any inside it."""
+    text = document.text.rstrip("\n")
+    if document.language in DOCUMENTATION:
+        return f"## {document.meta['path']}\n\n{text}\n"
+    longest = max((len(found) for found in _TICKS.findall(text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"## {document.meta['path']}\n\n{fence}{document.language}\n{text}\n{fence}\n"

@@ -1,0 +1,96 @@
+"""What is kept of a shard's documents between signing and resolving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from internlm2_data.dedup.settings import DedupSettings
+from internlm2_data.dedup.signing import sign
+from internlm2_data.document import Document
+from internlm2_data.io.shards import ShardReader
+
+BATCH_DOCUMENTS = 512
+
+
+@dataclass
+class ShardRecords:
+    """Columns over the documents of one shard or many, in order.
+
+    Attributes:
+        ids: 32 hex digits each.
+        exact: hash of the text without white space and case, uint64.
+        url: hash of the normalised URL, 0 for none, uint64.
+        newness: dump and date as text that sorts; the greater is the newer.
+        minima: uint32 [documents, 128].
+        sizes: number of shingles, int32.
+    """
+
+    ids: npt.NDArray[np.bytes_]
+    exact: npt.NDArray[np.uint64]
+    url: npt.NDArray[np.uint64]
+    newness: npt.NDArray[np.bytes_]
+    minima: npt.NDArray[np.uint32]
+    sizes: npt.NDArray[np.int32]
+
+    def save(self, path: Path) -> None:
+        """Write them, whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part.npz")
+        np.savez(part, **vars(self))
+        part.replace(path)
+
+    @classmethod
+    def load(cls, paths: Sequence[Path]) -> ShardRecords:
+        """Read and join the records of many shards."""
+        opened = [np.load(path, allow_pickle=False) for path in paths]
+        return cls(**{name: np.concatenate([file[name] for file in opened]) for name in cls.__dataclass_fields__})
+
+
+def sign_shard(files: Sequence[Path], settings: DedupSettings) -> ShardRecords:
+    """Records of a shard's documents."""
+    documents = (document for path in files for document in ShardReader(path))
+    columns: dict[str, list[Any]] = {name: [] for name in ("ids", "exact", "url", "newness")}
+    minima, sizes = [np.empty((0, 128), np.uint32)], [np.empty(0, np.int32)]
+    while batch := list(islice(documents, BATCH_DOCUMENTS)):
+        signed = sign([d.text for d in batch], [is_code(d) for d in batch], settings)
+        minima.append(signed.minima)
+        sizes.append(signed.sizes)
+        _describe(batch, columns)
+    return ShardRecords(
+        np.array(columns["ids"], "S32"),
+        np.array(columns["exact"], np.uint64),
+        np.array(columns["url"], np.uint64),
+        np.array(columns["newness"], np.bytes_) if columns["newness"] else np.empty(0, "S1"),
+        np.concatenate(minima),
+        np.concatenate(sizes),
+    )
+
+
+def is_code(document: Document) -> bool:
+    """Whether white space means nothing in it."""
+    return document.type in ("code", "repository")
+
+
+def normal_url(url: str) -> str:
+    """A URL without scheme, www., fragment and trailing slash, its host in lower case."""
+    rest = url.split("://", 1)[-1].split("#", 1)[0]
+    host, slash, path = rest.partition("/")
+    return host.lower().removeprefix("www.") + (slash + path).rstrip("/")
+
+
+def _describe(batch: Iterable[Document], columns: dict[str, list[Any]]) -> None:
+    for document in batch:
+        columns["ids"].append(document.id.encode())
+        squeezed = "".join(document.text.lower().split())
+        columns["exact"].append(xxhash.xxh3_64_intdigest(squeezed.encode("utf-8", "replace")))
+        url = normal_url(document.url) if document.type == "webpage" else ""
+        columns["url"].append(xxhash.xxh3_64_intdigest(url.encode("utf-8", "replace")) if url else 0)
+        columns["newness"].append(f"{document.dump}\x01{document.date}".encode())

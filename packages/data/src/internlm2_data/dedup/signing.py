@@ -1,0 +1,52 @@
+"""Signatures of documents: what deduplication remembers of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from internlm2_data.dedup import kernels
+from internlm2_data.dedup.settings import PERMUTATIONS, DedupSettings
+
+
+class Signatures(NamedTuple):
+    """minima uint32 [texts, 128]; sizes int32 [texts]: number of shingles, 0 for a text without a token."""
+
+    minima: npt.NDArray[np.uint32]
+    sizes: npt.NDArray[np.int32]
+
+
+def sign(texts: Sequence[str], is_code: Sequence[bool], settings: DedupSettings) -> Signatures:
+    """Sign many texts at once."""
+    data, offsets = pack(texts)
+    minima = np.empty((len(texts), PERMUTATIONS), np.uint32)
+    sizes = np.empty(len(texts), np.int32)
+    factors, addends = permutations(settings.seed)
+    code = np.asarray(is_code, np.bool_)
+    kernels.sign_all(data, offsets, code, settings.ngram, factors, addends, minima, sizes)
+    return Signatures(minima, sizes)
+
+
+def shingle_set(text: str, is_code: bool, ngram: int) -> npt.NDArray[np.uint64]:
+    """The sorted set of a text's shingles, as 64-bit hashes."""
+    data, _ = pack([text])
+    return kernels.shingle_one(data, is_code, ngram)
+
+
+def pack(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """UTF-8 of all texts end to end, and where each begins and ends."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    offsets = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum([len(data) for data in encoded], out=offsets[1:])
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+@lru_cache(maxsize=4)
+def permutations(seed: int) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Factors (odd) and addends of the 128 permutations of 32-bit numbers."""
+    bits = np.random.Philox(key=seed).random_raw(2 * PERMUTATIONS)
+    return (bits[:PERMUTATIONS] >> 32).astype(np.uint32) | np.uint32(1), (bits[PERMUTATIONS:] >> 32).astype(np.uint32)

@@ -1,0 +1,97 @@
+"""The record that travels through every stage.
+
+One JSON object a line: id, text, source, language, type, url, dump, date, meta, trail. `source` is the kind
+of text of the report's table 1 (webpages, techlit, books, code); `language-source` ("zh-webpages") names a
+cell of that table. `trail` lists what was done to the document: rewrites, scores, and for an excluded
+document, last, why it was dropped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document.
+
+    Attributes:
+        text: its text.
+        source: webpages, techlit, books, code, ... (a free word).
+        language: ISO 639-1 code, "und" where unknown; for code the programming language.
+        type: which rules and thresholds apply: webpage, prose, code, repository.
+        url: where it comes from; may be empty.
+        dump: the crawl that it was in; later dumps sort after earlier ones.
+        date: ISO 8601 date or time of its capture; may be empty.
+        meta: anything else that the source knows.
+        trail: what the stages did to it.
+        id: 32 hex digits of BLAKE2b over where it comes from and its first text; survives rewriting.
+    """
+
+    text: str
+    source: str = "webpages"
+    language: str = "und"
+    type: str = "webpage"
+    url: str = ""
+    dump: str = ""
+    date: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+    trail: list[dict[str, Any]] = field(default_factory=list)
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """Name a document that has no name yet."""
+        if not self.id:
+            object.__setattr__(self, "id", content_id(self.source, self.dump, self.url, self.text))
+
+    @property
+    def cell(self) -> str:
+        """Its cell in table 1 of the report, for example "zh-webpages"."""
+        return f"{self.language}-{self.source}"
+
+    @property
+    def num_bytes(self) -> int:
+        """UTF-8 bytes of its text."""
+        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogatepass"))
+
+    def with_text(self, text: str, **note: Any) -> Document:
+        """The document with another text and a note of that in its trail."""
+        return replace(self, text=text, trail=[*self.trail, note])
+
+    def with_note(self, **note: Any) -> Document:
+        """The document with one more note in its trail."""
+        return replace(self, trail=[*self.trail, note])
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, empty ones left out."""
+        record = {name: getattr(self, name) for name in FIELDS}
+        return {name: value for name, value in record.items() if value or name in ("id", "text")}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Document:
+        """Read what `to_json` wrote; fields that are not known go into `meta`.
+
+        Raises:
+            ValueError: when there is no text.
+        """
+        if not isinstance(record.get("text"), str):
+            raise ValueError("no string under the key `text`")
+        known = {name: record[name] for name in FIELDS if name in record}
+        other = {name: value for name, value in record.items() if name not in FIELDS}
+        if other:
+            known["meta"] = {**known.get("meta", {}), **other}
+        return cls(**known)
+
+
+FIELDS = ("id", *(f.name for f in fields(Document) if f.name != "id"))
+
+
+def content_id(*parts: str) -> str:
+    """32 hex digits of BLAKE2b over the parts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()

@@ -1,0 +1,110 @@
+"""From input names to items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from glob import glob
+from pathlib import Path
+
+from internlm2_data.io.items import Fault, Item
+from internlm2_data.io.jsonl import read_jsonl
+from internlm2_data.io.parquet import read_arrow_folder, read_parquet
+from internlm2_data.io.plain import read_html, read_text
+from internlm2_data.io.warc import read_warc, read_wet
+
+Reader = Callable[[Path], Iterator[Item | Fault]]
+
+READERS: dict[str, Reader] = {
+    ".warc": read_warc,
+    ".warc.gz": read_warc,
+    ".warc.zst": read_warc,
+    ".wet": read_wet,
+    ".wet.gz": read_wet,
+    ".jsonl": read_jsonl,
+    ".json": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".jsonl.gz": read_jsonl,
+    ".json.gz": read_jsonl,
+    ".jsonl.zst": read_jsonl,
+    ".parquet": read_parquet,
+    ".txt": read_text,
+    ".txt.gz": read_text,
+    ".md": partial(read_text, kind="prose"),
+    ".rst": partial(read_text, kind="prose"),
+    ".html": read_html,
+    ".htm": read_html,
+    ".html.gz": read_html,
+}
+
+
+def reader_of(path: Path) -> Reader | None:
+    """The reader for a file's ending, the longest that fits."""
+    name = path.name.lower()
+    endings = sorted((e for e in READERS if name.endswith(e)), key=len)
+    # Common Crawl calls its text files `.warc.wet.gz`.
+    return READERS[endings[-1]] if endings else None
+
+
+def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
+    """The files that input names mean: files as they are, folders with all they contain, glob patterns.
+
+    Args:
+        inputs: names; the order of the result is sorted within each of them.
+
+    Returns:
+        Files, and folders that `datasets.save_to_disk` wrote.
+
+    Raises:
+        FileNotFoundError: when a name matches nothing.
+        ValueError: when nothing is named, or a file's ending is unknown.
+    """
+    if not inputs:
+        raise ValueError("no input is named: set inputs=[FILE_OR_FOLDER,...]")
+    found: list[Path] = []
+    for name in inputs:
+        # Path.glob takes no absolute pattern.
+        matches = sorted(glob(str(name))) or [str(name)]  # noqa: PTH207
+        for path in map(Path, matches):
+            if not path.exists():
+                raise FileNotFoundError(f"there is no input {path}: set inputs=[...] to files or folders that exist")
+            found += _inside(path) if path.is_dir() else [_known(path)]
+    if not found:
+        raise ValueError(
+            f"the inputs {[str(i) for i in inputs]} contain no file that can be read; "
+            f"endings that can: {', '.join(READERS)}"
+        )
+    return list(dict.fromkeys(found))
+
+
+def read_items(path: Path) -> Iterator[Item | Fault]:
+    """The items of one file, with faults in between."""
+    if path.is_dir():
+        yield from read_arrow_folder(path)
+        return
+    reader = reader_of(path)
+    assert reader is not None, path
+    try:
+        yield from reader(path)
+    except (OSError, EOFError, ValueError) as error:
+        yield Fault(str(path), 0, f"the file cannot be read: {error}")
+
+
+def _inside(folder: Path) -> list[Path]:
+    if (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file():
+        return [folder]
+    files: list[Path] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith((".", "_")):
+            continue
+        if entry.is_dir():
+            files += _inside(entry)
+        elif reader_of(entry):
+            files.append(entry)
+    return files
+
+
+def _known(path: Path) -> Path:
+    if reader_of(path) is None:
+        raise ValueError(f"the format of {path} is not known; endings that are: {', '.join(READERS)}")
+    return path

@@ -1,0 +1,96 @@
+"""Shards: zstd JSONL or Parquet files of documents, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from internlm2_data.document import Document
+from internlm2_data.io.streams import open_binary
+
+PARQUET_ROWS = 1000
+
+
+class ShardWriter:
+    """Writes documents to one shard; the file appears when the `with` block ends without an error.
+
+    Args:
+        path: `.../NAME.jsonl.zst` or `.../NAME.parquet`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._part = path.with_name(path.name + ".part")
+        self._rows: list[dict[str, str]] = []
+        self._parquet: pq.ParquetWriter | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._part.open("wb")
+        self._zstd = None
+        if path.suffix != ".parquet":
+            self._zstd = zstandard.ZstdCompressor(level=3).stream_writer(self._file, closefd=False)
+
+    def add(self, document: Document) -> None:
+        """Append one document."""
+        record = document.to_json()
+        if self._zstd is not None:
+            line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+            self._zstd.write(line.encode("utf-8", "replace") + b"\n")
+            return
+        plain = {k: json.dumps(record.get(k) or {}, ensure_ascii=False) for k in ("meta", "trail")}
+        texts = {f: str(record.get(f, "")).encode("utf-8", "replace").decode() for f in PARQUET_TEXTS}
+        self._rows.append(texts | plain)
+        if len(self._rows) >= PARQUET_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.Table.from_pylist(self._rows, schema=PARQUET_SCHEMA)
+        if self._parquet is None:
+            self._parquet = pq.ParquetWriter(self._file, PARQUET_SCHEMA, compression="zstd")
+        self._parquet.write_table(table)
+        self._rows = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._zstd is not None:
+            self._zstd.close()
+        elif kind is None:
+            self._flush()
+            assert self._parquet is not None
+            self._parquet.close()
+        self._file.close()
+        if kind is None:
+            self._part.replace(self.path)
+        else:
+            self._part.unlink()
+
+
+PARQUET_TEXTS = ("id", "text", "source", "language", "type", "url", "dump", "date")
+PARQUET_SCHEMA = pa.schema([(name, pa.string()) for name in (*PARQUET_TEXTS, "meta", "trail")])
+
+
+class ShardReader:
+    """Iterates the documents of a shard that this package wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __iter__(self) -> Iterator[Document]:
+        if self.path.suffix == ".parquet":
+            for batch in pq.ParquetFile(self.path).iter_batches(batch_size=PARQUET_ROWS):
+                for row in batch.to_pylist():
+                    lists = {"meta": json.loads(row["meta"]) or {}, "trail": json.loads(row["trail"]) or []}
+                    yield Document.from_json(row | lists)
+            return
+        with open_binary(self.path) as stream:
+            for line in stream:
+                yield Document.from_json(json.loads(line))

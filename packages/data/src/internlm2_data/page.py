@@ -1,0 +1,76 @@
+"""A document with what rules measure on it, each computed once and only when asked for.
+
+Chinese, Japanese and Thai have no spaces between words: there a word is a character (punctuation excepted),
+which is also what the 5-grams of deduplication are made of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cached_property
+
+from internlm2_data.document import Document
+
+UNSPACED = frozenset({"zh", "ja", "th"})
+_HAN_OR_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0e7f]|[^\W_]+")
+_ALPHABETIC = re.compile(r"[^\W\d_]")
+
+
+class Page:
+    """Measures of one document's text."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        return self.document.text
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """Lines that are not blank, stripped."""
+        return [stripped for line in self.text.split("\n") if (stripped := line.strip())]
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """Stretches between blank lines; where there is none, the lines."""
+        parts = [stripped for part in self.text.split("\n\n") if (stripped := part.strip())]
+        return parts if len(parts) > 1 else self.lines
+
+    @cached_property
+    def words(self) -> list[str]:
+        """Words between spaces, with their punctuation, as Gopher counts them; for unspaced scripts characters."""
+        if self.document.language in UNSPACED:
+            return _HAN_OR_WORD.findall(self.text)
+        return self.text.split()
+
+    @cached_property
+    def characters(self) -> int:
+        """Characters that are not white space."""
+        return sum(map(len, self.text.split()))
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How often each character occurs."""
+        return Counter(self.text)
+
+    def count(self, characters: frozenset[str]) -> int:
+        """How many of the text's characters are among these."""
+        counts = self.counts
+        return (
+            sum(counts[c] for c in characters)
+            if len(characters) < len(counts)
+            else sum(n for c, n in counts.items() if c in characters)
+        )
+
+    @cached_property
+    def alphabetic(self) -> int:
+        """Letters of any script."""
+        return sum(n for c, n in self.counts.items() if _ALPHABETIC.match(c))
+
+    @cached_property
+    def word_set(self) -> frozenset[str]:
+        """Different words in lower case."""
+        return frozenset(word.lower() for word in self.words)

@@ -1,0 +1,154 @@
+"""`pipeline=tokens`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from internlm2_data.document import Document
+from internlm2_data.executor import Executor
+from internlm2_data.fingerprint import fingerprint
+from internlm2_data.io.documents import read_documents
+from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.io.items import Fault
+from internlm2_data.stages.manifest import is_done, write_json
+from internlm2_data.stages.run import Shard, StageRun, input_shards
+from internlm2_data.tokens.encoding import TextEncoder
+from internlm2_data.tokens.token_file import TokenSource
+from internlm2_data.tokens.token_writer import TokenWriter
+
+BATCH_DOCUMENTS = 64
+
+
+@dataclass(frozen=True)
+class TokensPipeline:
+    """Writes `train/CELL` and `heldout/CELL` token files, one a language and source ("zh-news"), and `long/CELL`.
+
+    Whether a document is held out depends on its id alone, so that it is the same in every run and for every
+    tokenizer, and a held-out document is held out of the long files too.
+
+    Attributes:
+        tokenizer: path of a `tokenizer.json`.
+        heldout: share of documents to hold out.
+        long: inputs of long documents, which the long phase sees on top.
+        shard_bytes: small inputs are grouped to shards of about this size.
+    """
+
+    tokenizer: str
+    heldout: float = 0.02
+    long: Sequence[str] = field(default_factory=list)
+    shard_bytes: int = 8 << 20
+
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+        """See `Pipeline`; inputs are documents that the other pipelines left."""
+        if not 0 <= self.heldout < 1:
+            raise ValueError(f"a share of {self.heldout} cannot be held out: set pipeline.heldout in [0, 1)")
+        encoder = TextEncoder(self.tokenizer)
+        run = StageRun(output, executor)
+        tasks = self._tasks(input_shards(expand_inputs(inputs), self.shard_bytes), encoder, output, "text")
+        if self.long:
+            tasks += self._tasks(input_shards(expand_inputs(self.long), self.shard_bytes), encoder, output, "long")
+        run.work("tokens", encode_task, [t for t in tasks if not is_done(t.folder / "manifest.json", t.made_by)])
+        show(merge(tasks, output, encoder))
+
+    def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list[EncodeTask]:
+        return [
+            EncodeTask(
+                shard, encoder, self.heldout, kind, output / "_shards" / f"{kind}-{number:05d}",
+                fingerprint(shard.made_by, encoder, self.heldout, kind),
+            )
+            for number, shard in enumerate(shards)
+        ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EncodeTask:
+    """Encoding one shard into token files of its own."""
+
+    shard: Shard
+    encoder: TextEncoder
+    heldout: float
+    kind: str
+    folder: Path
+    made_by: str
+
+    def place(self, document: Document) -> str | None:
+        """Which file a document goes to, "train/zh-news"; None for nowhere."""
+        held = is_held_out(document.id, self.heldout)
+        if self.kind == "long":
+            return None if held else f"long/{document.cell}"
+        return f"{'heldout' if held else 'train'}/{document.cell}"
+
+
+def is_held_out(document_id: str, share: float) -> bool:
+    """Whether a document is held out, by the first 32 bits of its id."""
+    return int(document_id[:8], 16) < share * 2**32
+
+
+def encode_task(task: EncodeTask) -> None:
+    """Encode a shard; the manifest last."""
+    counts: dict[str, dict[str, int]] = {}
+    faults: list[dict[str, Any]] = []
+    documents = _documents(task.shard.files, faults)
+    with ExitStack() as stack:
+        writers: dict[str, TokenWriter] = {}
+        while batch := list(islice(documents, BATCH_DOCUMENTS)):
+            for document, ids in zip(batch, task.encoder.encode([d.text for d in batch]), strict=True):
+                if (place := task.place(document)) is None:
+                    continue
+                if place not in writers:
+                    writers[place] = stack.enter_context(TokenWriter(task.folder / place, task.encoder.vocabulary))
+                    counts[place] = {"documents": 0, "bytes": 0}
+                writers[place].add(ids)
+                counts[place]["documents"] += 1
+                counts[place]["bytes"] += document.num_bytes
+    write_json(task.folder / "manifest.json", {"made_by": task.made_by, "places": counts, "faults": faults})
+
+
+def merge(tasks: Sequence[EncodeTask], output: Path, encoder: TextEncoder) -> list[dict[str, Any]]:
+    """Join the shards' token files to one a place; returns the cards."""
+    manifests = [json.loads((task.folder / "manifest.json").read_text("utf-8")) for task in tasks]
+    cards = []
+    for place in sorted({place for manifest in manifests for place in manifest["places"]}):
+        about = {
+            "name": place,
+            "bytes": sum(manifest["places"].get(place, {"bytes": 0})["bytes"] for manifest in manifests),
+            "tokenizer_sha256": encoder.sha256,
+        }
+        with TokenWriter(output / place, encoder.vocabulary, about) as writer:
+            for task, manifest in zip(tasks, manifests, strict=True):
+                if place in manifest["places"]:
+                    source = TokenSource(task.folder / place)
+                    for document in range(len(source)):
+                        writer.add(source.read(document).tolist())
+        cards.append(json.loads(Path(f"{output / place}.json").read_text("utf-8")))
+    write_json(output / "tokens.json", {"files": cards, "faults": [f for m in manifests for f in m["faults"]]})
+    return cards
+
+
+def show(cards: Sequence[dict[str, Any]]) -> None:
+    """Print a table of the files."""
+    table = Table(title="token files")
+    for column in ("file", "documents", "tokens", "bytes/token"):
+        table.add_column(column, justify="left" if column == "file" else "right")
+    for card in cards:
+        ratio = card["bytes"] / max(1, card["tokens"])
+        table.add_row(card["name"], str(card["documents"]), str(card["tokens"]), f"{ratio:.2f}")
+    Console().print(table)
+
+
+def _documents(files: Sequence[Path], faults: list[dict[str, Any]]) -> Iterator[Document]:
+    for path in files:
+        for document in read_documents(path):
+            if isinstance(document, Fault):
+                faults.append(document.to_json())
+            elif document.text:
+                yield document

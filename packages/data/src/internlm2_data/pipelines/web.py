@@ -1,0 +1,60 @@
+"""`pipeline=web` (report section 3.1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from internlm2_data.dedup import Dedup
+from internlm2_data.executor import Executor
+from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.stages.funnel import Funnel
+from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
+from internlm2_data.stages.sieves import FormatSieve, RuleSieve
+from internlm2_data.verdict import Rule
+from internlm2_data.web.formatting import Format
+
+
+@dataclass(frozen=True)
+class WebPipeline:
+    """Documents through the five stages of the report.
+
+    Attributes:
+        format: makes documents of inputs.
+        clean: rules of the Clean stage, in order.
+        dedup: the Dedup stage.
+        safe: rules of the Safe stage by what they check; None where that is not configured.
+        high_quality: the same for the High-quality stage.
+        shard_bytes: small inputs are grouped to shards of about this size.
+        shards: format of the stages' outputs.
+    """
+
+    format: Format
+    clean: Sequence[Rule]
+    dedup: Dedup = field(default_factory=Dedup)
+    safe: dict[str, Rule | None] = field(default_factory=dict)
+    high_quality: dict[str, Rule | None] = field(default_factory=dict)
+    shard_bytes: int = SHARD_BYTES
+    shards: Literal["jsonl.zst", "parquet"] = "jsonl.zst"
+
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+        """See `Pipeline`."""
+        files = expand_inputs(inputs)
+        run = StageRun(output, executor, self.shards)
+        shards = run.sift("format", FormatSieve(self.format), input_shards(files, self.shard_bytes))
+        run.require_documents(inputs)
+        shards = run.sift("clean", RuleSieve(list(self.clean)), shards)
+        shards = self.dedup.run(run, shards)
+        shards = run.sift("safe", configured(self.safe), shards)
+        run.sift("high_quality", configured(self.high_quality), shards)
+        funnel = Funnel(run.reports)
+        funnel.write(output / "funnel.json")
+        funnel.show()
+
+
+def configured(rules: dict[str, Rule | None]) -> RuleSieve:
+    """A sieve of the rules that are there, which says what is not."""
+    present = [rule for rule in rules.values() if rule is not None]
+    return RuleSieve(present, absent=[name for name, rule in rules.items() if rule is None])

@@ -1,0 +1,73 @@
+"""Normalisation: mojibake, Unicode, control characters, spaces and line breaks.
+
+Chinese punctuation stays full-width (ftfy's width folding would turn ， into ,); only full-width Latin
+letters and digits become ordinary ones.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+import ftfy
+from ftfy.badness import is_bad
+
+from internlm2_data.page import Page
+from internlm2_data.rules.alphabet import CONTROL
+from internlm2_data.verdict import KEEP, Rewrite, Verdict
+
+_WIDE = {code: code - 0xFEE0 for code in [*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B), *range(0xFF41, 0xFF5B)]}
+_WIDE |= {0xFF05: ord("%"), 0xFF0B: ord("+"), 0xFF0E: ord(".")}
+_WIDE_FOUND = re.compile("[" + "".join(map(chr, _WIDE)) + "]")
+_SPACES = re.compile(r"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_TRAILING = re.compile(r" +$", re.MULTILINE)
+_BREAKS = re.compile(r"\n{3,}")
+_UNCLEAN = re.compile(r"[^\S\n ]|  | \n|\n |\n\n\n")
+_INNER_SPACES = re.compile(r"(?<=\S)[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+
+
+class Normalise:
+    """Rewrites a text into its normal form; a text that is in it already is kept untouched.
+
+    Web pages lose all indentation; in other documents the spaces that a line begins with stay, since manuals hold
+    examples.
+    """
+
+    def judge(self, pages: Sequence[Page]) -> list[Verdict]:
+        """See `Rule`."""
+        return [self._judge(page) for page in pages]
+
+    def _judge(self, page: Page) -> Verdict:
+        text = normal_form(page.text, keep_indentation=page.document.type != "webpage")
+        if text == page.text:
+            return KEEP
+        rule = "normalise.mojibake" if is_bad(page.text) and not is_bad(text) else "normalise.characters"
+        return Rewrite(text, rule, abs(len(page.text) - len(text)))
+
+
+def normal_form(text: str, keep_indentation: bool = False) -> str:
+    """The normal form; applying it twice changes nothing more."""
+    if not text.isascii():
+        text = _unicode(text)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = CONTROL.sub("", text)
+    if keep_indentation:
+        text = _TRAILING.sub("", _INNER_SPACES.sub(" ", text.expandtabs(4)))
+        return _BREAKS.sub("\n\n", text).strip("\n")
+    if _UNCLEAN.search(text) or text[:1].isspace() or text[-1:].isspace():
+        text = "\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n"))
+        text = _BREAKS.sub("\n\n", text).strip()
+    return text
+
+
+def _unicode(text: str) -> str:
+    if is_bad(text):
+        text = "\n".join(ftfy.fix_encoding(line) if is_bad(line) else line for line in text.split("\n"))
+    text = text.encode("utf-8", "replace").decode()
+    text = text.replace("\u2028", "\n").replace("\u2029", "\n").replace("\x85", "\n")
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    if _WIDE_FOUND.search(text):
+        text = text.translate(_WIDE)
+    return text

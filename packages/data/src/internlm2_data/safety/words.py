@@ -1,0 +1,94 @@
+"""Block list of words and phrases, all found in one pass (Aho-Corasick).
+
+A phrase of letters with spaces between words counts only between word boundaries ("Scunthorpe", "assess" are innocent);
+Chinese has none, and there a phrase counts wherever it stands. One word proves nothing, so what is compared with the
+threshold is matches per thousand words (characters in Chinese), and at least two different ones are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import ahocorasick_rs
+
+from internlm2_data.page import Page
+from internlm2_data.rules.alphabet import HAN
+from internlm2_data.verdict import KEEP, Drop, Verdict
+
+
+def default_words() -> list[Path]:
+    """The small lists that come with this package: a beginning, not a safety net."""
+    folder = Path(str(files(__package__))) / "lists"
+    return [folder / "words.en.txt", folder / "words.zh.txt"]
+
+
+class WordList:
+    """Drops documents in which listed words are frequent.
+
+    Args:
+        files: one phrase a line, UTF-8; None for `default_words()`.
+        max_per_thousand: matches per thousand words above which a document goes.
+        min_different: how many different phrases must occur.
+
+    Raises:
+        FileNotFoundError: when a list is not there.
+    """
+
+    def __init__(
+        self, files: Sequence[str | Path] | None = None, max_per_thousand: float = 5.0, min_different: int = 2
+    ) -> None:
+        self.files = default_words() if files is None else [Path(file) for file in files]
+        self.max_per_thousand, self.min_different = max_per_thousand, min_different
+        for file in self.files:
+            if not file.is_file():
+                raise FileNotFoundError(f"there is no list of words {file}: set pipeline.safe.words.files")
+
+    def judge(self, pages: Sequence[Page]) -> list[Verdict]:
+        """See `Rule`."""
+        return [self._judge(page) for page in pages]
+
+    def matches(self, text: str) -> list[str]:
+        """The phrases found, in order, leftmost and longest."""
+        text = text.lower()
+        phrases = self._phrases
+        return [
+            phrases[i]
+            for i, start, stop in self._automaton.find_matches_as_indexes(text)
+            if self._unspaced[i] or _alone(text, start, stop)
+        ]
+
+    def _judge(self, page: Page) -> Verdict:
+        found = self.matches(page.text)
+        if len(set(found)) < self.min_different:
+            return KEEP
+        rate = 1000 * len(found) / max(1, len(page.words))
+        return Drop("safety.words", round(rate, 3), self.max_per_thousand) if rate > self.max_per_thousand else KEEP
+
+    @cached_property
+    def _phrases(self) -> list[str]:
+        lines = [line.strip().lower() for file in self.files for line in file.read_text("utf-8").splitlines()]
+        return sorted({line for line in lines if line and not line.startswith("#")})
+
+    @cached_property
+    def _unspaced(self) -> list[bool]:
+        return [HAN.search(phrase) is not None for phrase in self._phrases]
+
+    @cached_property
+    def _automaton(self) -> ahocorasick_rs.AhoCorasick:
+        return ahocorasick_rs.AhoCorasick(
+            self._phrases,
+            matchkind=ahocorasick_rs.MatchKind.LeftmostLongest,
+            implementation=ahocorasick_rs.Implementation.ContiguousNFA,
+        )
+
+    def __getstate__(self) -> dict[str, object]:
+        # The automaton does not pickle; each worker builds its own.
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
+
+
+def _alone(text: str, start: int, stop: int) -> bool:
+    before, after = text[start - 1 : start], text[stop : stop + 1]
+    return not (before.isalnum() and text[start].isalnum()) and not (after.isalnum() and text[stop - 1].isalnum())

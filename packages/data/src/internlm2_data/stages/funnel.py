@@ -1,0 +1,63 @@
+"""The funnel: what went in, what came out and why the rest did not, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from internlm2_data.stages.manifest import write_json
+
+
+class Funnel:
+    """Writes and prints the reports of a run.
+
+    Args:
+        reports: one a stage, as `StageRun.reports` holds them.
+    """
+
+    def __init__(self, reports: Sequence[dict[str, Any]]) -> None:
+        self.reports = list(reports)
+
+    def to_json(self) -> dict[str, Any]:
+        """Per stage documents and bytes by cell, drops and rewrites by rule and cell, faults, what was not configured.
+
+        `shares` is the share of each cell in the bytes of the last stage, as in table 1 of the report.
+        """
+        last = self.reports[-1]["bytes"] if self.reports else {}
+        total = sum(last.values())
+        shares = {cell: round(count / total, 4) for cell, count in last.items()} if total else {}
+        return {"stages": self.reports, "shares": shares}
+
+    def write(self, path: Path) -> None:
+        """Write `funnel.json`."""
+        write_json(path, self.to_json())
+
+    def show(self, console: Console | None = None) -> None:
+        """Print it as a table."""
+        table = Table(title="documents and megabytes by stage")
+        for column in ("stage", "documents", "MB", "dropped", "main reasons", "not configured"):
+            table.add_column(column, justify="left" if column in ("stage", "main reasons") else "right")
+        for report in self.reports:
+            reasons = {rule: sum(cells.values()) for rule, cells in report["dropped"].items()}
+            main = sorted(reasons, key=lambda rule: -reasons[rule])[:3]
+            table.add_row(
+                report["stage"],
+                str(sum(report["documents"].values())),
+                f"{sum(report['bytes'].values()) / 1e6:.2f}",
+                str(sum(reasons.values())),
+                ", ".join(f"{rule} {reasons[rule]}" for rule in main),
+                ", ".join(report["not_configured"]),
+            )
+        console = console or Console()
+        console.print(table)
+        faults = sum(report["num_faults"] for report in self.reports)
+        if faults:
+            first = next(fault for report in self.reports for fault in report["faults"])
+            console.print(
+                f"{faults} things could not be read, the first: {first['file']} at {first['unit']} {first['offset']}: "
+                f"{first['what']}"
+            )

@@ -1,0 +1,176 @@
+"""One run of a pipeline over a folder: stages, shards and manifests."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from internlm2_data.executor import Executor, Failure
+from internlm2_data.fingerprint import file_stamp, fingerprint
+from internlm2_data.io.items import Fault
+from internlm2_data.io.shards import ShardWriter
+from internlm2_data.stages.manifest import is_done, write_json
+from internlm2_data.stages.sieves import Sieve
+from internlm2_data.stages.tally import Tally
+
+SHARD_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Files that are worked on together, and a fingerprint of all that made them."""
+
+    files: tuple[Path, ...]
+    made_by: str
+
+
+@dataclass(frozen=True)
+class SieveTask:
+    """One shard of one stage."""
+
+    stage: str
+    sieve: Sieve
+    shard: Shard
+    kept: Path
+    excluded: Path
+    manifest: Path
+    made_by: str
+
+
+class StageRun:
+    """Runs stages one after the other, each over the shards that the one before it left.
+
+    Args:
+        output: the folder of all stages.
+        executor: where shards are worked on.
+        suffix: format of shards, "jsonl.zst" or "parquet".
+    """
+
+    def __init__(self, output: Path, executor: Executor, suffix: Literal["jsonl.zst", "parquet"] = "jsonl.zst") -> None:
+        self.output, self.executor, self.suffix = output, executor, suffix
+        self.reports: list[dict[str, Any]] = []
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "excluded").mkdir(exist_ok=True)
+
+    def sift(self, stage: str, sieve: Sieve, shards: Sequence[Shard]) -> list[Shard]:
+        """Put shards through a sieve.
+
+        Returns:
+            The shards that it left.
+
+        Raises:
+            RuntimeError: when a shard failed twice; the others are done, and the next run does only the rest.
+        """
+        began, made_by = time.time(), fingerprint(stage, sieve, self.suffix)
+        tasks = [self._task(stage, sieve, number, shard, made_by) for number, shard in enumerate(shards)]
+        self._remove_others(stage, {path for task in tasks for path in (task.kept, task.excluded, task.manifest)})
+        self.work(stage, do_sieve, [task for task in tasks if not is_done(task.manifest, task.made_by)])
+        tally, seconds = Tally(), 0.0
+        for task in tasks:
+            manifest = json.loads(task.manifest.read_text("utf-8"))
+            tally.add(Tally.from_json(manifest["tally"]))
+            seconds += manifest["seconds"]
+        report = {"stage": stage, **tally.to_json(), "not_configured": list(sieve.absent)}
+        self.reports.append(report | {"core_seconds": round(seconds, 3), "seconds": round(time.time() - began, 3)})
+        return [Shard((task.kept,), task.made_by) for task in tasks]
+
+    def require_documents(self, inputs: Sequence[str]) -> None:
+        """Refuse to go on with nothing.
+
+        Raises:
+            ValueError: when the last stage found no document at all.
+        """
+        last = self.reports[-1]
+        if not last["documents"] and not last["dropped"]:
+            first = f"; the first of {last['num_faults']} faults: {last['faults'][0]}" if last["faults"] else ""
+            raise ValueError(f"the inputs {list(inputs)} hold no document{first}: set inputs=[...] to others")
+
+    def work(self, stage: str, function: Any, tasks: Sequence[Any]) -> list[Any]:
+        """Results of tasks in order, with a progress bar.
+
+        Raises:
+            RuntimeError: when tasks failed as often as the executor tries them.
+        """
+        results, failures = [], []
+        with ExitStack() as stack:
+            bar = stack.enter_context(progress()) if tasks else None
+            line = bar.add_task(stage, total=len(tasks)) if bar else None
+            for task, result in zip(tasks, self.executor.map(function, tasks), strict=True):
+                if isinstance(result, Failure):
+                    failures.append(f"{getattr(task, 'shard', task)}: {result.what}")
+                results.append(result)
+                if bar is not None and line is not None:
+                    bar.advance(line)
+        if failures:
+            (self.output / "failed.json").write_text(json.dumps({stage: failures}, indent=1), "utf-8")
+            raise RuntimeError(
+                f"{len(failures)} of {len(tasks)} shards of stage {stage} failed, the first with {failures[0]}; the "
+                f"others are done and stay: mend it and run the same command again (all failures: "
+                f"{self.output / 'failed.json'})"
+            )
+        (self.output / "failed.json").unlink(missing_ok=True)
+        return results
+
+    def _task(self, stage: str, sieve: Sieve, number: int, shard: Shard, made_by: str) -> SieveTask:
+        name = f"{number:05d}"
+        return SieveTask(
+            stage,
+            sieve,
+            shard,
+            kept=self.output / stage / f"{name}.{self.suffix}",
+            excluded=self.output / "excluded" / f"{stage}-{name}.{self.suffix}",
+            manifest=self.output / "_shards" / stage / f"{name}.json",
+            made_by=fingerprint(made_by, shard.made_by, number),
+        )
+
+    def _remove_others(self, stage: str, wanted: set[Path]) -> None:
+        """Remove what an earlier run with other inputs left: nothing may read it by mistake."""
+        stale = [*(self.output / stage).glob("*"), *(self.output / "excluded").glob(f"{stage}-*")]
+        for path in [*stale, *(self.output / "_shards" / stage).glob("?????.json")]:
+            if path not in wanted:
+                path.unlink()
+
+
+def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
+    """Group files, in order, into shards of about `shard_bytes`; a larger file is a shard of its own."""
+    groups: list[list[Path]] = []
+    room = 0
+    for path in files:
+        size = path.stat().st_size if path.is_file() else shard_bytes
+        if not groups or size > room:
+            groups.append([])
+            room = shard_bytes
+        groups[-1].append(path)
+        room -= size
+    return [Shard(tuple(group), fingerprint([file_stamp(path) for path in group])) for group in groups]
+
+
+def do_sieve(task: SieveTask) -> None:
+    """Work on one shard: kept and excluded documents first, the manifest last."""
+    began, tally = time.process_time(), Tally()
+    with ShardWriter(task.kept) as kept, ShardWriter(task.excluded) as excluded:
+        for sifted in task.sieve.sift(task.shard.files, task.stage):
+            if isinstance(sifted, Fault):
+                tally.fault(sifted)
+                continue
+            document, goes_on = sifted
+            if goes_on:
+                kept.add(document)
+                tally.keep(document, task.stage)
+            else:
+                excluded.add(document)
+                tally.drop(document)
+    seconds = time.process_time() - began
+    write_json(task.manifest, {"made_by": task.made_by, "seconds": seconds, "tally": tally.to_json()})
+
+
+def progress() -> Progress:
+    """The bar of a stage."""
+    return Progress(TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,0 +1,65 @@
+"""Documents to token ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+END_OF_DOCUMENT = "</s>"
+
+
+class TextEncoder:
+    """Encodes texts with a `tokenizer.json`, special tokens in a text as the characters that they are.
+
+    Args:
+        path: the file.
+
+    Raises:
+        FileNotFoundError: when it is not there.
+        ValueError: when it is no tokenizer, or has no `</s>`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(
+                f"there is no tokenizer {path}: run `internlm2 vocabulary`, or set pipeline.tokenizer"
+            )
+        end = self._tokenizer.token_to_id(END_OF_DOCUMENT)
+        if end is None:
+            raise ValueError(f"the tokenizer {path} has no token {END_OF_DOCUMENT} to end documents with")
+        self._end = end
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of ids."""
+        return int(self._tokenizer.get_vocab_size())
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of each text, `</s>` at the end."""
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]
+        return [
+            [*encoding.ids, self._end]
+            for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
+        ]
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        try:
+            tokenizer = Tokenizer.from_file(str(self.path))
+        except Exception as error:
+            raise ValueError(f"{self.path} is no tokenizer file: {error}") from None
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "_end": self._end}

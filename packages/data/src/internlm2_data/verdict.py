@@ -1,0 +1,80 @@
+"""What a rule says about a document: keep it, drop it, or rewrite it, always with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from internlm2_data.document import Document
+from internlm2_data.page import Page
+
+Value = float | int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The document goes.
+
+    Attributes:
+        rule: which rule, "family.name".
+        value: what was measured.
+        threshold: the limit that it broke, if there is one.
+    """
+
+    rule: str
+    value: Value
+    threshold: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """The document goes on with another text.
+
+    Attributes:
+        text: the new text.
+        rule: which rule, "family.name".
+        value: how much of it, for example the number of lines.
+    """
+
+    text: str
+    rule: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The document goes on, and its score is noted."""
+
+    rule: str
+    value: Value
+
+
+Verdict = Keep | Drop | Rewrite | Score
+KEEP = Keep()
+
+
+class Rule(Protocol):
+    """A rule judges pages in batches, because classifiers are only fast in batches."""
+
+    def judge(self, pages: Sequence[Page]) -> list[Verdict]:
+        """One verdict a page, in order."""
+        ...
+
+
+def apply(verdict: Verdict, document: Document, stage: str) -> Document:
+    """The document with the verdict carried out and noted in its trail."""
+    if isinstance(verdict, Keep):
+        return document
+    note: dict[str, Value] = {"stage": stage, "rule": verdict.rule, "value": verdict.value}
+    if isinstance(verdict, Drop):
+        note |= {"action": "drop"} | ({} if verdict.threshold is None else {"threshold": verdict.threshold})
+        return document.with_note(**note)
+    action = "rewrite" if isinstance(verdict, Rewrite) else "score"
+    noted = document.with_note(**note, action=action)
+    return replace(noted, text=verdict.text) if isinstance(verdict, Rewrite) else noted

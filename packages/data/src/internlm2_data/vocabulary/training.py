@@ -1,0 +1,126 @@
+"""Training of the vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from internlm2_data.io.documents import read_documents
+from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.io.items import Fault
+from internlm2_data.stages.manifest import write_json
+from internlm2_data.vocabulary.specials import SPECIAL_TOKENS
+
+_DIGITS = {True: r"\p{N}", False: r"\p{N}{1,3}"}
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|"
+    r"\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# Pieces of a document: the trainer counts words, and words do not reach over line breaks.
+PIECE_CHARACTERS = 20_000
+
+
+def train_vocabulary(
+    inputs: Sequence[str],
+    output: str | Path,
+    size: int = 2048,
+    single_digits: bool = True,
+    sample_bytes: int = 30_000_000,
+    min_frequency: int = 2,
+) -> None:
+    """Train a vocabulary and write `tokenizer.json` and `card.json` into `output`.
+
+    The sample holds equal shares of English, Chinese and code as far as there is so much of each, in the order of
+    the inputs.
+
+    Args:
+        inputs: documents.
+        output: folder to write to.
+        size: number of ids, special tokens and the 256 bytes included.
+        single_digits: whether each digit is a token of its own (cl100k groups up to three).
+        sample_bytes: bytes of text to train on.
+        min_frequency: rarer pairs are not merged.
+
+    Raises:
+        ValueError: when `size` has no room for the bytes, or the inputs no text.
+    """
+    least = 256 + len(SPECIAL_TOKENS)
+    if size <= least:
+        raise ValueError(f"a vocabulary of {size} has no room beyond {least} bytes and special tokens: set size=2048")
+    sample = balanced_sample(expand_inputs(inputs), sample_bytes)
+    if not any(sample.values()):
+        raise ValueError(f"the inputs {list(inputs)} hold no text to train a vocabulary on: set inputs=[...]")
+    tokenizer = untrained(single_digits)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    with Console().status(f"training a vocabulary of {size}"):
+        tokenizer.train_from_iterator(_pieces(sample), trainer)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "tokenizer.json.part"
+    tokenizer.save(str(part))
+    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    part.replace(folder / "tokenizer.json")
+    card = {
+        "size": tokenizer.get_vocab_size(),
+        "single_digits": single_digits,
+        "tokenizer_sha256": digest,
+        "sample_bytes": {name: sum(len(t.encode("utf-8", "replace")) for t in texts) for name, texts in sample.items()},
+        "bytes_per_token": {name: bytes_per_token(tokenizer, texts) for name, texts in sample.items()},
+    }
+    write_json(folder / "card.json", card)
+
+
+def untrained(single_digits: bool) -> Tokenizer:
+    """Byte-level BPE without merges, splitting as cl100k does."""
+    tokenizer = Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(_SPLIT.format(digits=_DIGITS[single_digits])), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list[str]]:
+    """Texts of English, Chinese, code and other, each at most an equal share of `sample_bytes`."""
+    groups: dict[str, list[str]] = {"en": [], "zh": [], "code": [], "other": []}
+    room = dict.fromkeys(groups, sample_bytes // 3)
+    for path in files:
+        for document in read_documents(path):
+            if isinstance(document, Fault):
+                continue
+            name = "code" if document.type in ("code", "repository") else document.language
+            name = name if name in groups else "other"
+            if room[name] > 0:
+                groups[name].append(document.text)
+                room[name] -= document.num_bytes
+    return {name: texts for name, texts in groups.items() if texts}
+
+
+def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str], limit: int = 1_000_000) -> float:
+    """Compression on the first texts, about a megabyte of them."""
+    size = tokens = 0
+    for text in texts:
+        piece = text[:limit]
+        tokens += len(tokenizer.encode(piece, add_special_tokens=False).ids)
+        size += len(piece.encode("utf-8", "replace"))
+        if size > limit:
+            break
+    return round(size / max(1, tokens), 3)
+
+
+def _pieces(sample: dict[str, list[str]]) -> Iterator[str]:
+    for texts in sample.values():
+        for text in texts:
+            for start in range(0, len(text), PIECE_CHARACTERS):
+                yield text[start : start + PIECE_CHARACTERS].encode("utf-8", "replace").decode()

@@ -1,0 +1,71 @@
+"""The Format stage."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from internlm2_data.document import FIELDS, Document
+from internlm2_data.io.items import Item
+from internlm2_data.verdict import Drop, apply
+from internlm2_data.web.charset import decode
+from internlm2_data.web.extract import Extractor
+from internlm2_data.web.language import identify
+
+_DUMP = re.compile(r"CC-MAIN-\d{4}-\d{2}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Makes typed documents of items.
+
+    Attributes:
+        extractor: finds the main text of HTML.
+        source: `Document.source` of items that do not say.
+        dump: `Document.dump` of items that do not say and whose file name does not either.
+        min_characters: shorter texts are excluded.
+    """
+
+    extractor: Extractor
+    source: str = "webpages"
+    dump: str = ""
+    min_characters: int = 1
+
+    def document(self, item: Item, file: str) -> tuple[Document, bool]:
+        """The document of an item, and whether it goes on (else its trail says why not)."""
+        record = _known(item.record)
+        text, charset = item.content, ""
+        if isinstance(text, bytes):
+            text, charset = decode(text, item.charset, item.html)
+        if item.html:
+            text = self._main_text(text, str(record.get("url", "")))
+            record.setdefault("type", "webpage")
+        if charset not in ("", "utf-8"):
+            record["meta"] = {**record.get("meta", {}), "charset": charset}
+        record.setdefault("source", self.source)
+        record.setdefault("dump", self.dump or _dump_of(file))
+        record.setdefault("language", identify(text))
+        document = Document(text=text, **record)
+        if len(text) < self.min_characters:
+            reason = Drop("format.no_text", len(text), self.min_characters)
+            return apply(reason, document, "format"), False
+        return document, True
+
+    def _main_text(self, html: str, url: str) -> str:
+        return self.extractor.extract(html, url).strip() if html.strip() else ""
+
+
+def _known(record: dict[str, Any]) -> dict[str, Any]:
+    """The record's fields under a document's names; what has no place of its own goes to `meta`."""
+    kept = {k: str(v) for k, v in record.items() if k in FIELDS and k not in ("id", "text", "meta", "trail")}
+    meta = record.get("meta")
+    other = {k: v for k, v in record.items() if k not in FIELDS}
+    if isinstance(record.get("id"), str | int):
+        other["original_id"] = record["id"]
+    return {**kept, "meta": {**(meta if isinstance(meta, dict) else {}), **other}}
+
+
+def _dump_of(file: str) -> str:
+    found = _DUMP.search(file)
+    return found.group().upper() if found else ""
