@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
+from internlm2_parallel.checkpoint.state import weights_of
 from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
 from internlm2_parallel.clipping import clip_by_global_norm
 from internlm2_parallel.launcher import RankLauncher, forget_earlier_job
@@ -224,18 +225,18 @@ class MeshStrategy(ModelParallelStrategy):
     # ---- checkpoints
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Nothing: :meth:`save_checkpoint` reads the sharded weights itself."""
-        return {}
+        """Weights by name, still taken apart; hooks of the module may drop some before they are saved."""
+        assert self.lightning_module is not None
+        return weights_of(self.lightning_module)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Nothing, for the same reason."""
+        """Nothing: :meth:`save_checkpoint` reads optimizer state by weight name itself."""
         return {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Write a sharded checkpoint: a folder that is whole or not there. Collective."""
         assert self.lightning_module is not None
         target = Path(self.broadcast(str(filepath)))
-        checkpoint.pop("state_dict")
         optimizers = self.optimizers if checkpoint.pop("optimizer_states", None) is not None else []
         names = [names_in_groups(self.lightning_module, optimizer, self._over_stages) for optimizer in optimizers]
         self.store.save(target, checkpoint, self.lightning_module, optimizers, str(self.layout), names)

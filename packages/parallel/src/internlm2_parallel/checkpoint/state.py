@@ -19,22 +19,31 @@ from torch.optim import Optimizer
 FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
-def named_state(module: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
-    """Everything that is sharded, keyed by weight name.
+def weights_of(module: nn.Module) -> dict[str, Any]:
+    """Weights by name, still taken apart."""
+    return dict(get_model_state_dict(module, options=FLAT))
+
+
+def optimizers_of(module: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
+    """State of each optimizer by weight name, still taken apart.
 
     Args:
         module: the LightningModule.
         optimizers: over its weights.
     """
-    state: dict[str, Any] = {"weights": get_model_state_dict(module, options=FLAT)}
-    for index, optimizer in enumerate(optimizers):
-        state[f"optimizer_{index}"] = get_optimizer_state_dict(module, optimizer, options=FLAT)
-    return state
+    states = (get_optimizer_state_dict(module, optimizer, options=FLAT) for optimizer in optimizers)
+    return {f"optimizer_{index}": state for index, state in enumerate(states)}
 
 
-def set_named_state(module: nn.Module, optimizers: Sequence[Optimizer], state: dict[str, Any], strict: bool = True) -> None:
-    """Put what :func:`named_state` gave, perhaps under another layout, back in place."""
-    options = StateDictOptions(flatten_optimizer_state_dict=True, strict=strict)
+def set_state(module: nn.Module, optimizers: Sequence[Optimizer], state: dict[str, Any]) -> None:
+    """Put weights and optimizer state, perhaps from another layout, in place.
+
+    Args:
+        module: the LightningModule; weights that ``state`` lacks stay.
+        optimizers: over its weights.
+        state: ``weights`` and ``optimizer_N``.
+    """
+    options = StateDictOptions(flatten_optimizer_state_dict=True, strict=False)
     set_model_state_dict(module, state["weights"], options=options)
     for index, optimizer in enumerate(optimizers):
         set_optimizer_state_dict(module, optimizer, optim_state_dict=state[f"optimizer_{index}"], options=FLAT)

@@ -10,12 +10,13 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import nn
+from torch.distributed.checkpoint import FileSystemReader
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint.folder import completed, draft_of, recover
 from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
-from internlm2_parallel.checkpoint.state import named_state, random_state, set_named_state, set_random_state
+from internlm2_parallel.checkpoint.state import optimizers_of, random_state, set_random_state, set_state, weights_of
 from internlm2_parallel.checkpoint.writer import AtomicWriter
 
 
@@ -44,7 +45,7 @@ class CheckpointStore:
 
         Args:
             target: final folder, the same on every rank.
-            checkpoint: Lightning's dictionary without weights and optimizer state.
+            checkpoint: Lightning's dictionary; ``state_dict`` holds the weights that are saved, still taken apart.
             module: the LightningModule.
             optimizers: whose state is saved; empty saves weights alone.
             layout: description of the layout; random state is only restored under the same one.
@@ -52,6 +53,7 @@ class CheckpointStore:
         """
         self.wait()
         rank, draft = dist.get_rank(), draft_of(target)
+        state = {"weights": checkpoint.pop("state_dict"), **optimizers_of(module, optimizers)}
         if rank == 0:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
@@ -61,7 +63,7 @@ class CheckpointStore:
         if rank == 0:
             torch.save({**checkpoint, "weight_names": weight_names}, draft / "trainer.pt")
         dist.barrier()
-        state, writer = named_state(module, optimizers), AtomicWriter(target, self.archive)
+        writer = AtomicWriter(target, self.archive)
         if self.policy.asynchronous:
             if self._group is None:
                 # Its own group: the background thread must not mix with the collectives of training.
@@ -99,7 +101,7 @@ class CheckpointStore:
         """Read a checkpoint of any layout, or one file of plain Lightning; collective.
 
         Returns:
-            Lightning's dictionary, without weights and optimizer state.
+            Lightning's dictionary; ``state_dict`` holds the weights that were read, already in place.
 
         Raises:
             FileNotFoundError: nothing there, or a folder that is no whole checkpoint.
@@ -112,10 +114,14 @@ class CheckpointStore:
             return checkpoint
         if not completed(source):
             raise FileNotFoundError(f"{source} is no whole checkpoint; give another ckpt_path, or resume=auto for the newest.")
-        state = named_state(module, optimizers)
+        state = {"weights": weights_of(module), **optimizers_of(module, optimizers)}
+        if not strict:
+            stored = FileSystemReader(source).read_metadata().state_dict_metadata
+            state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
         dcp.load(state, checkpoint_id=source)
-        set_named_state(module, optimizers, state, strict)
+        set_state(module, optimizers, state)
         checkpoint = torch.load(source / "trainer.pt", map_location="cpu", weights_only=safely)
+        checkpoint["state_dict"] = state["weights"]
         own = source / f"rank-{dist.get_rank()}.pt"
         mine = torch.load(own, map_location="cpu", weights_only=safely) if own.is_file() else {}
         if mine.get("layout") == layout:

@@ -1,0 +1,42 @@
+"""What a cluster can do, in the few numbers that the cost model needs."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One kind of cluster. Rates are per GPU; GB = 1e9 bytes.
+
+    Attributes:
+        name: short.
+        peak_tflops: dense bf16 peak.
+        matmul_share: share of the peak that large matrix products of a block reach.
+        attention_share: share of the peak that attention kernels reach.
+        memory_gb: memory of a GPU that a run may use.
+        node_gpus: GPUs of a node.
+        node_gb_s: bandwidth of a ring inside a node, one direction.
+        network_gb_s: bandwidth between nodes, one direction.
+        latency_us: of one collective hop between nodes.
+    """
+
+    name: str
+    peak_tflops: float
+    matmul_share: float
+    attention_share: float
+    memory_gb: float
+    node_gpus: int
+    node_gb_s: float
+    network_gb_s: float
+    latency_us: float = 10.0
+
+    def gb_s(self, ranks_apart: int) -> float:
+        """Bandwidth of a group that spans ``ranks_apart`` consecutive ranks."""
+        return self.node_gb_s if ranks_apart <= self.node_gpus else self.network_gb_s
+
+
+# Peaks, memory and links: the makers' data sheets. Shares: what published runs reach (torchtitan, Megatron-LM; see docs).
+MACHINES: dict[str, Machine] = {
+    "a100": Machine("a100", 312.0, 0.75, 0.60, 76.0, 8, 230.0, 23.0),
+    "h100": Machine("h100", 989.0, 0.65, 0.45, 76.0, 8, 360.0, 45.0),
+    "h200": Machine("h200", 989.0, 0.65, 0.45, 136.0, 8, 360.0, 45.0),
+}

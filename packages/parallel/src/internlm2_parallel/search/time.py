@@ -1,0 +1,112 @@
+"""Seconds of one step of a plan: computation, what communication cannot hide behind it, and the pipeline's bubble."""
+
+from dataclasses import dataclass
+
+from internlm2_parallel.search.machine import Machine
+from internlm2_parallel.search.memory import weights_per_rank
+from internlm2_parallel.search.plans import Plan, Workload
+
+HIDDEN = 0.8
+"""Share of the computation behind which gathering and reducing can hide."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of a step by what they go to.
+
+    Attributes:
+        compute_s: matrices and attention, recomputation included.
+        tensor_s: joining activations of tensor ranks; nothing hides it.
+        context_s: keys and values of context ranks.
+        data_s: gathering weights and reducing gradients, before any hiding.
+        exposed_s: what is left of the two lines above after hiding.
+        bubble_s: stages that wait for the first and last micro-batch.
+        mfu: operations that the model needs, over what the cluster could do.
+    """
+
+    compute_s: float
+    tensor_s: float
+    context_s: float
+    data_s: float
+    exposed_s: float
+    bubble_s: float
+    mfu: float
+
+    @property
+    def step_s(self) -> float:
+        """All of it."""
+        return self.compute_s + self.tensor_s + self.exposed_s + self.bubble_s
+
+    @property
+    def communication_share(self) -> float:
+        """Share of the step in communication that is not hidden."""
+        return (self.tensor_s + self.exposed_s) / self.step_s
+
+
+def time_of(plan: Plan, work: Workload, machine: Machine) -> Time:
+    """Time of a plan."""
+    gpus = plan.layout.ranks
+    compute = compute_s(plan, work, machine)
+    tensor, context, data = (f(plan, work, machine) for f in (tensor_s, context_s, data_s))
+    exposed = max(0.0, context + data - HIDDEN * compute)
+    bubble = (compute + tensor) * (plan.layout.pipeline - 1) / plan.micro_batches
+    step = compute + tensor + exposed + bubble
+    mfu = work.flops / (step * gpus * machine.peak_tflops * 1e12)
+    return Time(compute, tensor, context, data, exposed, bubble, mfu)
+
+
+def compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
+    """Operations at the shares of the peak that they reach. Recomputing a block repeats its forward: a third more."""
+    blocks = 6.0 * work.shape.layers * work.block_weights * work.batch_tokens
+    head = 6.0 * work.shape.vocab_size * work.shape.dim * work.batch_tokens
+    again = {"all": 0.0, "matmuls": 0.0, "nothing": 1 / 3}[plan.keep]
+    attention_again = 0.0 if plan.keep == "all" else 1 / 3
+    seconds = (blocks * (1 + again) + head) / machine.matmul_share
+    seconds += work.attention_flops * (1 + attention_again) / machine.attention_share
+    stages, layers = plan.layout.pipeline, work.shape.layers
+    unevenness = -(-layers // stages) * stages / layers  # the fullest stage sets the pace
+    return seconds * unevenness / (plan.layout.ranks * machine.peak_tflops * 1e12)
+
+
+def _tokens_per_rank(plan: Plan, work: Workload) -> float:
+    return work.batch_tokens / (plan.layout.data_parallel_size * plan.layout.context)
+
+
+def tensor_s(plan: Plan, work: Workload, machine: Machine) -> float:
+    """Four gathers and four scatters of the activations per block (forward and backward)."""
+    ranks = plan.layout.tensor
+    if ranks == 1:
+        return 0.0
+    moved = 8 * _tokens_per_rank(plan, work) * work.shape.dim * 2 * (ranks - 1) / ranks
+    return moved * (work.shape.layers / plan.layout.pipeline) / (machine.gb_s(ranks) * 1e9)
+
+
+def context_s(plan: Plan, work: Workload, machine: Machine) -> float:
+    """Keys and values gathered in the forward pass and again in the backward pass, their gradients scattered."""
+    layout = plan.layout
+    if layout.context == 1:
+        return 0.0
+    s = work.shape
+    whole = _tokens_per_rank(plan, work) * layout.context
+    moved = 3 * whole * 2 * s.num_kv_heads / layout.tensor * s.head_dim * 2 * (layout.context - 1) / layout.context
+    return moved * (s.layers / layout.pipeline) / (machine.gb_s(layout.tensor * layout.context) * 1e9)
+
+
+def data_s(plan: Plan, work: Workload, machine: Machine) -> float:
+    """Weights gathered (bf16) and gradients reduced (fp32), as often as the extents ask, inside and across sub-groups."""
+    layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
+    shards = layout.shard * layout.context
+    span = layout.tensor * shards
+    gathers = 1 if sharding.parameters == "replica" else 2 * plan.micro_batches
+    reductions = 1 if sharding.gradients == "replica" else plan.micro_batches
+    seconds = 0.0
+    if shards > 1:
+        share = (shards - 1) / shards
+        seconds += weights * share * (2 * gathers + 4 * reductions) / (machine.gb_s(span) * 1e9)
+        hops = (gathers + reductions) * work.shape.layers / layout.pipeline
+        seconds += hops * machine.latency_us * 1e-6 * (span > machine.node_gpus)
+    if layout.replicate > 1:
+        copies = layout.replicate
+        moved = 2 * 4 * weights / shards * (copies - 1) / copies
+        seconds += moved / (machine.gb_s(span * copies) * 1e9)
+    return seconds
