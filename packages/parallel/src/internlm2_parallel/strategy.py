@@ -38,6 +38,7 @@ from internlm2_parallel.launcher import RankLauncher, forget_earlier_job
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.parallelize import Treatment, parallelize
+from internlm2_parallel.pipeline import whole_state
 from internlm2_parallel.tensor import TensorContext
 from internlm2_parallel.zero import blocked_gradient_sync
 
@@ -211,16 +212,33 @@ class MeshStrategy(ModelParallelStrategy):
     # ---- values of one data rank each
 
     def reduce(self, tensor: Any, group: Any = None, reduce_op: Any = "mean") -> Any:
-        """Reduce a value over the ranks that read different rows (Lightning would count tensor ranks twice)."""
-        if group is None and isinstance(tensor, Tensor):
-            group = self.ranks.data_parallel.get_group()
-        return super().reduce(tensor, group, reduce_op)
+        """Reduce a value over the ranks that read different rows, or over ``group``.
+
+        Lightning's own would count tensor ranks twice, and puts a barrier before every reduction.
+
+        Args:
+            tensor: this rank's value; anything but a tensor comes back as it is.
+            group: other ranks to reduce over.
+            reduce_op: "mean", "avg", "sum", or an operation of torch.
+        """
+        if not isinstance(tensor, Tensor):
+            return tensor
+        group = group or self.ranks.data_parallel.get_group()
+        mean = reduce_op is None or (isinstance(reduce_op, str) and reduce_op.lower() in ("mean", "avg"))
+        operation = dist.ReduceOp.SUM if mean or isinstance(reduce_op, str) else reduce_op
+        reduced = tensor.detach().clone()
+        dist.all_reduce(reduced, op=operation, group=group)
+        return reduced / dist.get_world_size(group) if mean else reduced
 
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Agree over all ranks of the world."""
         flag = torch.tensor(int(decision), device=self.root_device)
         dist.all_reduce(flag, op=dist.ReduceOp.MIN if all else dist.ReduceOp.MAX)
         return bool(flag)
+
+    def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
+        """All weights of a network, whole, on the CPU of the first rank; nothing on the others. Collective."""
+        return whole_state(net, self.ranks.pipeline)
 
     # ---- checkpoints
 

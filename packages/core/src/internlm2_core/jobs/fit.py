@@ -89,7 +89,7 @@ def fit(
     last = folder / "checkpoints" / "last.ckpt"
     start = time.perf_counter()
     data = Loaders(batches, validation or {}, num_workers)
-    trainer.fit(module, datamodule=data, ckpt_path=last if last.is_file() else None)
+    trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
     if trainer.is_global_zero:

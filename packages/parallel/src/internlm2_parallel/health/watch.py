@@ -75,7 +75,8 @@ class HangWatch(L.Callback):
             self._stop.wait(min(2.0, self.timeout_s / 2))  # until the others have noted theirs
             message = report(self._rank, self._step, operation, stood, self.folder)
             log.error(message)
-            (self.folder / f"rank-{self._rank}.stack.txt").write_text("".join(traceback.format_stack(frame)))
+            stack = "".join(traceback.format_stack(frame))
+            (self.folder / f"rank-{self._rank}.stack.txt").write_text(f"{message}\n\n{stack}")
             if self.ends_run:
                 os._exit(HUNG)
             self._moved = time.monotonic()

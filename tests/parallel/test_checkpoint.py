@@ -1,0 +1,153 @@
+"""Checkpoints that are whole or not there."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
+from internlm2_parallel.checkpoint import as_one_file, completed, damage, latest
+from internlm2_parallel.checkpoint.folder import draft_of, publish, set_aside
+from internlm2_parallel.checkpoint.policy import fetch, thin, upload
+from internlm2_parallel.testing import LAYOUTS, RankError, SaveAt, TinyLlama, TinyLM, quiet_trainer, run_ranks, train, train_case
+
+
+@pytest.fixture(scope="module")
+def reference():
+    torch.set_num_threads(1)
+    return train("auto", 1)
+
+
+def written(path: Path, content: str = "content") -> Path:
+    draft = draft_of(path)
+    draft.mkdir(parents=True)
+    (draft / "part").write_text(content)
+    publish(draft, path, {})
+    return path
+
+
+def test_publication_and_damage(tmp_path):
+    path = written(tmp_path / "step-1.ckpt")
+    assert completed(path) and damage(path) == [] and latest(tmp_path) == path
+    (path / "part").write_text("CONTENT")
+    assert completed(path) and damage(path) == ["part"]
+    (path / "part").write_text("short")
+    assert not completed(path) and latest(tmp_path) is None
+
+
+def test_replacing_a_checkpoint_leaves_nothing_behind(tmp_path):
+    path = written(tmp_path / "last.ckpt", "first")
+    written(path, "second")
+    assert (path / "part").read_text() == "second"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_replacement_cut_off_between_its_renames_is_undone(tmp_path):
+    path = written(tmp_path / "last.ckpt")
+    path.rename(set_aside(path))
+    assert latest(tmp_path) == path and completed(path)
+
+
+def test_the_newest_whole_checkpoint_wins(tmp_path):
+    first, second = written(tmp_path / "step-1.ckpt"), written(tmp_path / "step-2.ckpt")
+    os.utime(first / "manifest.json", ns=(1, 1))
+    assert latest(tmp_path) == second
+    (second / "manifest.json").unlink()
+    assert latest(tmp_path) == first
+    assert latest(tmp_path / "nowhere") is None
+
+
+def test_killed_in_mid_write_the_older_checkpoint_is_intact(tmp_path, reference):
+    path = tmp_path / "last.ckpt"
+    train_case(LAYOUTS["fsdp"], callbacks=[SaveAt(3, path)])
+
+    class Dying(MeshStrategy):
+        def save_checkpoint(self, *args, **kwargs):
+            from internlm2_parallel.checkpoint import writer
+
+            writer.publish = lambda *publication: os.kill(os.getpid(), signal.SIGKILL)
+            super().save_checkpoint(*args, **kwargs)
+
+    def rank():
+        train(Dying(Layout(shard=2)), 2, callbacks=[SaveAt(5, path)])
+
+    with pytest.raises(RankError):
+        run_ranks(rank, 2, join=False, deadline_s=20)
+    assert draft_of(path).is_dir() and completed(path) and damage(path) == []
+    records = train_case(LAYOUTS["ddp"], ckpt_path=path)
+    assert len(records[0].losses) == 3
+    assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+def test_an_unfinished_folder_is_refused_in_words(tmp_path):
+    (tmp_path / "step-1.ckpt").mkdir()
+
+    def rank():
+        with pytest.raises(FileNotFoundError, match="no whole checkpoint"):
+            train(MeshStrategy(Layout(shard=2)), 2, ckpt_path=tmp_path / "step-1.ckpt")
+
+    run_ranks(rank, 2, join=False)
+
+
+def test_asynchronous_copied_and_thinned(tmp_path, reference):
+    local, remote = tmp_path / "local", f"file://{tmp_path}/remote"
+    policy = CheckpointPolicy(asynchronous=True, remote=remote, keep_local=1)
+    saves = [SaveAt(step, local / f"step-{step}.ckpt") for step in (1, 2, 4)]
+    records = train_case(
+        LAYOUTS["fsdp"], strategy=lambda case: MeshStrategy(case.layout, case.treatment, checkpoints=policy), callbacks=saves
+    )
+    assert max(record.distance(reference) for record in records) < 1e-5
+    assert [path.name for path in local.iterdir()] == ["step-4.ckpt"]
+    assert sorted(path.name for path in (tmp_path / "remote").iterdir()) == [f"step-{s}.ckpt" for s in (1, 2, 4)]
+    back = fetch("step-2.ckpt", remote, tmp_path)
+    assert damage(back) == []
+    records = train_case(LAYOUTS["tensor"], ckpt_path=back)
+    assert max(record.distance(reference, 2) for record in records) < 1e-5
+
+
+def test_only_what_is_in_the_remote_store_is_thinned(tmp_path):
+    local, remote = tmp_path / "local", f"file://{tmp_path}/remote"
+    for step in (1, 2, 3):
+        written(local / f"step-{step}.ckpt")
+    upload(local / "step-2.ckpt", remote)
+    assert [path.name for path in thin(local, remote, keep=1)] == ["step-2.ckpt"]
+    with pytest.raises(FileNotFoundError, match="no whole checkpoint"):
+        fetch("step-1.ckpt", remote, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["fsdp", "tensor_sequence", "pipeline 1f1b"])
+def test_one_file_and_back(name, tmp_path, reference):
+    folder, file = tmp_path / "step-3.ckpt", tmp_path / "one.ckpt"
+    train_case(LAYOUTS[name], callbacks=[SaveAt(3, folder)])
+    as_one_file(folder, file)
+    assert train("auto", 1, ckpt_path=file).distance(reference, 3) < 1e-5
+    records = train_case(LAYOUTS["fsdp x tensor_sequence"], ckpt_path=file)
+    assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+def test_random_state_comes_back_under_the_same_layout(tmp_path):
+    path = tmp_path / "step-1.ckpt"
+
+    class Draw(TinyLM):
+        def __init__(self):
+            super().__init__(net=lambda: TinyLlama(seed=7))
+            self.drawn: list[float] = []
+
+        def training_step(self, batch, batch_idx):
+            super().training_step(batch, batch_idx)
+            self.drawn.append(float(torch.rand(())))
+
+    def run(ckpt_path=None, **options):
+        torch.manual_seed(time.time_ns() % 1000)
+        module = Draw()
+        quiet_trainer(MeshStrategy(Layout(shard=2)), 2, **options).fit(module, ckpt_path=ckpt_path)
+        return module.drawn
+
+    first = run_ranks(lambda: run(callbacks=[SaveAt(2, path)]), 2, join=False)
+    again = run_ranks(lambda: run(ckpt_path=path), 2, join=False)
+    # The checkpoint of step 2 is taken after the draw of that step.
+    assert [drawn[2:] for drawn in first] == again
+    assert json.loads((path / "manifest.json").read_text())["version"] == 1

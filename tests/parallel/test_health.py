@@ -1,0 +1,90 @@
+"""Pre-emption, hangs, diagnosis."""
+
+import os
+import signal
+import time
+
+import lightning as L
+import pytest
+import torch
+from internlm2_parallel import Layout, MeshStrategy
+from internlm2_parallel.health import HangWatch, Preempted, Preemption, diagnose
+from internlm2_parallel.testing import LAYOUTS, RankError, TinyLM, quiet_trainer, run_ranks, train, train_case
+
+
+class Signal(L.Callback):
+    """A signal to one rank in the middle of a batch."""
+
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == 2 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_to_one_rank_stops_all_at_the_step_boundary_and_the_run_goes_on(tmp_path):
+    torch.set_num_threads(1)
+    reference = train("auto", 1)
+
+    def preempted():
+        module = TinyLM()
+        before = signal.getsignal(signal.SIGUSR1)
+        with pytest.raises(Preempted) as stopped:
+            trainer = quiet_trainer(MeshStrategy(Layout(shard=2)), 2, callbacks=[Signal(), Preemption(tmp_path)])
+            trainer.fit(module)
+        assert signal.getsignal(signal.SIGUSR1) == before
+        return module.losses, stopped.value.code
+
+    for losses, code in run_ranks(preempted, 2, join=False):
+        assert len(losses) == 3 and code == 75
+    records = train_case(LAYOUTS["tensor"], ckpt_path=tmp_path / "last.ckpt", callbacks=[Preemption(tmp_path)])
+    assert len(records[0].losses) == 3
+    assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+def test_an_unknown_signal_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="SIGNONE"):
+        Preemption(tmp_path, signals=["SIGNONE"])
+
+
+class Stall(L.Callback):
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == 2 and trainer.global_rank == 1:
+            time.sleep(60)
+
+
+def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
+    def rank():
+        watch = HangWatch(tmp_path, timeout_s=2)
+        quiet_trainer(MeshStrategy(Layout(shard=2)), 2, callbacks=[Stall(), watch]).fit(TinyLM())
+
+    with pytest.raises(RankError):
+        run_ranks(rank, 2, join=False, deadline_s=30)
+    text = (tmp_path / "rank-0.stack.txt").read_text()
+    assert "rank 0 has not moved for 2 s: after step 2 it stands in all_reduce" in text
+    assert "It seems to wait for rank 1 at step 2 in on_train_batch_start in test_health.py" in text
+    assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(60)")
+    cause = diagnose(text)
+    assert cause is not None and cause.name == "hang" and cause.is_worth_a_restart
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "out of GPU memory"),
+        ("OSError: [Errno 28] No space left on device", "disk full"),
+        ("slurmstepd: error: *** JOB 7 CANCELLED DUE TO NODE FAILURE ***", "node failed"),
+        ("RuntimeError: [pair.cc] Connection closed by peer [127.0.0.1]", "connection lost"),
+        ("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus", "broken GPU"),
+        ("stopped after step 12 (SIGUSR2); state saved", "preempted"),
+        ("ValueError: layout pipeline=1 x shard=3 does not fill a world of 2", "bad layout"),
+    ],
+)
+def test_known_causes(line, name):
+    cause = diagnose(f"epoch 0\n{line}\ntraceback follows")
+    assert cause is not None and cause.name == name and cause.line == line
+
+
+def test_the_root_of_the_trouble_wins_over_what_follows_from_it():
+    log = "rank 1: Connection closed by peer\nrank 0: CUDA out of memory"
+    cause = diagnose(log)
+    assert cause is not None and cause.name == "out of GPU memory"
+    assert diagnose("all is well") is None

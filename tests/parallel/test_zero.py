@@ -1,0 +1,78 @@
+"""Extents of state: what is refused, and what is communicated while gradients accumulate."""
+
+from collections import Counter
+
+import pytest
+from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
+from internlm2_parallel.testing import TinyLM, quiet_trainer, run_ranks
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+@pytest.mark.parametrize(
+    "extents",
+    [("full", "full", "partial"), ("partial", "replica", "replica"), ("full", "partial", "full"), ("some", "full", "full")],
+)
+def test_extents_that_make_no_sense(extents):
+    with pytest.raises(ValueError, match=r"strategy\.treatment\.sharding"):
+        Sharding(*extents)
+
+
+@pytest.mark.parametrize(
+    ("layout", "sharding", "word"),
+    [
+        (Layout(shard=2), Sharding("replica", "replica", "replica"), r"layout\.replicate=2"),
+        (Layout(replicate=2), Sharding(), r"layout\.shard=2"),
+        (Layout(shard=2), Sharding("partial", "full", "full"), r"sub_group"),
+    ],
+)
+def test_extents_that_the_layout_has_no_axis_for(layout, sharding, word):
+    def rank():
+        with pytest.raises(ValueError, match=word):
+            quiet_trainer(MeshStrategy(layout, Treatment(sharding=sharding)), 2).fit(TinyLM())
+
+    run_ranks(rank, 2, join=False)
+
+
+class Collectives(TorchDispatchMode):
+    """Counts the operations of process groups by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "c10d":
+            self.counts[func._opname] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def collectives_of_a_step(layout: Layout, sharding: Sharding, micro_batches: int) -> Counter[str]:
+    """Collectives of one training step of a rank."""
+    module = TinyLM(micro_batches=micro_batches, steps=1)
+    with Collectives() as collectives:
+        quiet_trainer(MeshStrategy(layout, Treatment(sharding=sharding)), layout.ranks).fit(module)
+    return collectives.counts
+
+
+def test_accumulation_communicates_only_what_the_extents_ask_for():
+    def rank():
+        layout, found = Layout(shard=2), {}
+        for name, sharding in {
+            "zero1": Sharding("replica", "replica", "full"),
+            "zero2": Sharding("replica", "full", "full"),
+            "zero3": Sharding(),
+            "zero3, gradients whole": Sharding("full", "replica", "full"),
+        }.items():
+            found[name] = collectives_of_a_step(layout, sharding, micro_batches=4)
+            dist.reduce_scatter_tensor, dist.all_gather_into_tensor = originals
+        return found
+
+    found = run_ranks(rank, 2, join=False)[0]
+    units = 6  # embedding, four blocks, root
+    assert found["zero1"]["_reduce_scatter_base_"] == units
+    assert found["zero1"]["_allgather_base_"] == units
+    assert found["zero2"]["_reduce_scatter_base_"] == 4 * units
+    assert found["zero2"]["_allgather_base_"] == units
+    assert found["zero3"]["_reduce_scatter_base_"] == 4 * units
+    assert found["zero3"]["_allgather_base_"] > 4 * units
+    assert found["zero3, gradients whole"]["_reduce_scatter_base_"] == units
