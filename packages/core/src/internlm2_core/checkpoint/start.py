@@ -4,6 +4,7 @@ import torch
 
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.attend import named_attend
+from internlm2_core.nn.init import STD
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.rope import Scaling
 from internlm2_core.sizes import ModelSize
@@ -17,6 +18,8 @@ def start_model(
     rope_scaling: Scaling = "none",
     rope_factor: float = 1.0,
     max_logits: int = 2**27,
+    std: float = STD,
+    embedding_std: float | None = None,
 ) -> LanguageModel:
     """A language model to train.
 
@@ -28,6 +31,8 @@ def start_model(
         rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
         rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
         max_logits: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
+        std: see :func:`~internlm2_core.nn.init.init_weights`.
+        embedding_std: see :func:`~internlm2_core.nn.init.init_weights`.
 
     Raises:
         ValueError: the folder holds a model of another shape.
@@ -35,7 +40,7 @@ def start_model(
     module = named_attend(attend)
     if init_from is None:
         net = LanguageModel(size, module, rope_scaling, rope_factor)
-        net.init_weights(torch.Generator().manual_seed(seed))
+        net.init_weights(torch.Generator().manual_seed(seed), std, embedding_std)
     else:
         net = load_released(init_from, module, size.rope_base, size.max_positions, rope_scaling, rope_factor)
         check_same_shape(size, net.size, init_from)

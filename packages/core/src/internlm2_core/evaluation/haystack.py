@@ -1,24 +1,26 @@
-"""Prompts that hide one fact in held-out text.
+"""Held-out text as hay, and the wording in which facts are hidden in it."""
 
-    hay hay hay. FACT hay hay hay hay. distractor hay hay. QUESTION
-    |<- depth ->|                                         |-> the answer's digits
-    |<------------------- length tokens in all, answer included ------------>|
-
-Sentences are encoded one by one with the separator before them, as byte-level BPE would cut the whole text, and put
-together as ids: every prompt of a length has exactly as many tokens, so a batch needs no padding.
-"""
-
-import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from typing import Any, Protocol
 
-from internlm2_core.evaluation.records import read_records
+from internlm2_core.evaluation.records import evenly, read_records
 from internlm2_core.text import Tokenizer
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
+
+
+class TokenDocuments(Protocol):
+    """Documents as token ids, e.g. ``internlm2_data.loading.TokenSource``."""
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        ...
+
+    def read(self, document: int) -> Any:
+        """Ids of one document, as a numpy array."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Haystack:
     """Where the hay comes from, and how facts are told in one language.
 
     Attributes:
-        documents: JSONL file of held-out documents, each with ``text``.
+        documents: held-out documents: a JSONL file or folder (``text``, ``language``), or by name ``LANGUAGE-KIND``
+            token files of the model's own tokenizer.
         statement: a fact, with ``{noun}``, ``{name}`` and ``{value}``.
         question: the beginning of a fact up to its value, with ``{noun}`` and ``{name}``.
         nouns: what facts are about.
@@ -35,10 +38,10 @@ class Haystack:
         language: keep only documents of this ``language``; None keeps all.
         min_chars: shorter sentences are no hay.
         max_chars: longer ones neither.
-        max_documents: documents read, spread evenly over the file.
+        max_documents: documents read, spread evenly over the files.
     """
 
-    documents: str
+    documents: str | Mapping[str, TokenDocuments]
     statement: str
     question: str
     nouns: Sequence[str]
@@ -49,136 +52,32 @@ class Haystack:
     max_chars: int = 200
     max_documents: int = 200
 
-    @cached_property
-    def sentences(self) -> list[str]:
+    def sentences(self, tokenizer: Tokenizer) -> list[str]:
         """The hay, in the order of the text.
 
         Raises:
             ValueError: no sentence is left.
         """
-        records = read_records(self.documents, ("text",))
-        chosen = [r for r in records if self.language is None or r.get("language") == self.language]
-        step = max(1, len(chosen) // self.max_documents)
-        pieces = [p.strip() for record in chosen[::step] for p in SENTENCE_END.split(record["text"])]
+        pieces = [piece.strip() for text in self._texts(tokenizer) for piece in SENTENCE_END.split(text)]
         sentences = [piece for piece in pieces if self.min_chars <= len(piece) <= self.max_chars]
         if not sentences:
             raise ValueError(
-                f"{Path(self.documents)} has no sentence of {self.min_chars}-{self.max_chars} characters in language "
-                f"{self.language}; set suite.TASK.haystacks.*.documents or its language."
+                f"the documents hold no sentence of {self.min_chars}-{self.max_chars} characters in language "
+                f"{self.language}; set suite.TASK.haystacks.*.documents or language."
             )
         return sentences
 
-
-@dataclass(frozen=True)
-class Prompt:
-    """One question.
-
-    Attributes:
-        ids: the tokens to be continued.
-        question: its text.
-        value: the digits that should follow.
-    """
-
-    ids: list[int]
-    question: str
-    value: str
-
-
-class PromptMaker:
-    """Makes prompts of one language for one tokenizer.
-
-    Args:
-        haystack: hay and wording.
-        tokenizer: the model's.
-        digits: length of a value.
-        distractors: further facts, about other names, in the same prompt.
-
-    Raises:
-        ValueError: fewer names than facts.
-    """
-
-    def __init__(self, haystack: Haystack, tokenizer: Tokenizer, digits: int, distractors: int) -> None:
-        if len(haystack.names) < distractors + 1:
-            raise ValueError(
-                f"{len(haystack.names)} names are too few for {distractors} distractors and the needle; "
-                "set suite.TASK.distractors lower."
-            )
-        self.haystack, self.tokenizer, self.digits, self.distractors = haystack, tokenizer, digits, distractors
-        self.hay = [tokenizer.encode(haystack.separator + sentence) for sentence in haystack.sentences]
-
-    def make(self, length: int, depth: float, rng: random.Random) -> Prompt:
-        """A prompt that leaves room for its answer in ``length`` tokens.
-
-        Args:
-            length: tokens of prompt and answer.
-            depth: 0 hides the fact at the beginning, 1 just before the question.
-            rng: chooses everything else.
-
-        Raises:
-            ValueError: facts and question alone are longer than that.
-        """
-        hay = self.haystack
-        noun, names = rng.choice(list(hay.nouns)), rng.sample(list(hay.names), self.distractors + 1)
-        values = ["".join(rng.choices("0123456789", k=self.digits)) for _ in names]
-        facts = [
-            self._encode(hay.statement.format(noun=noun, name=name, value=value))
-            for name, value in zip(names, values, strict=True)
-        ]
-        question = hay.question.format(noun=noun, name=names[0])
-        asked = self._encode(question)
-        budget = length - sum(map(len, facts)) - len(asked) - self.answer_tokens
-        if budget < 0:
-            raise ValueError(
-                f"length {length} is shorter than the facts and the question ({length - budget} tokens); "
-                "set suite.TASK.lengths higher or suite.TASK.distractors lower."
-            )
-        depths = [depth, *(rng.random() for _ in names[1:])]
-        pieces = plant(self._hay(budget, rng), facts, depths)
-        return Prompt([id_ for piece in pieces for id_ in piece] + asked, question, values[0])
-
-    @cached_property
-    def answer_tokens(self) -> int:
-        """Tokens of an answer, one to spare."""
-        return len(self.tokenizer.encode(self.haystack.separator + "0" * self.digits)) + 1
-
-    def _encode(self, sentence: str) -> list[int]:
-        return self.tokenizer.encode(self.haystack.separator + sentence)
-
-    def _hay(self, tokens: int, rng: random.Random) -> list[list[int]]:
-        """Neighbouring sentences of exactly so many tokens, cut at their beginning; after the last comes the first."""
-        place, pieces = rng.randrange(len(self.hay)), []
-        while tokens > 0:
-            pieces.append(self.hay[place % len(self.hay)])
-            tokens -= len(pieces[-1])
-            place += 1
-        return without_first(pieces, -tokens)
-
-
-def without_first(pieces: list[list[int]], tokens: int) -> list[list[int]]:
-    """Pieces without so many tokens at their beginning."""
-    kept = list(pieces)
-    while tokens > 0:
-        first = kept.pop(0)
-        if len(first) > tokens:
-            kept.insert(0, first[tokens:])
-        tokens -= len(first)
-    return kept
-
-
-def plant(hay: list[list[int]], facts: Sequence[list[int]], depths: Sequence[float]) -> list[list[int]]:
-    """Put facts between sentences, each at the boundary nearest to its depth.
-
-    Args:
-        hay: sentences as ids.
-        facts: what is put in.
-        depths: where, as a share of the hay's tokens; the first fact keeps its place between others at the same.
-    """
-    bounds = [0]
-    for piece in hay:
-        bounds.append(bounds[-1] + len(piece))
-    nearest = [min(range(len(bounds)), key=lambda b, d=depth: abs(bounds[b] - d * bounds[-1])) for depth in depths]  # type: ignore[misc]
-    pieces: list[list[int]] = []
-    for bound in range(len(bounds)):
-        pieces += [fact for fact, place in zip(facts, nearest, strict=True) if place == bound]
-        pieces += hay[bound : bound + 1]
-    return pieces
+    def _texts(self, tokenizer: Tokenizer) -> Iterator[str]:
+        if isinstance(self.documents, str):
+            records = read_records(self.documents, ("text",))
+            chosen = [r for r in records if self.language is None or r.get("language") == self.language]
+            for record in evenly(chosen, self.max_documents):
+                yield record["text"]
+            return
+        sources = [s for name, s in self.documents.items() if self.language in (None, name.partition("-")[0])]
+        end = tokenizer.special("</s>")
+        for source in sources:
+            count = min(len(source), max(1, self.max_documents // len(sources)))
+            for index in range(count):
+                ids = source.read(index * len(source) // count).tolist()
+                yield tokenizer.decode([id_ for id_ in ids if id_ != end])

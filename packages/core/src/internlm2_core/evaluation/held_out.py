@@ -5,11 +5,12 @@ ends a document counts in the loss and spells nothing; a token that opens one is
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 from internlm2_core.batch import IGNORE, Batch
-from internlm2_core.evaluation.subject import LossSum, Subject
+from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import Tokenizer
 from internlm2_core.text.tokenizer import SPECIAL_TOKENS
@@ -24,11 +25,14 @@ class Batches(Protocol):
 
 
 class HeldOutLoss:
-    """Mean loss of each source.
+    """Mean loss of each source, of each language, and of all tokens.
 
     Args:
-        sources: by name (a language, a kind of text), what makes its batches.
-        context: tokens of a row, stated with the figures.
+        sources: by name, ``LANGUAGE-KIND`` as token files are called ("zh-webpages"), what ``batches`` reads.
+        batches: makes the batches of a source, given ``source``, ``context``, ``batch_rows`` and ``max_rows``.
+        context: tokens of a row; a longer document goes on in the next row without what came before.
+        batch_rows: rows computed at once.
+        max_rows: rows read of each source; None reads all.
 
     Raises:
         ValueError: no sources.
@@ -37,35 +41,78 @@ class HeldOutLoss:
     kind: ClassVar[str] = "held_out_loss"
     version: ClassVar[int] = 1
 
-    def __init__(self, sources: Mapping[str, Batches], context: int) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, Any],
+        batches: Callable[..., Batches],
+        context: int,
+        batch_rows: int = 8,
+        max_rows: int | None = None,
+    ) -> None:
         if not sources:
             raise ValueError("held-out loss has no sources; name at least one in suite.TASK.sources.")
-        self.sources, self.context = dict(sources), context
+        self.sources, self.make_batches = dict(sources), batches
+        self.context, self.batch_rows, self.max_rows = context, batch_rows, max_rows
 
     def run(self, subject: Subject, progress: Progress) -> Result:
         """Read every source once."""
-        figures = {}
-        total, total_bytes = LossSum(0.0, 0), 0
-        for done, (name, batches) in enumerate(self.sources.items()):
+        read: dict[str, Reading] = {}
+        for done, (name, source) in enumerate(self.sources.items()):
             progress(done, len(self.sources))
-            loss, num_bytes = _read(subject, name, batches)
-            figures[name] = source_figures(loss, num_bytes)
-            total = LossSum(total.nats + loss.nats, total.tokens + loss.tokens)
-            total_bytes += num_bytes
+            read[name] = self._read(subject, name, source)
         progress(len(self.sources), len(self.sources))
-        return Result({"context": self.context, "sources": figures, "overall": source_figures(total, total_bytes)})
+        languages: dict[str, Reading] = {}
+        for name, reading in read.items():
+            language = name.partition("-")[0]
+            languages[language] = languages.get(language, Reading()) + reading
+        return Result(
+            {
+                "context": self.context,
+                "sources": {name: reading.figures() for name, reading in read.items()},
+                "languages": {name: reading.figures() for name, reading in languages.items()},
+                "overall": sum(read.values(), Reading()).figures(),
+            }
+        )
+
+    def _read(self, subject: Subject, name: str, source: Any) -> "Reading":
+        batches = self.make_batches(
+            source=source, context=self.context, batch_rows=self.batch_rows, max_rows=self.max_rows
+        )
+        total = Reading()
+        for batch in batches.loader():
+            labels = batch["labels"].flatten()
+            num_bytes = spelt_bytes(subject.tokenizer, labels[labels != IGNORE].tolist())
+            total += Reading(*subject.batch_loss(batch), num_bytes)
+        if not total.tokens or not total.num_bytes:
+            raise ValueError(f"held-out source {name!r} has no tokens to predict; name another in suite.TASK.sources.")
+        return total
 
 
-def _read(subject: Subject, name: str, batches: Batches) -> tuple[LossSum, int]:
-    nats, tokens, num_bytes = 0.0, 0, 0
-    for batch in batches.loader():
-        loss = subject.batch_loss(batch)
-        nats, tokens = nats + loss.nats, tokens + loss.tokens
-        labels = batch["labels"].flatten()
-        num_bytes += spelt_bytes(subject.tokenizer, labels[labels != IGNORE].tolist())
-    if not tokens or not num_bytes:
-        raise ValueError(f"held-out source {name!r} has no tokens to predict; name another in suite.TASK.sources.")
-    return LossSum(nats, tokens), num_bytes
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a source.
+
+    Attributes:
+        nats: summed loss.
+        tokens: predicted tokens.
+        num_bytes: UTF-8 bytes that they spell.
+    """
+
+    nats: float = 0.0
+    tokens: int = 0
+    num_bytes: int = 0
+
+    def __add__(self, other: "Reading") -> "Reading":
+        return Reading(self.nats + other.nats, self.tokens + other.tokens, self.num_bytes + other.num_bytes)
+
+    def figures(self) -> dict[str, float | int]:
+        """The figures as ``metrics.json`` holds them."""
+        return {
+            "nats_per_token": self.nats / self.tokens,
+            "bits_per_byte": self.nats / math.log(2) / self.num_bytes,
+            "tokens": self.tokens,
+            "bytes": self.num_bytes,
+        }
 
 
 def spelt_bytes(tokenizer: Tokenizer, ids: list[int]) -> int:
@@ -77,13 +124,3 @@ def spelt_bytes(tokenizer: Tokenizer, ids: list[int]) -> int:
         except KeyError:
             continue
     return len(tokenizer.decode([id_ for id_ in ids if id_ not in special]).encode())
-
-
-def source_figures(loss: LossSum, num_bytes: int) -> dict[str, float | int]:
-    """The figures of one source."""
-    return {
-        "nats_per_token": loss.nats / loss.tokens,
-        "bits_per_byte": loss.nats / math.log(2) / num_bytes,
-        "tokens": loss.tokens,
-        "bytes": num_bytes,
-    }

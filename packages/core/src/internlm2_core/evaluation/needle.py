@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from internlm2_core.evaluation.haystack import Haystack, Prompt, PromptMaker
+from internlm2_core.evaluation.haystack import Haystack
+from internlm2_core.evaluation.planting import Prompt, PromptMaker
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
 

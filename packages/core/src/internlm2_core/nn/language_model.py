@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from internlm2_core.losses import TokenLosses, head_losses
 from internlm2_core.nn.cache import KeyValueCache
-from internlm2_core.nn.init import init_weights
+from internlm2_core.nn.init import STD, init_weights
 from internlm2_core.nn.rope import Scaling
 from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
@@ -38,9 +38,11 @@ class LanguageModel(nn.Module):
         self.model = Transformer(size, attend, rope_scaling, rope_factor)
         self.output = nn.Linear(size.dim, size.vocab_size, bias=False)
 
-    def init_weights(self, generator: torch.Generator | None = None) -> None:
+    def init_weights(
+        self, generator: torch.Generator | None = None, std: float = STD, embedding_std: float | None = None
+    ) -> None:
         """Random weights as the recipe starts from; see :func:`~internlm2_core.nn.init.init_weights`."""
-        init_weights(self, self.size.layers, generator)
+        init_weights(self, self.size.layers, generator, std, embedding_std)
 
     def forward(
         self,
