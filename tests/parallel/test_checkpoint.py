@@ -12,7 +12,17 @@ from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
 from internlm2_parallel.checkpoint import as_one_file, completed, damage, latest
 from internlm2_parallel.checkpoint.folder import draft_of, publish, set_aside
 from internlm2_parallel.checkpoint.policy import fetch, thin, upload
-from internlm2_parallel.testing import LAYOUTS, RankError, SaveAt, TinyLlama, TinyLM, quiet_trainer, run_ranks, train, train_case
+from internlm2_parallel.testing import (
+    LAYOUTS,
+    RankError,
+    SaveAt,
+    TinyLlama,
+    TinyLM,
+    quiet_trainer,
+    run_ranks,
+    train,
+    train_case,
+)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +107,9 @@ def test_asynchronous_copied_and_thinned(tmp_path, reference):
     policy = CheckpointPolicy(asynchronous=True, remote=remote, keep_local=1)
     saves = [SaveAt(step, local / f"step-{step}.ckpt") for step in (1, 2, 4)]
     records = train_case(
-        LAYOUTS["fsdp"], strategy=lambda case: MeshStrategy(case.layout, case.treatment, checkpoints=policy), callbacks=saves
+        LAYOUTS["fsdp"],
+        strategy=lambda case: MeshStrategy(case.layout, case.treatment, checkpoints=policy),
+        callbacks=saves,
     )
     assert max(record.distance(reference) for record in records) < 1e-5
     assert [path.name for path in local.iterdir()] == ["step-4.ckpt"]

@@ -74,7 +74,7 @@ def test_zigzag_by_hand():
     assert zigzag(8, 2, 0).tolist() == [0, 1, 6, 7]
     assert zigzag(8, 2, 1).tolist() == [2, 3, 4, 5]
     assert joined_order(8, 2).tolist() == [0, 1, 4, 5, 6, 7, 2, 3]
-    with pytest.raises(ValueError, match="phase.context"):
+    with pytest.raises(ValueError, match=r"phase\.context"):
         zigzag(10, 2, 0)
 
 

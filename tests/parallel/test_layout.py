@@ -24,7 +24,11 @@ def test_a_layout_that_does_not_fill_the_world_names_every_degree_and_the_world(
 
 @pytest.mark.parametrize(
     ("degrees", "word"),
-    [({"shard": 0}, "below 1"), ({"shard": -1, "tensor": -1}, "2 degrees open"), ({"sequence_parallel": True}, "tensor")],
+    [
+        ({"shard": 0}, "below 1"),
+        ({"shard": -1, "tensor": -1}, "2 degrees open"),
+        ({"sequence_parallel": True}, "tensor"),
+    ],
 )
 def test_impossible_degrees(degrees, word):
     with pytest.raises(ValueError, match=word):

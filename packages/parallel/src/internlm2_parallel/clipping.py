@@ -1,7 +1,8 @@
 """Gradient norm and clipping that are right under every layout.
 
-torch's own functions fail on a list that mixes plain tensors and DTensors, or two meshes. Gradients are grouped by where
-they live; each group's norm is reduced over its own mesh; groups and pipeline stages then add up by their squares.
+torch's own functions fail on a list that mixes plain tensors and DTensors, or two meshes. Gradients are grouped by
+where they live; each group's norm is reduced over its own mesh; groups and pipeline stages then add up by their
+squares.
 """
 
 from collections import defaultdict

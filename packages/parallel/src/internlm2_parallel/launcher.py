@@ -1,8 +1,8 @@
 """Start the other ranks of a node from one plain command line.
 
-Lightning re-runs ``sys.argv`` for each rank. Under Hydra's ``-m`` that would repeat the whole sweep in every child, and a
-directory named after the time would differ. Here a child is told exactly this job: its primary config, its overrides, its
-output directory, and no sweep.
+Lightning re-runs ``sys.argv`` for each rank. Under Hydra's ``-m`` that would repeat the whole sweep in every child,
+and a directory named after the time would differ. Here a child is told exactly this job: its primary config, its
+overrides, its output directory, and no sweep.
 
 Ranks that torchrun or srun started are taken as they are; nothing is launched then.
 

@@ -17,7 +17,7 @@ the others.
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 AXES = ("pipeline", "replicate", "shard", "context", "tensor")
 
@@ -74,7 +74,8 @@ class Layout:
             )
         if self.sequence_parallel and self.tensor == 1:
             raise ValueError(
-                f"layout {self} has sequence_parallel=True on one tensor rank; set layout.tensor or layout.sequence_parallel=false."
+                f"layout {self} has sequence_parallel=True on one tensor rank; set layout.tensor or "
+                "layout.sequence_parallel=false."
             )
 
     def __str__(self) -> str:
@@ -102,11 +103,13 @@ class Layout:
         free = [axis for axis in AXES if getattr(self, axis) == -1]
         fixed = abs(self.ranks)
         if free and world_size % fixed == 0:
-            return replace(self, **{free[0]: world_size // fixed})
+            degrees: Any = {free[0]: world_size // fixed}
+            return replace(self, **degrees)
         if free or fixed != world_size:
             raise ValueError(
-                f"layout {self} = {fixed}{' x ?' if free else ''} ranks does not fill a world of {world_size}; set layout.* "
-                f"so that the product is {world_size} (one degree may be -1), or trainer.devices x trainer.num_nodes to {fixed}."
+                f"layout {self} = {fixed}{' x ?' if free else ''} ranks does not fill a world of {world_size}; "
+                f"set layout.* so that the product is {world_size} (one degree may be -1), "
+                f"or trainer.devices x trainer.num_nodes to {fixed}."
             )
         return self
 

@@ -1,6 +1,6 @@
 """The one place that fixes the order in which a network is taken apart.
 
-    pipeline stages; then in each: tensor (and sequence) -> context -> recompute -> compile -> shard
+pipeline stages; then in each: tensor (and sequence) -> context -> recompute -> compile -> shard
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from torch import nn
 from internlm2_parallel.context import ContextAttention, split_tokens
 from internlm2_parallel.memory import Recompute, recompute_blocks
 from internlm2_parallel.mesh import Ranks
-from internlm2_parallel.pipeline import PassThrough, Pipeline, PipelinedNet
+from internlm2_parallel.pipeline import Pipeline, PipelinedNet
 from internlm2_parallel.plan import TensorPlan, llama_plan
 from internlm2_parallel.tensor import split_matrices
 from internlm2_parallel.zero import Sharding, shard_state

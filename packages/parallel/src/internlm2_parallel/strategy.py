@@ -8,8 +8,9 @@ reads the network by its released names and takes it apart after ``configure_mod
 Two conventions make losses equal under every layout:
 
 - every rank of a group that shares rows (tensor, context, pipeline) reads the same batch and sees the same loss;
-- gradients are averaged over the ranks that read different rows, and ``reduce(x, "mean")`` averages over the same ranks.
-  A module divides its loss *sum* by the mean number of loss tokens per rank; nothing else has to know of the layout.
+- gradients are averaged over the ranks that read different rows, and ``reduce(x, "mean")`` averages over the same
+  ranks. A module divides its loss *sum* by the mean number of loss tokens per rank; nothing else has to know of the
+  layout.
 """
 
 from collections.abc import Iterator, Sequence

@@ -7,9 +7,9 @@
       rank-N.pt            random state and loader position of rank N, read back where the layout is the same
       manifest.json        size and SHA-256 of every file; written last
 
-The folder is written beside its target under a draft's name and renamed when its manifest is complete: a folder with the
-final name is whole. Tensors are keyed by weight name, optimizer state too, so that pipeline stages never collide and any
-number of ranks reads them.
+The folder is written beside its target under a draft's name and renamed when its manifest is complete: a folder with
+the final name is whole. Tensors are keyed by weight name, optimizer state too, so that pipeline stages never collide
+and any number of ranks reads them.
 """
 
 from internlm2_parallel.checkpoint.folder import completed, damage, latest

@@ -114,7 +114,9 @@ def damage(folder: str | Path) -> list[str]:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise FileNotFoundError(f"{folder} has no {MANIFEST}: it is no whole checkpoint; give an earlier one as ckpt_path.")
+        raise FileNotFoundError(
+            f"{folder} has no {MANIFEST}: it is no whole checkpoint; give an earlier one as ckpt_path."
+        )
     files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
     return [n for n, entry in files.items() if not (folder / n).is_file() or digest(folder / n) != entry["sha256"]]
 

@@ -66,7 +66,7 @@ class Archive:
             upload(folder, self.policy.remote)
             if self.policy.keep_local:
                 thin(folder.parent, self.policy.remote, self.policy.keep_local)
-        except Exception as error:  # noqa: BLE001  (a store may fail in any way; training goes on)
+        except Exception as error:
             self._failed = error
 
 
@@ -101,7 +101,9 @@ def fetch(name: str, remote: str, folder: Path) -> Path:
     files, root = fsspec.core.url_to_fs(remote)
     source = f"{root.rstrip('/')}/{name}"
     if not files.exists(f"{source}/{MANIFEST}"):
-        raise FileNotFoundError(f"{remote} has no whole checkpoint {name}; set strategy.checkpoints.remote or ckpt_path.")
+        raise FileNotFoundError(
+            f"{remote} has no whole checkpoint {name}; set strategy.checkpoints.remote or ckpt_path."
+        )
     draft = folder / f".{name}.draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import nn
-from torch.distributed.checkpoint import FileSystemReader
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint.folder import completed, draft_of, recover
@@ -68,11 +69,11 @@ class CheckpointStore:
             if self._group is None:
                 # Its own group: the background thread must not mix with the collectives of training.
                 self._group = dist.new_group(backend="gloo")
-            pending = dcp.async_save(state, storage_writer=writer, process_group=self._group)
+            pending = async_save(state, storage_writer=writer, process_group=self._group)
             assert isinstance(pending, Future)
             self._pending = pending
         else:
-            dcp.save(state, storage_writer=writer)
+            save(state, storage_writer=writer)
 
     def wait(self) -> None:
         """Until the checkpoint that is being written is whole.
@@ -113,12 +114,12 @@ class CheckpointStore:
             set_whole_state(module, optimizers, checkpoint)
             return checkpoint
         if not completed(source):
-            raise FileNotFoundError(f"{source} is no whole checkpoint; give another ckpt_path, or resume=auto for the newest.")
+            raise FileNotFoundError(f"{source} is no whole checkpoint; give another ckpt_path.")
         state = {"weights": weights_of(module), **optimizers_of(module, optimizers)}
         if not strict:
             stored = FileSystemReader(source).read_metadata().state_dict_metadata
             state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
-        dcp.load(state, checkpoint_id=source)
+        load(state, checkpoint_id=source)
         set_state(module, optimizers, state)
         checkpoint = torch.load(source / "trainer.pt", map_location="cpu", weights_only=safely)
         checkpoint["state_dict"] = state["weights"]

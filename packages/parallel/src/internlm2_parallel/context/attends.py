@@ -39,8 +39,8 @@ class GatherAttend(nn.Module):
         for q, tokens in zip(q_BLNH.chunk(2, 1), segments.tokens_L.chunk(2), strict=True):
             end = int(tokens[-1]) + 1
             mask = visible(tokens, torch.arange(end, device=q.device), documents_BT)
-            heads = [x.transpose(1, 2) for x in (q, kv[0, :, :end], kv[1, :, :end])]
-            out = F.scaled_dot_product_attention(*heads, attn_mask=mask[:, None], enable_gqa=True)
+            query, key, value = (x.transpose(1, 2) for x in (q, kv[0, :, :end], kv[1, :, :end]))
+            out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], enable_gqa=True)
             parts.append(out.transpose(1, 2))
         return torch.cat(parts, 1)
 
@@ -151,4 +151,6 @@ def context_attend(kind: ContextAttention, group: Group, inner: nn.Module) -> nn
         return UlyssesAttend(group, inner)
     if kind == "ring":
         return RingAttend(group)
-    raise ValueError(f"context attention {kind!r} is none of gather, ulysses, ring; set strategy.treatment.context to one.")
+    raise ValueError(
+        f"context attention {kind!r} is none of gather, ulysses, ring; set strategy.treatment.context to one."
+    )

@@ -20,7 +20,9 @@ from internlm2_parallel.context.collectives import gather, sum_over
 from internlm2_parallel.context.documents import Documents, SplitDocuments, joined_order, zigzag
 
 
-def split_tokens(net: nn.Module, mesh: DeviceMesh, attention: ContextAttention, ends_here: bool = True) -> "TokenBoundary":
+def split_tokens(
+    net: nn.Module, mesh: DeviceMesh, attention: ContextAttention, ends_here: bool = True
+) -> "TokenBoundary":
     """Make ``net`` compute every row on all context ranks together, in place.
 
     Args:
@@ -37,7 +39,7 @@ def split_tokens(net: nn.Module, mesh: DeviceMesh, attention: ContextAttention, 
         raise ValueError(f"{type(net).__name__} has no module called attend to replace; set layout.context=1.")
     group = mesh.get_group()
     for owner in owners:
-        owner.attend = context_attend(attention, group, owner.attend)
+        owner.attend = context_attend(attention, group, owner.get_submodule("attend"))
     boundary = TokenBoundary(mesh, always_local=not ends_here)
     trunk = getattr(net, "model", net)
     trunk.register_forward_pre_hook(boundary.cut_trunk, with_kwargs=True)
@@ -70,7 +72,9 @@ class TokenBoundary:
         call = inspect.signature(trunk.forward).bind(*args, **kwargs).arguments
         ids, positions = _named(call, "input_ids"), _named(call, "position_ids")
         if call.get("cache") is not None:
-            raise ValueError("generation over a cache does not split tokens; run it under a layout with layout.context=1.")
+            raise ValueError(
+                "generation over a cache does not split tokens; run it under a layout with layout.context=1."
+            )
         ids_BT = call[ids]
         T = ids_BT.shape[1]
         positions_BT = call.get(positions)
@@ -104,7 +108,9 @@ class TokenBoundary:
         if not self.with_labels:
             return output
         self.with_labels = False
-        return pytree.tree_map(lambda value: sum_over(value, self.group) if isinstance(value, Tensor) else value, output)
+        return pytree.tree_map(
+            lambda value: sum_over(value, self.group) if isinstance(value, Tensor) else value, output
+        )
 
 
 def _named(call: dict[str, Any], stem: str, default: str | None = None) -> str:

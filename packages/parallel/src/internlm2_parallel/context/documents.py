@@ -5,6 +5,7 @@ Legend: B rows, T tokens of a row, C context ranks, L = T / C tokens of a rank.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -35,7 +36,7 @@ class Documents:
         starts_BT[:, 0] = True
         starts = starts_BT.flatten().nonzero().flatten().tolist()
         bounds = [*starts, position_ids_BT.numel()]
-        lengths = tuple(end - start for start, end in zip(bounds[:-1], bounds[1:], strict=True))
+        lengths = tuple(end - start for start, end in pairwise(bounds))
         return cls(lengths, len(position_ids_BT), position_ids_BT.device)
 
     @property
@@ -73,8 +74,8 @@ class SplitDocuments:
     """
 
     whole: Documents
-    tokens_L: Tensor
-    order_T: Tensor
+    tokens_L: Tensor  # noqa: N815
+    order_T: Tensor  # noqa: N815
 
     @property
     def max_length(self) -> int:

@@ -1,8 +1,8 @@
 """Stop when the cluster asks, between two optimizer steps, on all ranks together.
 
-A signal reaches some ranks in the middle of a batch. It only sets a flag; after each step the ranks agree whether anyone
-was asked, save, and leave. Under Slurm the first rank puts the job back into the queue; started again, the job continues
-from what was saved.
+A signal reaches some ranks in the middle of a batch. It only sets a flag; after each step the ranks agree whether
+anyone was asked, save, and leave. Under Slurm the first rank puts the job back into the queue; started again, the job
+continues from what was saved.
 """
 
 import logging
@@ -42,7 +42,9 @@ class Preemption(L.Callback):
     ) -> None:
         unknown = [name for name in signals if name not in signal.Signals.__members__]
         if unknown:
-            raise ValueError(f"signal {unknown[0]!r} does not exist; set callbacks.preemption.signals, e.g. to [SIGUSR1].")
+            raise ValueError(
+                f"signal {unknown[0]!r} does not exist; set callbacks.preemption.signals, e.g. to [SIGUSR1]."
+            )
         self.folder, self.signals, self.requeue = Path(folder), tuple(signals), requeue
         self.asked_by: str | None = None
         self._before: dict[str, Any] = {}

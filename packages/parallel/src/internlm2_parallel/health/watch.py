@@ -1,8 +1,8 @@
 """Notice that a run stands still, say which rank waits in which operation for whom, and end it.
 
-Every rank notes its last finished step in a file of its own. A thread looks at the clock. When a rank has not moved for too
-long, it reads off its main thread's stack where it stands, looks at the notes of the others, and names those that are
-behind or not inside a collective. Ending the process lets torchrun or Slurm start again.
+Every rank notes its last finished step in a file of its own. A thread looks at the clock. When a rank has not moved
+for too long, it reads off its main thread's stack where it stands, looks at the notes of the others, and names those
+that are behind or not inside a collective. Ending the process lets torchrun or Slurm start again.
 """
 
 import json

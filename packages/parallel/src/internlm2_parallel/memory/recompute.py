@@ -1,4 +1,4 @@
-"""Activation recomputation of blocks in the backward pass (Chen et al., arXiv 1604.06174; selective: arXiv 2205.05198)."""
+"""Activations computed again in the backward pass (arXiv 1604.06174; keeping some, arXiv 2205.05198)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,8 @@ class Recompute:
     def __post_init__(self) -> None:
         if self.keep not in ("nothing", "matmuls"):
             raise ValueError(
-                f"recompute.keep={self.keep!r} is neither nothing nor matmuls; set strategy.treatment.recompute.keep to one."
+                f"recompute.keep={self.keep!r} is neither nothing nor matmuls; "
+                "set strategy.treatment.recompute.keep to one of them."
             )
         if self.every < 0:
             raise ValueError(

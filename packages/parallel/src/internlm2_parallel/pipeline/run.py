@@ -33,7 +33,10 @@ class Names:
             ValueError: an argument is missing.
         """
         found = list(inspect.signature(type(net).forward).parameters)
-        by_stem = {stem: next((n for n in found if n.startswith(stem)), None) for stem in ("input_ids", "position_ids", "labels")}
+        by_stem = {
+            stem: next((n for n in found if n.startswith(stem)), None)
+            for stem in ("input_ids", "position_ids", "labels")
+        }
         missing = [stem for stem, name in by_stem.items() if name is None]
         if missing:
             raise ValueError(f"{type(net).__name__}.forward takes no {', '.join(missing)}; set layout.pipeline=1.")
@@ -56,7 +59,12 @@ class PipelinedNet:
     """
 
     def __init__(
-        self, net: nn.Module, mesh: DeviceMesh, how: Pipeline, tokens_split: int = 1, param_dtype: torch.dtype | None = None
+        self,
+        net: nn.Module,
+        mesh: DeviceMesh,
+        how: Pipeline,
+        tokens_split: int = 1,
+        param_dtype: torch.dtype | None = None,
     ) -> None:
         self.net, self.mesh, self.how, self.tokens_split = net, mesh, how, tokens_split
         self.names, trunk = Names.of(net), net.get_submodule("model")
@@ -83,7 +91,8 @@ class PipelinedNet:
     # ---- what a stage computes
 
     def _run_inner(self, shell: nn.Module, x: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
-        return _with_hidden(shell, x, position_ids, lambda ids: shell.model(ids, position_ids))
+        trunk = shell.get_submodule("model")
+        return _with_hidden(shell, x, position_ids, lambda ids: trunk(ids, position_ids))
 
     def _run_last(self, shell: nn.Module, x: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
         def losses(ids: Tensor) -> Any:

@@ -43,7 +43,8 @@ class Pipeline:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(
-                f"pipeline schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}; set strategy.treatment.pipeline.schedule."
+                f"pipeline schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}; set "
+                "strategy.treatment.pipeline.schedule."
             )
         needed = 1 if self.schedule in ONE_STAGE else 2
         fits = self.stages_per_rank == needed if self.schedule in (*ONE_STAGE, "zbv") else self.stages_per_rank >= 2
@@ -53,7 +54,9 @@ class Pipeline:
                 f"set strategy.treatment.pipeline.stages_per_rank={needed}."
             )
         if self.micro_batches < 1:
-            raise ValueError(f"micro_batches={self.micro_batches}; set strategy.treatment.pipeline.micro_batches to 1 or more.")
+            raise ValueError(
+                f"micro_batches={self.micro_batches}; set strategy.treatment.pipeline.micro_batches to 1 or more."
+            )
 
     def stages_of(self, rank: int, ranks: int) -> list[int]:
         """Indices of the stages on a rank."""

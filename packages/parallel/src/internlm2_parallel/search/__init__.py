@@ -1,7 +1,7 @@
 """Plan search: which layout trains a model fastest on a cluster, before a single GPU is booked (report section 2.1).
 
     Workload (model, row length, batch) ─┐
-    Machine  (peak, memory, links)      ─┼─► every layout that divides ─► memory per rank ─► those that fit ─► time ─► ranked
+    Machine  (peak, memory, links)      ─┼─► layouts that divide ─► memory per rank ─► those that fit ─► time
                                          │
 
 The model is analytic: it counts bytes and operations, and turns them into seconds by a few machine constants. It ranks
@@ -15,4 +15,16 @@ from internlm2_parallel.search.plans import Plan, Workload, candidates
 from internlm2_parallel.search.ranking import ranked
 from internlm2_parallel.search.time import Time, time_of
 
-__all__ = ["MACHINES", "Machine", "Memory", "Plan", "Time", "Workload", "candidates", "memory_of", "plan", "ranked", "time_of"]
+__all__ = [
+    "MACHINES",
+    "Machine",
+    "Memory",
+    "Plan",
+    "Time",
+    "Workload",
+    "candidates",
+    "memory_of",
+    "plan",
+    "ranked",
+    "time_of",
+]

@@ -76,7 +76,17 @@ def record(plan: Plan, memory: Memory, time: Time) -> dict[str, object]:
     }
 
 
-COLUMNS = ("layout", "sharding", "keeps", "micro_batches", "micro_rows", "memory_gb", "step_s", "communication_share", "mfu")
+COLUMNS = (
+    "layout",
+    "sharding",
+    "keeps",
+    "micro_batches",
+    "micro_rows",
+    "memory_gb",
+    "step_s",
+    "communication_share",
+    "mfu",
+)
 
 
 def as_table(records: list[dict[str, object]], title: str) -> Table:

@@ -34,7 +34,7 @@ class Machine:
         return self.node_gb_s if ranks_apart <= self.node_gpus else self.network_gb_s
 
 
-# Peaks, memory and links: the makers' data sheets. Shares: what published runs reach (torchtitan, Megatron-LM; see docs).
+# Peaks, memory and links: the makers' data sheets. Shares: what published runs reach (torchtitan, Megatron-LM).
 MACHINES: dict[str, Machine] = {
     "a100": Machine("a100", 312.0, 0.75, 0.60, 76.0, 8, 230.0, 23.0),
     "h100": Machine("h100", 989.0, 0.65, 0.45, 76.0, 8, 360.0, 45.0),

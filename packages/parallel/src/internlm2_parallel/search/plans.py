@@ -46,7 +46,9 @@ class Workload:
 
     def __post_init__(self) -> None:
         if self.batch_tokens < self.tokens:
-            raise ValueError(f"a batch of {self.batch_tokens} tokens holds no row of {self.tokens}; set batch_tokens or seq.")
+            raise ValueError(
+                f"a batch of {self.batch_tokens} tokens holds no row of {self.tokens}; set batch_tokens or seq."
+            )
 
     @property
     def rows(self) -> int:

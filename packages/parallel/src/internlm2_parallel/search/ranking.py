@@ -21,7 +21,9 @@ def ranked(work: Workload, gpus: int, machine: Machine) -> list[tuple[Plan, Memo
     fitting = [(plan, memory) for plan, memory in priced if memory.total <= machine.memory_gb * 1e9]
     if not fitting:
         least = min(memory.total for _, memory in priced) / 1e9
-        raise ValueError(f"no layout fits: the smallest needs {least:.0f} GB of {machine.memory_gb:.0f} GB; raise gpus.")
+        raise ValueError(
+            f"no layout fits: the smallest needs {least:.0f} GB of {machine.memory_gb:.0f} GB; raise gpus."
+        )
     timed = [(plan, memory, time_of(plan, work, machine)) for plan, memory in fitting]
     return sorted(timed, key=lambda entry: (round(entry[2].step_s, 3), simplicity(entry[0]), entry[1].total))
 

@@ -93,7 +93,7 @@ def context_s(plan: Plan, work: Workload, machine: Machine) -> float:
 
 
 def data_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Weights gathered (bf16) and gradients reduced (fp32), as often as the extents ask, inside and across sub-groups."""
+    """Weights gathered (bf16) and gradients reduced (fp32), as often as the extents ask."""
     layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
     shards = layout.shard * layout.context
     span = layout.tensor * shards

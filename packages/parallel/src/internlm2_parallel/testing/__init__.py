@@ -1,7 +1,7 @@
 """Distributed tests as ordinary tests: forked CPU ranks with a deadline, a small network with the released names.
 
-`run_ranks` runs a function on ranks; `TinyLM` is a module to train; `LAYOUTS` is the table of layouts that must train it
-as one process does. Nothing here is imported by the rest of the package.
+`run_ranks` runs a function on ranks; `TinyLM` is a module to train; `LAYOUTS` is the table of layouts that must train
+it as one process does. Nothing here is imported by the rest of the package.
 """
 
 from internlm2_parallel.testing.ranks import RankError, run_ranks

@@ -53,13 +53,16 @@ def quiet_trainer(strategy: Any, devices: int, **options: Any) -> L.Trainer:
     """A CPU trainer that says and writes nothing of its own."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    silent = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
     return L.Trainer(
         accelerator="cpu",
         devices=devices,
         strategy=strategy,
         max_epochs=1,
-        **{name: False for name in silent},
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
         **options,
     )
 

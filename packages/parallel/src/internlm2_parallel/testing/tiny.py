@@ -229,7 +229,7 @@ class TinyLM(L.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """One optimizer step; loss and gradient norm are kept."""
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()
         optimizer.zero_grad()
         reduce = self.trainer.strategy.reduce
         tokens = reduce((batch["labels"] != -100).sum().float(), reduce_op="mean")

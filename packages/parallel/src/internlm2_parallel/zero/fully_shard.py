@@ -3,7 +3,8 @@
 FSDP2 stores weights as split as the optimizer state; the other extents say when it gathers and when it reduces:
 
 - *optimizer* chooses the mesh: all data ranks (full), the shard ranks with copies (partial), copies alone (replica);
-- *parameters* choose what happens after a block's forward: freed (full), kept by the sub-group (partial), kept (replica);
+- *parameters* choose what happens after a block's forward: freed (full), kept by the sub-group (partial), kept
+  (replica);
 - *gradients* choose what a micro-batch that is not the last communicates: all of it (full), the part inside the
   sub-group (partial), nothing (replica).
 """
@@ -32,12 +33,14 @@ def state_mesh(ranks: Ranks, sharding: Sharding) -> DeviceMesh | None:
     if sharding.optimizer == "replica" and shard > 1:
         raise ValueError(
             f"sharding.optimizer=replica keeps whole copies, but layout {ranks.layout} has {shard} shard ranks; "
-            f"set layout.replicate={replicate * shard} layout.shard=1 (context ranks count as shards: use partial with them)."
+            f"set layout.replicate={replicate * shard} layout.shard=1 (context ranks count as shards: use partial with "
+            "them)."
         )
     if sharding.optimizer == "full" and replicate > 1:
         raise ValueError(
             f"sharding.optimizer=full splits over all data ranks, but layout {ranks.layout} has {replicate} copies; "
-            f"set layout.replicate=1 layout.shard={replicate * ranks.layout.shard}, or strategy.treatment.sharding.optimizer=partial."
+            f"set layout.replicate=1 layout.shard={replicate * ranks.layout.shard}, or "
+            "strategy.treatment.sharding.optimizer=partial."
         )
     return ranks.weights["replicate", "shard"] if replicate > 1 else ranks.weights["shard"]
 
@@ -80,8 +83,8 @@ def _after_forward(sharding: Sharding, mesh: DeviceMesh, sub_group: int) -> bool
         shards = mesh.size()
         if not 1 < sub_group < shards or shards % sub_group:
             raise ValueError(
-                f"sharding.parameters=partial needs a sub-group that divides the {shards} shard ranks, not {sub_group}; "
-                "set strategy.treatment.sub_group, e.g. to the GPUs of a node."
+                f"sharding.parameters=partial needs a sub-group that divides the {shards} shard ranks, "
+                f"not {sub_group}; set strategy.treatment.sub_group, e.g. to the GPUs of a node."
             )
         return sub_group
     return True

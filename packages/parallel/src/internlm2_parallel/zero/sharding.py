@@ -48,14 +48,16 @@ class Sharding:
         for name in ("parameters", "gradients", "optimizer"):
             if getattr(self, name) not in EXTENTS:
                 raise ValueError(
-                    f"sharding.{name}={getattr(self, name)!r} is none of {', '.join(EXTENTS)}; set strategy.treatment.sharding.{name} to one."
+                    f"sharding.{name}={getattr(self, name)!r} is none of {', '.join(EXTENTS)}; set "
+                    f"strategy.treatment.sharding.{name} to one."
                 )
         finest = EXTENTS.index(self.optimizer)
         for name in ("parameters", "gradients"):
             if EXTENTS.index(getattr(self, name)) > finest:
                 raise ValueError(
                     f"sharding.{name}={getattr(self, name)} is split further than sharding.optimizer={self.optimizer}; "
-                    f"set strategy.treatment.sharding.{name}={self.optimizer} or strategy.treatment.sharding.optimizer={getattr(self, name)}."
+                    f"set strategy.treatment.sharding.{name}={self.optimizer} or "
+                    f"strategy.treatment.sharding.optimizer={getattr(self, name)}."
                 )
         if (self.gradients, self.optimizer) == ("partial", "full"):
             raise ValueError(
