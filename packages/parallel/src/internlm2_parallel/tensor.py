@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from fnmatch import fnmatchcase
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Replicate, distribute_tensor
@@ -40,6 +41,9 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
     for module in list(net.modules()):
         _copy_remaining(module, mesh)
     net.register_forward_hook(_to_plain)
+    trunk = getattr(net, "model", None)
+    if isinstance(trunk, nn.Module):
+        trunk.register_forward_hook(lambda module, args, hidden: _PlainGradient.apply(hidden))
 
 
 def _style_of(name: str, plan: TensorPlan) -> Any:
@@ -69,6 +73,18 @@ def _inputs_on(mesh: DeviceMesh) -> Callable[[nn.Module, tuple[Any, ...]], tuple
         return value
 
     return lambda module, args: tuple(convert(value) for value in args)
+
+
+class _PlainGradient(torch.autograd.Function):
+    """Identity. A head that uses its weight without calling its module sends back the gradient as a DTensor."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor) -> Tensor:
+        return hidden.view_as(hidden)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _to_plain(nn.Identity(), (), grads[0])
 
 
 def _to_plain(module: nn.Module, args: Any, output: Any) -> Any:
