@@ -1,0 +1,80 @@
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from internlm2_core import LanguageModel
+from internlm2_core.checkpoint import save_released
+from internlm2_core.evaluation import Contamination, HeldOutLoss, Instructions, Needle, evaluate
+from internlm2_core.evaluation.records import read_records
+from internlm2_core.evaluation.written import write_json
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from .test_held_out import Rows
+from .test_instructions import RECORDS, write
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, net: LanguageModel) -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        [], trainers.BpeTrainer(special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet)
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    save_released(tmp_path / "model", net.size, net.state_dict().items(), tmp_path / "tokenizer.json")
+    return str(tmp_path / "model")
+
+
+def test_evaluate_writes_what_the_schema_says(tmp_path: Path, checkpoint: str, haystacks) -> None:
+    records = write(tmp_path / "records.jsonl", RECORDS)
+    suite = {
+        "held_out": HeldOutLoss({"en-web": [list(range(20, 30))] * 3}, Rows, context=10),
+        "needle": Needle(haystacks, [130], depths=[0, 1], trials=1),
+        "instructions": Instructions(records, max_new_tokens=3, limit=1),
+        "contamination": Contamination(records, records, records),
+    }
+    metrics = evaluate(checkpoint, suite, str(tmp_path / "out"), device="cpu")
+    stored = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert stored == metrics
+    schema = json.loads((files("internlm2_core") / "evaluation/schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(stored, schema)
+    assert stored["model"]["parameters"] == sum(w.numel() for w in LanguageModel(_size(stored)).parameters())
+    assert len(read_records(tmp_path / "out" / stored["tasks"]["needle"]["samples"])) == 4
+    assert "samples" not in stored["tasks"]["held_out"]
+
+
+def _size(stored: dict):
+    from internlm2_core import ModelSize
+
+    return ModelSize(**{k: v for k, v in stored["model"].items() if k not in ("checkpoint", "parameters")})
+
+
+def test_mistakes(tmp_path: Path, checkpoint: str) -> None:
+    with pytest.raises(ValueError, match="no tasks"):
+        evaluate(checkpoint, {}, str(tmp_path / "out"))
+    with pytest.raises(FileNotFoundError):
+        evaluate(str(tmp_path / "nothing"), {"a": None}, str(tmp_path / "out"))  # type: ignore[dict-item]
+
+
+def test_numbers_that_json_lacks_are_refused_and_leave_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_folders_and_compressed_records(tmp_path: Path) -> None:
+    import gzip
+
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as stream:
+        stream.write('{"text": "二"}\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "一"}\n\n')
+    assert [record["text"] for record in read_records(tmp_path)] == ["一", "二"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no JSONL"):
+        read_records(tmp_path / "empty")
