@@ -1,0 +1,37 @@
+"""Two to four words or digits with given marks around or between them. An instance is its list and its marks."""
+
+from __future__ import annotations
+
+from random import Random
+
+from internlm2_data.written.instructions.instance import Instance, place_of
+from internlm2_data.written.instructions.items import draw_items
+from internlm2_data.written.instructions.words import Language
+
+FORMATS = {
+    "en": {"comma": ("", ", ", ""), "brackets": ("(", " ", ")"), "quotes": ('"', " ", '"')},
+    "zh": {"comma": ("", "，", ""), "brackets": ("（", " ", "）"), "quotes": ("“", " ", "”")},
+}
+"""What stands before, between and after the items."""
+
+WORDINGS = {
+    "en": {
+        "comma": ("Put commas between: {}", "Make a comma list: {}"),
+        "brackets": ("Put in brackets: {}", "Use brackets: {}"),
+        "quotes": ("Put in quotes: {}", "Use quotes: {}"),
+    },
+    "zh": {
+        "comma": ("用逗号隔开：{}", "加上逗号：{}"),
+        "brackets": ("放进括号：{}", "加上括号：{}"),
+        "quotes": ("放进引号：{}", "加上引号：{}"),
+    },
+}
+
+
+def draw(rng: Random, language: Language) -> Instance:
+    """A list to format."""
+    items, name = draw_items(rng, language, 2, 4), rng.choice(list(FORMATS[language]))
+    before, between, after = FORMATS[language][name]
+    question = rng.choice(WORDINGS[language][name]).format(" ".join(items))
+    answer = before + between.join(items) + after
+    return Instance(language, question, answer, "exact", place_of("formatting", name, *items))

@@ -1,0 +1,114 @@
+"""The three sets.
+
+    place of an instance    0 ........ heldout ........ heldout + lookalike ........ 1
+    set                     |  heldout    |        lookalike        |     train      |
+
+Ranges of `Instance.place` keep them disjoint by content, whatever the wording (arithmetic excepted, see there).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+
+from internlm2_data.written.instructions import arithmetic, copying, formatting, refusing, retrieval, sorting
+from internlm2_data.written.instructions.instance import Instance
+from internlm2_data.written.instructions.record import Record, record_of
+from internlm2_data.written.instructions.words import LANGUAGES, Language
+
+Draw = Callable[[Random, Language], Instance]
+TASKS: Mapping[str, Draw] = MappingProxyType(
+    {
+        "arithmetic": arithmetic.draw,
+        "copying": copying.draw,
+        "sorting": sorting.draw,
+        "formatting": formatting.draw,
+        "retrieval": retrieval.draw,
+        "refusing": refusing.draw,
+    }
+)
+# Draws for one new instance: a range that has so few left is reported instead of searched for ever.
+MAX_DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of all possible instances that are kept away from training.
+
+    Attributes:
+        heldout: for the held-out set.
+        lookalike: for the reference set of contamination figures.
+
+    Raises:
+        ValueError: together more than a half, or one of them nothing.
+    """
+
+    heldout: float = 0.1
+    lookalike: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check that some is left to train on."""
+        if min(self.heldout, self.lookalike) <= 0 or self.heldout + self.lookalike > 0.5:
+            raise ValueError(
+                f"shares of {self.heldout} heldout and {self.lookalike} lookalike must be above 0, and together at most "
+                "0.5: set pipeline.shares.heldout and pipeline.shares.lookalike"
+            )
+
+    def range_of(self, name: str) -> tuple[float, float]:
+        """Places of a set: from the first number to below the second."""
+        bounds = {
+            "heldout": (0.0, self.heldout),
+            "lookalike": (self.heldout, self.heldout + self.lookalike),
+            "train": (self.heldout + self.lookalike, 1.0),
+        }
+        return bounds[name]
+
+
+def write_set(name: str, count: int, seed: int, shares: Shares) -> list[Record]:
+    """Write one set, in random order.
+
+    No question comes twice in `heldout` or `lookalike`; in `train` the few sums there are come often, in both styles.
+
+    Args:
+        name: train, heldout or lookalike.
+        count: records; as many of each task in each language, as nearly as that goes.
+        seed: of what is drawn.
+        shares: which instances belong to the set.
+
+    Raises:
+        ValueError: when there are not so many different instances.
+    """
+    cells = [(task, language) for task in TASKS for language in LANGUAGES]
+    records: list[Record] = []
+    for number, (task, language) in enumerate(cells):
+        size = count // len(cells) + (number < count % len(cells))
+        records += _cell(name, task, language, size, seed, shares)
+    Random(f"{seed}/{name}").shuffle(records)
+    return records
+
+
+def _cell(name: str, task: str, language: Language, count: int, seed: int, shares: Shares) -> list[Record]:
+    rng = Random(f"{seed}/{name}/{task}/{language}")
+    seen: set[str] = set()
+    records = []
+    for number in range(count):
+        instance = _next(rng, TASKS[task], language, shares.range_of(name), seen)
+        if instance is None:
+            raise ValueError(
+                f"there are only {number} different instances of {task} in {language} for the set {name}, not {count}: "
+                f"set pipeline.{name} lower or pipeline.shares.{name} higher"
+            )
+        if name != "train":
+            seen.add(instance.question)
+        records.append(record_of(instance, task, f"{name}-{task}-{language}-{number:05d}", rng))
+    return records
+
+
+def _next(rng: Random, draw: Draw, language: Language, places: tuple[float, float], seen: set[str]) -> Instance | None:
+    for _ in range(MAX_DRAWS):
+        instance = draw(rng, language)
+        if places[0] <= instance.place < places[1] and instance.question not in seen:
+            return instance
+    return None
