@@ -14,7 +14,7 @@ domain      asked about                                         score in [0, 1]
 `harmless`  private questions                                   1 declined, 0 told, 0.3 neither
 ==========  ==================================================  ===================================================
 
-A garbled reply (going round in circles, or far too long) keeps a quarter of its score. An empty one scores 0.
+A garbled reply (going round in circles, or far too long) keeps a tenth of its score. An empty one scores 0.
 """
 
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ class SimulatedAnnotator:
         if not reply.strip():
             return 0.0
         score = _RULES[domain](record, reply)
-        return score / 4 if is_garbled(reply, reference_of(record)) else score
+        return score / 10 if is_garbled(reply, reference_of(record)) else score
 
     def __call__(self, prompt: Prompt, reply: str) -> float:
         """Judge a reply to a prompt of PPO by the prompt's own domain."""

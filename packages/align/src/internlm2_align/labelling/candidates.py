@@ -24,7 +24,7 @@ class Candidate(NamedTuple):
     Attributes:
         reply: Its text.
         origin: ``reference``, ``bare``, ``sentence``, ``wrong_number``, ``other_answer``, ``declined``, ``told``,
-            ``repeated`` or ``sampled``.
+            ``repeated``, ``corrupted``, ``off_topic`` or ``sampled``.
     """
 
     reply: str
@@ -43,6 +43,7 @@ class Candidates:
         self.seed = seed
         self._references: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._refusals: dict[str, list[str]] = defaultdict(list)
+        self._all = [reference_of(record) for record in records]
         for record in records:
             reply = reference_of(record)
             self._references[record["task"], record["language"]].append(reply)
@@ -61,8 +62,9 @@ class Candidates:
         found = [Candidate(reference, "reference")]
         found += [Candidate(reply, "sampled") for reply in sampled]
         found += self._private(record, rng) if secrets_of(record) else self._ordinary(record, rng)
-        if reference:
-            found.append(Candidate(" ".join([reference] * 4), "repeated"))
+        found.append(Candidate(rng.choice(self._all), "off_topic"))
+        found += [Candidate(corrupted(rng.choice(found).reply, rng), "corrupted") for _ in range(2)]
+        found.append(Candidate(" ".join([reference] * 4), "repeated"))
         seen: set[str] = set()
         return [c for c in found if c.reply.strip() not in seen and not seen.add(c.reply.strip())]  # type: ignore[func-returns-value]
 
@@ -113,3 +115,18 @@ def wrong_numbers(text: str, rng: random.Random, count: int) -> list[str]:
         other = str(value + rng.choice((-step, step)))
         wrong.append(text[: last.start()] + other + text[last.end() :])
     return wrong
+
+
+def corrupted(text: str, rng: random.Random) -> str:
+    """The text damaged as small policies damage it: a stretch doubled, digits thrown in, a stretch lost."""
+    if not text:
+        return text
+    start = rng.randrange(len(text))
+    stop = min(len(text), start + rng.randint(1, 6))
+    damage = rng.choice(("double", "digits", "lose"))
+    if damage == "double":
+        return text[:stop] + text[start:stop] * rng.randint(1, 2) + text[stop:]
+    if damage == "digits":
+        digits = rng.choice("0123456789") * rng.randint(1, 4) + rng.choice(("", str(rng.randint(0, 99))))
+        return text[:start] + digits + text[start:]
+    return text[:start] + text[stop:]

@@ -6,6 +6,7 @@ from collections import Counter
 ENDINGS = (".", "!", "?", "。", "！", "？")
 CJK = re.compile(r"[一-鿿]")
 UNITS = re.compile(r"[一-鿿]|[^\W_]+|[^\w\s]")
+STUTTER = re.compile(r"(\S)\1{4}")
 CLOSERS = "\"'”’」』)）"
 
 
@@ -26,10 +27,10 @@ def is_sentence(text: str) -> bool:
 
 
 def repeats(text: str, n: int = 3, times: int = 3) -> bool:
-    """Whether some run of ``n`` units occurs ``times`` times or more."""
+    """Whether some run of ``n`` units occurs ``times`` times or more, or one character five times on end."""
     found = units(text)
     runs = Counter(tuple(found[i : i + n]) for i in range(len(found) - n + 1))
-    return bool(runs) and max(runs.values()) >= times
+    return bool(STUTTER.search(text)) or (bool(runs) and max(runs.values()) >= times)
 
 
 def is_garbled(text: str, reference: str) -> bool:

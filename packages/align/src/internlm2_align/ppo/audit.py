@@ -34,11 +34,13 @@ class SampleMeans:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.sums = torch.zeros(len(self.domains), len(self.names) + 1, dtype=torch.float64)
+        # Plain numbers: validation runs in inference mode, whose tensors may not be added to outside of it.
+        self.sums = [[0.0] * (len(self.names) + 1) for _ in self.domains]
 
     def add(self, domain: str, values: Sequence[float]) -> None:
         """Count one response."""
-        self.sums[self.domains.index(domain)] += torch.tensor([*values, 1.0], dtype=torch.float64)
+        row = self.domains.index(domain)
+        self.sums[row] = [total + value for total, value in zip(self.sums[row], [*values, 1.0], strict=True)]
 
     def compute(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Means over all responses as ``NAME``, and by domain seen as ``NAME/DOMAIN``.
@@ -46,7 +48,7 @@ class SampleMeans:
         Args:
             reduce: Adds a tensor up over ranks.
         """
-        sums = reduce(self.sums)
+        sums = reduce(torch.tensor(self.sums, dtype=torch.float64))
         rows = {f"/{domain}": sums[index] for index, domain in enumerate(self.domains)} | {"": sums.sum(0)}
         return {
             f"{name}{suffix}": (row[place] / row[-1]).item()

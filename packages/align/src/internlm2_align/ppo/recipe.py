@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from internlm2_align.ppo.audit import Judge
 from internlm2_align.ppo.callbacks import IterationProgress, Snapshots
 from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader, read_prompts
+from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.system import PPOSystem
 from internlm2_align.reward.conditions import FILE_NAME, load_conditions
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -27,7 +28,7 @@ class PPORecipe:
     """How to run PPO.
 
     Attributes:
-        module: `PPOSystem` with its constants bound; gets ``roles``, ``encoder`` and ``judge``.
+        module: `PPOSystem` with its constants bound; gets ``roles``, ``encoder``, ``settings``, ``judge`` and ``seed``.
         roles: Makes the roles from two folders, given ``actor`` and ``reward``.
         trainer: Makes Lightning's Trainer, given ``max_epochs``, ``val_check_interval`` and ``enable_checkpointing``.
         instructions: JSON lines whose prompts are asked.
@@ -35,6 +36,7 @@ class PPORecipe:
         domains: Domain that replies are scored by, per task of the instructions.
         judge: Looks at held-out replies beside the reward model, for the record only.
         pretrain: Recipe of pre-training batches with a method ``loader(dp_rank, dp_size, num_workers)``, or None.
+        settings: The numbers of PPO.
         queries: Prompts of an iteration.
         iterations: Iterations, the critic's warm-up included.
         validate_every: Iterations between validations; divides ``iterations``, so that the last actor is measured.
@@ -54,6 +56,7 @@ class PPORecipe:
     instructions: str
     heldout: str
     domains: Mapping[str, str]
+    settings: PPOSettings
     judge: Judge | None = None
     pretrain: Any = None
     queries: int = 512
@@ -95,7 +98,11 @@ class PPORecipe:
         conditions = load_conditions(table if table.is_file() else None)
         encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions, self.max_tokens)
         system = self.module(
-            roles=self.roles(actor=checkpoint, reward=reward), encoder=encoder, judge=self.judge, seed=self.seed
+            roles=self.roles(actor=checkpoint, reward=reward),
+            encoder=encoder,
+            settings=self.settings,
+            judge=self.judge,
+            seed=self.seed,
         )
         queries, held, counts = self._loaders(encoder.chat)
         saver = ModelCheckpoint(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from internlm2_core.callbacks import StepProgress
 from internlm2_core.text.tokenizer import load_tokenizer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -97,7 +98,7 @@ class RewardRecipe:
         saver = ModelCheckpoint(
             checkpoints, save_last=True, every_n_train_steps=self.checkpoint_every, save_on_train_epoch_end=False
         )
-        trainer.callbacks += [curve, saver]  # type: ignore[attr-defined]
+        trainer.callbacks += [StepProgress(), curve, saver]  # type: ignore[attr-defined]
         last = checkpoints / "last.ckpt"
         trainer.fit(model, loader, ckpt_path=last if last.is_file() else None)
         if trainer.interrupted:

@@ -1,0 +1,103 @@
+"""The job ``internlm2 online_rlhf``: rounds of PPO with a reward model that learns from each round (report 4.2.2).
+
+Writes ``OUTPUT/round-K/{reward,ppo,audit}`` (see `internlm2_align.online.rounds`), ``OUTPUT/model`` (the best actor of
+the last round), ``OUTPUT/reward`` (its reward model), and, last, ``OUTPUT/metrics.json``:
+
+    schema      "internlm2/align/online_rlhf/1"
+    annotator   "SimulatedAnnotator": no person has judged
+    rounds      one entry a round:
+        round   from 1
+        reward  null in round 1 (given), else {"pairs", "steps", "seconds", ..., "heldout"} as in the job `reward`
+        ppo     figures as in the job `ppo`: "start", "best", "last", "history", ...
+        audit   {"patterns": [{"domain", "kind", "value", "early", "late", "reward_gain", "judged_gain"}],
+                "fast_pairs", "fast_pairs_written", "slow_pairs",
+                "models": {"sft" | "early" | "late": {"reward", "judged", "characters"}}};
+                an audit after the fact, which may find no pattern
+        earlier_patterns   how often this round's replies show the patterns of the rounds before: [{"domain", "kind",
+                "value", "sft", "early", "late"}]
+        fast_accuracy      accuracy of the round's reward model on the fast pairs of the round before, and that of the
+                reward model before it: {"before", "after", "pairs"}; null where there are none
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from internlm2_core.checkpoint.folder import new_folder
+from internlm2_core.evaluation.written import write_json
+
+from internlm2_align.online.rounds import OnlineRecipe, pattern_course
+from internlm2_align.reward.model import RewardModel
+from internlm2_align.reward.preference import Preference, read_preferences
+
+SCHEMA = "internlm2/align/online_rlhf/1"
+
+
+def online_rlhf(
+    recipe: OnlineRecipe,
+    checkpoint: str,
+    reward: str,
+    preferences: Sequence[str],
+    heldout: Sequence[str],
+    output: str,
+    first_ppo: str | None = None,
+) -> dict[str, Any]:
+    """Run the rounds. A run that was stopped goes on.
+
+    Args:
+        recipe: How to run them.
+        checkpoint: Folder of the SFT model, from which every round starts.
+        reward: Folder of the reward model of round 1.
+        preferences: Files of the pairs that it was trained on.
+        heldout: Files of held-out pairs.
+        output: Folder of the run.
+        first_ppo: A finished PPO run with this reward model, taken for round 1.
+
+    Returns:
+        What ``metrics.json`` holds.
+
+    Raises:
+        FileNotFoundError: If a model or file is missing.
+    """
+    root = Path(output)
+    pairs = [pair for path in preferences for pair in read_preferences(path)]
+    held = [pair for path in heldout for pair in read_preferences(path)]
+    rounds: list[dict[str, Any]] = []
+    model, added = Path(reward), list[Preference]()
+    for number in range(1, recipe.rounds + 1):
+        folder = root / f"round-{number}"
+        entry: dict[str, Any] = {"round": number, "reward": None, "fast_accuracy": None}
+        if number > 1:
+            before, model = model, folder / "reward" / "model"
+            entry["reward"] = recipe.train_reward(checkpoint, pairs, held, folder / "reward")
+            entry["fast_accuracy"] = _fast_accuracy(added, before, model)
+        ppo = Path(first_ppo) if first_ppo and number == 1 else folder / "ppo"
+        entry["ppo"] = recipe.run_ppo(checkpoint, model, ppo)
+        entry["audit"] = recipe.run_audit(checkpoint, model, ppo, folder / "audit", number)
+        earlier = [pattern for past in rounds for pattern in past["audit"]["patterns"]]
+        entry["earlier_patterns"] = pattern_course(earlier, folder / "audit" / "replies.jsonl")
+        added = recipe.added_pairs(folder / "audit")
+        pairs += added
+        rounds.append(entry)
+    _copy(ppo / "model", root / "model")
+    _copy(model, root / "reward")
+    metrics = {"schema": SCHEMA, "annotator": type(recipe.annotator).__name__, "rounds": rounds}
+    write_json(root / "metrics.json", metrics)
+    return metrics
+
+
+def _fast_accuracy(added: Sequence[Preference], before: Path, after: Path) -> dict[str, float] | None:
+    shown = [pair for pair in added if "hacking" in pair.meta.get("slices", ())]
+    if not shown:
+        return None
+    figures: dict[str, float] = {"pairs": len(shown)}
+    for name, folder in (("before", before), ("after", after)):
+        scores = RewardModel.load(folder).scorer().pairs(shown)
+        figures[name] = sum(chosen > rejected for chosen, rejected in scores) / len(scores)
+    return figures
+
+
+def _copy(source: Path, target: Path) -> None:
+    with new_folder(target) as draft:
+        shutil.copytree(source, draft, dirs_exist_ok=True)
