@@ -2,7 +2,7 @@
 
 delta1 = L_test - L_reference: low (negative) where the test set leaked into training.
 delta2 = L_test - L_train: high where the model is over-fitted to the training set.
-Published for the 7B model on GSM8K: 1.48 on train, 1.14 on test, 1.46 on the reference.
+Published for the 7B model on GSM8K: 1.14 on train, 1.48 on test, 1.46 on the reference: 0.02 and 0.34.
 """
 
 import math
