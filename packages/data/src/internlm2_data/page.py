@@ -10,11 +10,14 @@ import re
 from collections import Counter
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
+from internlm2_data.compiled.repetition import repeated
 from internlm2_data.document import Document
 
 UNSPACED = frozenset({"zh", "ja", "th"})
 _HAN_OR_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0e7f]|[^\W_]+")
-_ALPHABETIC = re.compile(r"[^\W\d_]")
 
 
 class Page:
@@ -68,9 +71,24 @@ class Page:
     @cached_property
     def alphabetic(self) -> int:
         """Letters of any script."""
-        return sum(n for c, n in self.counts.items() if _ALPHABETIC.match(c))
+        return sum(n for c, n in self.counts.items() if c.isalpha())
 
     @cached_property
     def word_set(self) -> frozenset[str]:
         """Different words in lower case."""
-        return frozenset(word.lower() for word in self.words)
+        return frozenset(map(str.lower, set(self.words)))
+
+    @cached_property
+    def lowered(self) -> str:
+        """The text in lower case."""
+        return self.text.lower()
+
+    @cached_property
+    def data(self) -> npt.NDArray[np.uint8]:
+        """The text as UTF-8, for compiled loops."""
+        return np.frombuffer(self.text.encode("utf-8", "replace"), np.uint8)
+
+    @cached_property
+    def repeated_ngrams(self) -> npt.NDArray[np.float64]:
+        """Shares of characters in repeated n-grams by n; see `compiled.repetition.repeated`."""
+        return repeated(self.data)

@@ -88,14 +88,17 @@ def _rust(path: str, text: str) -> Names:
     folder = PurePosixPath(path).parent
     for module, used in _RUST.findall(text):
         parts = (module or used).split("::")
-        for end in range(len(parts), 0, -1):
-            inside = "/".join(parts[:end])
-            yield [
+        insides = ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
+        yield [
+            name
+            for inside in insides
+            for name in (
                 str(folder / f"{inside}.rs"),
                 str(folder / inside / "mod.rs"),
                 f"src/{inside}.rs",
                 f"src/{inside}/mod.rs",
-            ]
+            )
+        ]
 
 
 def _php(path: str, text: str) -> Names:

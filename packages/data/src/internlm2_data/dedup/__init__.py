@@ -6,9 +6,8 @@
     shard ─► sift ◄── which rows go, why, and in favour of whom ◄── keep the newest ◄────────────────────────┘
 
 What is unusual: a pair that shares a band is only a candidate, and is compared by its exact sets of 5-grams. So
-precision does not depend on the banding, which can then be wide: 21 bands of 6 rows find 98.8% of pairs at a Jaccard
-index of 0.7. Everything is in the order of shards and rows, so that clusters are the same whatever the number of
-workers.
+precision does not depend on the banding, which can then be wide: 25 bands of 5 rows find 99% of pairs at a Jaccard
+index of 0.7. Everything is in the order of shards and rows, so that clusters are the same whatever the number of workers.
 """
 
 from internlm2_data.dedup.settings import DedupSettings

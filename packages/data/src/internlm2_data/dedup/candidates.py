@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.dedup import kernels
+from internlm2_data.compiled import minhash
 from internlm2_data.dedup.settings import DedupSettings
 
 # In a bucket of up to this many documents all pairs are compared; in a larger one each with its neighbours and the
@@ -36,7 +36,7 @@ def candidate_pairs(minima: npt.NDArray[np.uint32], sizes: npt.NDArray[np.int32]
         found = np.union1d(found, codes)
     left, right = (part.astype(np.int64) for part in np.divmod(found, np.uint64(max(count, 1))))
     estimate = np.empty(left.size, np.float64)
-    kernels.agreement(minima, left, right, estimate)
+    minhash.agreement(minima, left, right, estimate)
     worth = (estimate >= settings.threshold - MARGIN) & _sizes_allow(sizes, left, right, settings.threshold)
     return np.stack([left[worth], right[worth]], axis=1)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.dedup import kernels
+from internlm2_data.compiled import minhash
 from internlm2_data.dedup.candidates import Pairs, candidate_pairs, groups_of_equal
 from internlm2_data.dedup.records import ShardRecords
 from internlm2_data.dedup.settings import DedupSettings
@@ -70,10 +70,10 @@ def verified_clusters(pairs: Pairs, count: int, threshold: float, shingles: Shin
     """
     parent = np.arange(count)
     for left, right in pairs.tolist():
-        a, b = kernels.find(parent, left), kernels.find(parent, right)
-        if a != b and kernels.jaccard(shingles(left), shingles(right)) >= threshold:
+        a, b = minhash.find(parent, left), minhash.find(parent, right)
+        if a != b and minhash.jaccard(shingles(left), shingles(right)) >= threshold:
             parent[max(a, b)] = min(a, b)
-    return np.array([kernels.find(parent, row) for row in range(count)]) if len(pairs) else parent
+    return np.array([minhash.find(parent, row) for row in range(count)]) if len(pairs) else parent
 
 
 def _same(
@@ -95,6 +95,6 @@ def _near(parent: Rows, rank: Rows, shingles: Shingles) -> list[Removal]:
     for members in groups_of_equal(parent):
         keeper = int(members[np.argmin(rank[members])])
         for row in members[members != keeper].tolist():
-            similarity = kernels.jaccard(shingles(row), shingles(keeper))
+            similarity = minhash.jaccard(shingles(row), shingles(keeper))
             removals.append(Removal(row, "dedup.near", round(float(similarity), 4), keeper))
     return removals

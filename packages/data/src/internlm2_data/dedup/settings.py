@@ -22,8 +22,8 @@ class DedupSettings:
 
     threshold: float = 0.7
     ngram: int = 5
-    bands: int = 21
-    rows: int = 6
+    bands: int = 25
+    rows: int = 5
     by_url: bool = True
     seed: int = 1
 

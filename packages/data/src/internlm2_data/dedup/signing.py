@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.dedup import kernels
+from internlm2_data.compiled import minhash
 from internlm2_data.dedup.settings import PERMUTATIONS, DedupSettings
 
 
@@ -27,14 +27,14 @@ def sign(texts: Sequence[str], is_code: Sequence[bool], settings: DedupSettings)
     sizes = np.empty(len(texts), np.int32)
     factors, addends = permutations(settings.seed)
     code = np.asarray(is_code, np.bool_)
-    kernels.sign_all(data, offsets, code, settings.ngram, factors, addends, minima, sizes)
+    minhash.sign_all(data, offsets, code, settings.ngram, factors, addends, minima, sizes)
     return Signatures(minima, sizes)
 
 
 def shingle_set(text: str, is_code: bool, ngram: int) -> npt.NDArray[np.uint64]:
     """The sorted set of a text's shingles, as 64-bit hashes."""
     data, _ = pack([text])
-    return kernels.shingle_one(data, is_code, ngram)
+    return minhash.shingle_one(data, is_code, ngram)
 
 
 def pack(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:

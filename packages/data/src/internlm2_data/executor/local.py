@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from typing import TypeVar
 
 from internlm2_data.executor.protocol import Failure
@@ -32,11 +34,22 @@ class LocalExecutor:
         """See `Executor`."""
         if self.workers < 1 or len(tasks) < 2:
             for task in tasks:
-                yield self._here(function, task, self.attempts)
+                yield _attempt(partial(function, task), self.attempts)
             return
-        futures: list[Future[R]] = [self._submit(function, task) for task in tasks]
-        for future, task in zip(futures, tasks, strict=True):
-            result: R | Failure = self._result(future, function, task)
+        futures: deque[Future[R]] = deque(self._submit(function, task) for task in tasks)
+        for place, task in enumerate(tasks):
+            try:
+                result: R | Failure = futures.popleft().result()
+            except BrokenProcessPool:
+                # A worker died (memory, segmentation fault) and took the pool along. Whose fault it was shows when
+                # this task runs alone; those behind it start again.
+                self._pool = None
+                result = _attempt(partial(self._alone, function, task), self.attempts)
+                futures = deque(self._submit(function, later) for later in tasks[place + 1 :])
+            except Exception as error:
+                left = self.attempts - 1
+                again = _attempt(partial(self._in_pool, function, task), left) if left else _failed(error)
+                result = again
             yield result
 
     def close(self) -> None:
@@ -51,24 +64,24 @@ class LocalExecutor:
             self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"))
         return self._pool.submit(function, task)
 
-    def _result(self, future: Future[R], function: Callable[[T], R], task: T) -> R | Failure:
-        error: BaseException | None = None
-        for attempt in range(self.attempts):
-            try:
-                return future.result() if attempt == 0 else self._submit(function, task).result()
-            except BrokenProcessPool as broken:
-                # A worker died (memory, segmentation fault) and took the pool along, with tasks that did no wrong.
-                error, self._pool = broken, None
-            except Exception as failed:
-                error = failed
-        return Failure(f"{type(error).__name__}: {error}")
+    def _in_pool(self, function: Callable[[T], R], task: T) -> R:
+        return self._submit(function, task).result()
 
     @staticmethod
-    def _here(function: Callable[[T], R], task: T, attempts: int) -> R | Failure:
-        for attempt in range(attempts):
-            try:
-                return function(task)
-            except Exception as error:
-                if attempt + 1 == attempts:
-                    return Failure(f"{type(error).__name__}: {error}")
-        raise AssertionError(attempts)
+    def _alone(function: Callable[[T], R], task: T) -> R:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            return pool.submit(function, task).result()
+
+
+def _attempt(call: Callable[[], R], attempts: int) -> R | Failure:
+    for attempt in range(attempts):
+        try:
+            return call()
+        except Exception as error:
+            if attempt + 1 == attempts:
+                return _failed(error)
+    raise AssertionError(attempts)
+
+
+def _failed(error: BaseException) -> Failure:
+    return Failure(f"{type(error).__name__}: {error}")

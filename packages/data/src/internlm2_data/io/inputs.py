@@ -11,6 +11,7 @@ from internlm2_data.io.items import Fault, Item
 from internlm2_data.io.jsonl import read_jsonl
 from internlm2_data.io.parquet import read_arrow_folder, read_parquet
 from internlm2_data.io.plain import read_html, read_text
+from internlm2_data.io.streams import UNREADABLE
 from internlm2_data.io.warc import read_warc, read_wet
 
 Reader = Callable[[Path], Iterator[Item | Fault]]
@@ -86,7 +87,7 @@ def read_items(path: Path) -> Iterator[Item | Fault]:
     assert reader is not None, path
     try:
         yield from reader(path)
-    except (OSError, EOFError, ValueError) as error:
+    except (*UNREADABLE, ValueError) as error:
         yield Fault(str(path), 0, f"the file cannot be read: {error}")
 
 

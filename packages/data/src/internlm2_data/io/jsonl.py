@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from internlm2_data.io.items import Fault, Item
-from internlm2_data.io.streams import MAX_LINE_BYTES, bounded_lines, open_binary
+from internlm2_data.io.streams import MAX_LINE_BYTES, UNREADABLE, bounded_lines, open_binary
 
 TEXT_KEYS = ("text", "content", "raw_content")
 
@@ -23,7 +23,7 @@ def read_jsonl(path: Path) -> Iterator[Item | Fault]:
                     yield Fault(str(path), number, f"a line of more than {MAX_LINE_BYTES} bytes", "line")
                 elif line.strip():
                     yield parse_line(line, str(path), number)
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         # A truncated or damaged archive: what came before is good.
         yield Fault(str(path), number + 1, f"the rest cannot be decompressed: {error}", "line")
 

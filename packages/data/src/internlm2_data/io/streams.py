@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -11,6 +12,7 @@ from typing import IO, BinaryIO, cast
 import zstandard
 
 MAX_LINE_BYTES = 64 << 20
+UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
 
 
 def open_binary(path: Path) -> BinaryIO:

@@ -43,18 +43,20 @@ def read_wet(path: Path) -> Iterator[Item | Fault]:
 def read_records(path: Path, types: WarcRecordType) -> Iterator[WarcRecord | Fault]:
     """Records of a WARC, whole or damaged."""
     size, start = path.stat().st_size, 0
-    if not size:
-        yield Fault(str(path), 0, "the file is empty")
     with path.open("rb") as stream:
+        if not size or not _begins_record(stream.read(1 << 12)):
+            yield Fault(str(path), 0, "no WARC record at the beginning of the file" if size else "the file is empty")
+            start = next_record(stream, 0, size)
         while start < size:
             stream.seek(start)
             last = start
             try:
-                for record in ArchiveIterator(
-                    stream, record_types=types, parse_http=False, max_header_len=1 << 20, quirks_mode=True
-                ):
+                for record in ArchiveIterator(stream, parse_http=False, max_header_len=1 << 20, quirks_mode=True):
                     last = max(last, record.stream_pos)
-                    yield record
+                    if record.record_type & types:
+                        yield record
+                if _is_cut_off(stream, last):
+                    yield Fault(str(path), last, "the record is cut off by the end of the file")
                 return
             except (OSError, ValueError, RuntimeError, EOFError) as error:
                 yield Fault(str(path), last, f"damaged WARC record: {error}")
@@ -79,14 +81,32 @@ def next_record(stream: IO[bytes], start: int, size: int) -> int:
     return size
 
 
-def _begins_record(member: bytes) -> bool:
+def _begins_record(data: bytes) -> bool:
+    if data.startswith(b"WARC/"):
+        return True
     try:
-        return zlib.decompressobj(31).decompress(member, 16).startswith(b"WARC/")
+        return zlib.decompressobj(31).decompress(data, 16).startswith(b"WARC/")
     except zlib.error:
+        # Other compressions (zstd, LZ4) are left to the reader.
+        return data.startswith((b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\x50\x2a\x4d\x18", b"\x5d\x2a\x4d\x18"))
+
+
+def _is_cut_off(stream: IO[bytes], last: int) -> bool:
+    """Whether the gzip member at `last` lacks its end, which the reader passes over in silence."""
+    stream.seek(last)
+    data = stream.read(1 << 16)
+    if not data.startswith(_GZIP_MAGIC):
         return False
+    member = zlib.decompressobj(31)
+    while data and not member.eof:
+        member.decompress(data)
+        data = stream.read(1 << 16)
+    return not member.eof
 
 
 def _page(record: WarcRecord, path: Path) -> Item | Fault | None:
+    if not (record.headers.get("WARC-Target-URI") or "").strip("<>").startswith(("http://", "https://")):
+        return None
     try:
         record.parse_http(auto_decode="all", quirks_mode=True)
         kind = (record.http_content_type or "").lower()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
-from internlm2_data.page import UNSPACED, Page
-from internlm2_data.rules.alphabet import SEPARATORS
+from internlm2_data.page import Page
 from internlm2_data.verdict import KEEP, Drop, Rewrite, Verdict
 
 _COUNTER = re.compile(
@@ -21,40 +21,15 @@ _CALL = re.compile(
     re.IGNORECASE,
 )
 _SCRIPT = re.compile(r"javascript|cookie policy|privacy policy|terms of use|uses cookies|use of cookies", re.IGNORECASE)
-_NUMBERS = re.compile(r"^[\W\d_]+$")
-
-
-def _separator(line: str, unspaced: bool) -> bool:
-    return len(line) > 2 and sum(c in SEPARATORS or c == "-" for c in line) > 0.6 * len(line)
-
-
-def _numeric(line: str, unspaced: bool) -> bool:
-    return any(c.isdigit() for c in line) and _NUMBERS.match(line) is not None
-
-
-def _counter(line: str, unspaced: bool) -> bool:
-    return len(line) < 40 and _COUNTER.match(line) is not None
-
-
-def _call(line: str, unspaced: bool) -> bool:
-    return len(line.split()) <= 10 and len(line) < 60 and _CALL.match(line) is not None
-
-
-def _script(line: str, unspaced: bool) -> bool:
-    return len(line) < 200 and _SCRIPT.search(line) is not None
-
-
-LINE_RULES: dict[str, Callable[[str, bool], bool]] = {
-    "lines.separator": _separator,
-    "lines.numeric": _numeric,
-    "lines.counter": _counter,
-    "lines.call_to_action": _call,
-    "lines.script_notice": _script,
-}
+# Most pages hold none of these, and to look for them once costs less than in every line.
+_SCRIPT_WORDS = ("javascript", "cookie", "privacy policy", "terms of use")
+_NO_LETTER = re.compile(r"[\W\d_]+$")
+_DIGIT = re.compile(r"\d")
+SHORT, MEDIUM = 60, 200
 
 
 class CleanLines:
-    """Removes lines by `LINE_RULES`.
+    """Removes lines of navigation and decoration.
 
     Args:
         max_removed: by document type, which share of characters may go before the whole document does; a type that
@@ -69,26 +44,38 @@ class CleanLines:
         return [self._judge(page) if page.document.type in self.max_removed else KEEP for page in pages]
 
     def _judge(self, page: Page) -> Verdict:
-        unspaced = page.document.language in UNSPACED
-        kept, removed, rules = [], 0, dict[str, int]()
+        scripts = any(word in page.lowered for word in _SCRIPT_WORDS)
+        kept, removed, rules = [], 0, Counter[str]()
         for line in page.text.split("\n"):
-            stripped = line.strip()
-            # Long lines are prose: none of the rules can fire.
-            rule = _first_rule(stripped, unspaced) if 0 < len(stripped) < 200 else None
+            rule = line_rule(line.strip(), scripts) if 0 < len(line) < MEDIUM else None
             if rule is None:
                 kept.append(line)
             else:
-                removed += len(stripped)
-                rules[rule] = rules.get(rule, 0) + 1
+                removed += len(line)
+                rules[rule] += 1
         if not rules:
             return KEEP
-        main = max(rules, key=lambda name: rules[name])
-        share = removed / max(1, len(page.text))
-        limit = self.max_removed[page.document.type]
+        main = max(sorted(rules), key=lambda name: rules[name])
+        share, limit = removed / len(page.text), self.max_removed[page.document.type]
         if share > limit:
             return Drop(f"{main}.too_many", round(share, 4), limit)
-        return Rewrite("\n".join(kept).strip(), main, sum(rules.values()))
+        return Rewrite("\n".join(kept).strip(), main, rules.total())
 
 
-def _first_rule(line: str, unspaced: bool) -> str | None:
-    return next((name for name, rule in LINE_RULES.items() if rule(line, unspaced)), None)
+def line_rule(line: str, scripts: bool = True) -> str | None:
+    """The rule by which a line goes, None if it stays.
+
+    Args:
+        line: without white space around it, under 200 characters (longer lines are prose).
+        scripts: whether the page speaks of scripts and cookies at all.
+    """
+    if _NO_LETTER.match(line):
+        if _DIGIT.search(line):
+            return "lines.numeric"
+        return "lines.separator" if len(line) > 2 else None
+    if len(line) < SHORT:
+        if _COUNTER.match(line):
+            return "lines.counter"
+        if _CALL.match(line):
+            return "lines.call_to_action"
+    return "lines.script_notice" if scripts and _SCRIPT.search(line) else None

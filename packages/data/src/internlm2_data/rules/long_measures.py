@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import zlib
 
-import numpy as np
-
+from internlm2_data.compiled.repetition import different_share
 from internlm2_data.page import Page
 from internlm2_data.rules.alphabet import SENTENCE_ENDS
-from internlm2_data.rules.repetition import word_numbers
 
 WINDOW_WORDS = 1000
 _ENGLISH = """
@@ -35,9 +33,7 @@ def connectives(page: Page) -> float:
 
 def different_words(page: Page) -> float:
     """Mean share of different words in windows of 1,000 words: low where a text repeats itself."""
-    numbers, _ = word_numbers(page)
-    windows = [numbers[i : i + WINDOW_WORDS] for i in range(0, max(1, numbers.size - WINDOW_WORDS // 2), WINDOW_WORDS)]
-    return float(np.mean([np.unique(window).size / max(1, window.size) for window in windows]))
+    return float(different_share(page.data, WINDOW_WORDS))
 
 
 def compression(page: Page) -> float:

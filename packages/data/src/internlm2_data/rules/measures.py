@@ -6,6 +6,7 @@ which was taken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -23,9 +24,10 @@ from internlm2_data.rules.alphabet import (
     STOP_WORDS_EN,
     STOP_WORDS_ZH,
 )
-from internlm2_data.rules.repetition import duplicate_lines, duplicate_ngrams, top_ngram
+from internlm2_data.rules.repetition import duplicate_lines, repeated_ngrams
 
 Measure = Callable[[Page], float]
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def share(part: float, whole: float) -> float:
@@ -61,7 +63,9 @@ def ellipsis_lines(page: Page) -> float:
 
 def alphabetic_words(page: Page) -> float:
     """Share of words with a letter in them."""
-    return share(sum(map(_has_letter, page.words)), len(page.words))
+    rest = [word for word in page.words if not word.isalpha()]
+    without = sum(1 for word in rest if not _LETTER.search(word))
+    return 1 - share(without, len(page.words))
 
 
 def stop_words(page: Page) -> float:
@@ -82,7 +86,7 @@ def curly_brackets(page: Page) -> float:
 
 def lorem_ipsum(page: Page) -> float:
     """Whether the filler text occurs."""
-    return float("lorem ipsum" in page.text.lower())
+    return float("lorem ipsum" in page.lowered)
 
 
 def short_lines(page: Page) -> float:
@@ -109,7 +113,7 @@ def abnormal_characters(page: Page) -> float:
 def own_script(page: Page) -> float:
     """Share of letters that belong to the document's script: Han for Chinese, Latin for English."""
     if page.document.language == "zh":
-        return share(sum(n for c, n in page.counts.items() if HAN.match(c)), page.alphabetic)
+        return share(sum(n for c, n in page.counts.items() if c >= "\u3400" and HAN.match(c)), page.alphabetic)
     latin = sum(n for c, n in page.counts.items() if c < "\u0250" and c.isalpha())
     return share(latin, page.alphabetic)
 
@@ -130,10 +134,6 @@ def punctuated_lines(page: Page) -> float:
     return share(ended, sum(map(len, page.lines)))
 
 
-def _has_letter(word: str) -> bool:
-    return word.isalpha() or any(map(str.isalpha, word))
-
-
 TEXT_MEASURES: dict[str, Measure] = {
     "gopher.words": words,
     "gopher.mean_word_length": mean_word_length,
@@ -146,8 +146,8 @@ TEXT_MEASURES: dict[str, Measure] = {
     "repetition.line_characters": lambda page: duplicate_lines(page.lines)[1],
     "repetition.paragraphs": lambda page: duplicate_lines(page.paragraphs)[0],
     "repetition.paragraph_characters": lambda page: duplicate_lines(page.paragraphs)[1],
-    **{f"repetition.top_{n}gram": partial(top_ngram, n=n) for n in (2, 3, 4)},
-    **{f"repetition.duplicate_{n}gram": partial(duplicate_ngrams, n=n) for n in range(5, 11)},
+    **{f"repetition.top_{n}gram": partial(repeated_ngrams, n=n) for n in (2, 3, 4)},
+    **{f"repetition.duplicate_{n}gram": partial(repeated_ngrams, n=n) for n in range(5, 11)},
     "c4.sentences": sentences,
     "c4.curly_brackets": curly_brackets,
     "c4.lorem_ipsum": lorem_ipsum,

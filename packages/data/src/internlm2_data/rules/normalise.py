@@ -25,6 +25,12 @@ _TRAILING = re.compile(r" +$", re.MULTILINE)
 _BREAKS = re.compile(r"\n{3,}")
 _UNCLEAN = re.compile(r"[^\S\n ]|  | \n|\n |\n\n\n")
 _INNER_SPACES = re.compile(r"(?<=\S)[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+# UTF-8 read as a one-byte encoding always shows some of these; ftfy's own test is slow on Chinese.
+_SUSPECT = re.compile(
+    r"[\u0080-\u00b6\u00b8-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2039\u203a\u20ac\u2122]"
+)
+
+MAX_ROUNDS = 8
 
 
 class Normalise:
@@ -42,12 +48,22 @@ class Normalise:
         text = normal_form(page.text, keep_indentation=page.document.type != "webpage")
         if text == page.text:
             return KEEP
-        rule = "normalise.mojibake" if is_bad(page.text) and not is_bad(text) else "normalise.characters"
+        rule = "normalise.mojibake" if _was_mended(page.text, text) else "normalise.characters"
         return Rewrite(text, rule, abs(len(page.text) - len(text)))
 
 
 def normal_form(text: str, keep_indentation: bool = False) -> str:
     """The normal form; applying it twice changes nothing more."""
+    text = _once(text, keep_indentation)
+    for _ in range(MAX_ROUNDS):
+        # Text that was encoded wrongly twice, or with control characters in between, comes clean layer by layer.
+        if not _SUSPECT.search(text) or (again := _once(text, keep_indentation)) == text:
+            break
+        text = again
+    return text
+
+
+def _once(text: str, keep_indentation: bool) -> str:
     if not text.isascii():
         text = _unicode(text)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -61,9 +77,17 @@ def normal_form(text: str, keep_indentation: bool = False) -> str:
     return text
 
 
+def _mended(line: str) -> str:
+    return ftfy.fix_encoding(line) if _SUSPECT.search(line) and is_bad(line) else line
+
+
+def _was_mended(before: str, after: str) -> bool:
+    return _SUSPECT.search(before) is not None and is_bad(before) and not is_bad(after)
+
+
 def _unicode(text: str) -> str:
-    if is_bad(text):
-        text = "\n".join(ftfy.fix_encoding(line) if is_bad(line) else line for line in text.split("\n"))
+    if _SUSPECT.search(text):
+        text = "\n".join(_mended(line) for line in text.split("\n"))
     text = text.encode("utf-8", "replace").decode()
     text = text.replace("\u2028", "\n").replace("\u2029", "\n").replace("\x85", "\n")
     if not unicodedata.is_normalized("NFC", text):

@@ -46,7 +46,7 @@ def train_vocabulary(
         min_frequency: rarer pairs are not merged.
 
     Raises:
-        ValueError: when `size` has no room for the bytes, or the inputs no text.
+        ValueError: when `size` has no room for the bytes, or the inputs too little text for it.
     """
     least = 256 + len(SPECIAL_TOKENS)
     if size <= least:
@@ -64,6 +64,11 @@ def train_vocabulary(
     )
     with Console().status(f"training a vocabulary of {size}"):
         tokenizer.train_from_iterator(_pieces(sample), trainer)
+    if tokenizer.get_vocab_size() < size:
+        raise ValueError(
+            f"the inputs have only {tokenizer.get_vocab_size()} of {size} tokens in them: set size to "
+            f"that or less, or inputs to more text"
+        )
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "tokenizer.json.part"

@@ -1,0 +1,102 @@
+"""MinHash and exact comparison: shingles, minima, Jaccard index.
+
+Many texts come in one buffer, because a call per document would cost more than the work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from internlm2_data.compiled.tokens import Bytes, Hashes, mix, tokens
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@numba.njit(cache=True)
+def shingles(token: Hashes, count: int, ngram: int, out: Hashes) -> int:
+    """Hash every run of `ngram` tokens into `out`; a shorter text is one shingle. Returns how many."""
+    if count == 0:
+        return 0
+    length = min(ngram, count)
+    for i in range(count - length + 1):
+        h = np.uint64(length)
+        for k in range(length):
+            h = (h ^ token[i + k]) * _GOLDEN
+            h ^= h >> np.uint64(32)
+        out[i] = mix(h)
+    return count - length + 1
+
+
+@numba.njit(cache=True)
+def minima(shingle: Hashes, count: int, factors: Any, addends: Any, out: Any) -> None:
+    """For each permutation x -> factor * x + addend (mod 2^32) the least value over the shingles; uint32 [128]."""
+    out[:] = np.uint32(0xFFFFFFFF)
+    for i in range(count):
+        x = np.uint32(shingle[i] >> np.uint64(32))
+        for k in range(out.size):
+            value = np.uint32(factors[k] * x + addends[k])
+            out[k] = min(out[k], value)
+
+
+@numba.njit(cache=True)
+def sign_all(
+    data: Bytes, offsets: Any, is_code: Any, ngram: int, factors: Any, addends: Any, signatures: Any, sizes: Any
+) -> None:
+    """Signatures uint32 [texts, 128] and numbers of shingles of all texts in the buffer."""
+    longest = 0
+    for i in range(offsets.size - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    token, shingle = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint64)
+    length = np.empty(longest + 1, np.int32)
+    for i in range(offsets.size - 1):
+        count = tokens(data, offsets[i], offsets[i + 1], is_code[i], token, length)
+        sizes[i] = shingles(token, count, ngram, shingle)
+        minima(shingle, sizes[i], factors, addends, signatures[i])
+
+
+@numba.njit(cache=True)
+def shingle_one(data: Bytes, is_code: bool, ngram: int) -> Any:
+    """Sorted different shingles of one text."""
+    token, shingle = np.empty(data.size + 1, np.uint64), np.empty(data.size + 1, np.uint64)
+    count = tokens(data, 0, data.size, is_code, token, np.empty(data.size + 1, np.int32))
+    count = shingles(token, count, ngram, shingle)
+    return np.unique(shingle[:count])
+
+
+@numba.njit(cache=True)
+def jaccard(one: Hashes, other: Hashes) -> float:
+    """Jaccard index of two sorted sets."""
+    i = j = both = 0
+    while i < one.size and j < other.size:
+        if one[i] == other[j]:
+            both += 1
+            i += 1
+            j += 1
+        elif one[i] < other[j]:
+            i += 1
+        else:
+            j += 1
+    either = one.size + other.size - both
+    return both / either if either else 0.0
+
+
+@numba.njit(cache=True)
+def agreement(signatures: Any, left: Any, right: Any, out: Any) -> None:
+    """Share of equal minima of each pair of rows: the estimate of its Jaccard index."""
+    for i in range(left.size):
+        equal = 0
+        for k in range(signatures.shape[1]):
+            equal += signatures[left[i], k] == signatures[right[i], k]
+        out[i] = equal / signatures.shape[1]
+
+
+@numba.njit(cache=True)
+def find(parent: Any, i: int) -> int:
+    """The root of i, halving the path."""
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i

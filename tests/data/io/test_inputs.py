@@ -1,0 +1,150 @@
+import gzip
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from internlm2_data.document import Document
+from internlm2_data.io import Fault, Item, ShardReader, ShardWriter, expand_inputs, read_items
+from internlm2_data.io.documents import read_documents
+from internlm2_data.io.streams import bounded_lines
+
+LINES = b'{"text": "one", "url": "u"}\n{"text": "tw\n\n{"content": "three"}\n{"no": 1}\n"text"\n'
+
+
+def items(path):
+    found = list(read_items(path))
+    return [x for x in found if isinstance(x, Item)], [x for x in found if isinstance(x, Fault)]
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
+def test_broken_lines_are_reported_and_the_rest_is_read(tmp_path, ending):
+    path = tmp_path / f"a{ending}"
+    pack = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.ZstdCompressor().compress}
+    path.write_bytes(pack[ending](LINES))
+    good, faults = items(path)
+    assert [item.content for item in good] == ["one", "three"]
+    assert good[0].record == {"url": "u"}
+    assert [(fault.offset, fault.unit) for fault in faults] == [(2, "line"), (5, "line"), (6, "line")]
+    assert "broken JSON" in faults[0].what
+
+
+def test_a_truncated_archive_keeps_what_came_before(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    lines = "".join(json.dumps({"text": f"document {i}"}) + "\n" for i in range(5000)).encode()
+    path.write_bytes(gzip.compress(lines)[:-2000])
+    good, faults = items(path)
+    assert good[0].content == "document 0"
+    assert len(faults) == 1 and "cannot be decompressed" in faults[0].what
+
+
+def test_a_huge_line_is_skipped_without_being_held():
+    import io
+
+    lines = list(bounded_lines(io.BytesIO(b"ab\n" + b"x" * 1000 + b"\ncd"), limit=100))
+    assert lines == [b"ab\n", None, b"cd"]
+
+
+def test_invalid_utf8_is_replaced(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"text": "caf\xe9"}\n')
+    good, faults = items(path)
+    assert good[0].content == "caf\ufffd" and not faults
+
+
+def test_parquet_and_datasets_folders(tmp_path):
+    pq.write_table(pa.table({"text": ["a", None, "c"], "n": [1, 2, 3]}), tmp_path / "t.parquet")
+    good, faults = items(tmp_path / "t.parquet")
+    assert [(i.content, i.record["n"]) for i in good] == [("a", 1), ("c", 3)]
+    assert (faults[0].offset, faults[0].unit) == (1, "row")
+
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "dataset_info.json").write_text("{}")
+    (folder / "state.json").write_text("{}")
+    table = pa.table({"text": ["x", "y"]})
+    with pa.OSFile(str(folder / "data-00000.arrow"), "wb") as out, pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    assert expand_inputs([tmp_path]) == [folder, tmp_path / "t.parquet"]
+    assert [item.content for item in items(folder)[0]] == ["x", "y"]
+
+
+def test_files_that_are_not_what_their_name_says(tmp_path):
+    for name in ("a.parquet", "b.jsonl.gz", "c.warc.gz", "d.jsonl.zst"):
+        (tmp_path / name).write_bytes(b"this is no archive at all, only some text")
+        good, faults = items(tmp_path / name)
+        assert not good and len(faults) == 1, name
+
+
+def test_empty_files(tmp_path):
+    for name in ("a.jsonl", "b.warc", "c.txt", "d.jsonl.gz"):
+        (tmp_path / name).write_bytes(b"")
+        good, _ = items(tmp_path / name)
+        assert [item.content for item in good] in ([], [b""]), name
+
+
+def test_a_zip_bomb_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr("internlm2_data.io.plain.MAX_LINE_BYTES", 1000)
+    (tmp_path / "a.html.gz").write_bytes(gzip.compress(b"0" * 1_000_000))
+    good, faults = items(tmp_path / "a.html.gz")
+    assert not good and "more than 1000 bytes" in faults[0].what
+
+
+def test_expanding_inputs(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("b/2.txt", "b/1.txt", "a.jsonl", "b/x.bin", "_hidden.txt"):
+        (tmp_path / name).write_text("{}")
+    assert [p.name for p in expand_inputs([tmp_path])] == ["a.jsonl", "1.txt", "2.txt"]
+    assert [p.name for p in expand_inputs([f"{tmp_path}/b/*.txt", tmp_path / "a.jsonl"])] == [
+        "1.txt",
+        "2.txt",
+        "a.jsonl",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind", "message"),
+    [
+        ([], ValueError, "no input is named"),
+        (["nowhere.jsonl"], FileNotFoundError, "there is no input nowhere.jsonl"),
+        (["{}/a.bin"], ValueError, "the format of .*a.bin is not known"),
+        (["{}/empty"], ValueError, "contain no file that can be read"),
+    ],
+)
+def test_inputs_that_mean_nothing(tmp_path, inputs, kind, message):
+    (tmp_path / "a.bin").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(kind, match=message):
+        expand_inputs([name.format(tmp_path) for name in inputs])
+
+
+@pytest.mark.parametrize("suffix", ["jsonl.zst", "parquet"])
+def test_shards_round_trip(tmp_path, suffix):
+    documents = [Document(f"第 {i} 篇 \ud800", meta={"i": i}).with_note(stage="a", value=0.5) for i in range(2500)]
+    path = tmp_path / f"00000.{suffix}"
+    with ShardWriter(path) as out:
+        for document in documents:
+            out.add(document)
+    read = list(ShardReader(path))
+    assert [d.id for d in read] == [d.id for d in documents]
+    assert read[7].meta == {"i": 7} and read[7].trail == [{"stage": "a", "value": 0.5}]
+    assert read[7].text == "第 7 篇 ?"
+    with ShardWriter(path):
+        pass
+    assert list(ShardReader(path)) == []
+
+
+def test_a_shard_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path / "a.jsonl.zst") as out:
+        out.add(Document("x"))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_documents_of_a_stage_keep_their_id(tmp_path):
+    document = Document("text", language="en").with_note(stage="clean", rule="r", value=1, action="score")
+    with ShardWriter(tmp_path / "00000.jsonl.zst") as out:
+        out.add(document.with_text("changed"))
+    (read,) = read_documents(tmp_path / "00000.jsonl.zst")
+    assert read.id == document.id and read.trail[0]["rule"] == "r"

@@ -1,0 +1,108 @@
+import gzip
+import io
+
+import pytest
+from internlm2_data.io import Fault, Item, read_items
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+
+def records(pages, gz):
+    """Bytes of each record of a WARC, written by warcio."""
+    made = []
+    for number, (kind, status, body) in enumerate(pages):
+        out = io.BytesIO()
+        writer = WARCWriter(out, gzip=gz)
+        headers = StatusAndHeaders(status, [("Content-Type", f"{kind}; charset=gbk")], protocol="HTTP/1.1")
+        writer.write_record(
+            writer.create_warc_record(
+                f"http://example.org/{number}", "response", payload=io.BytesIO(body), http_headers=headers
+            )
+        )
+        made.append(out.getvalue())
+    return made
+
+
+PAGES = [("text/html", "200 OK", b"<p>page %d</p>" % i) for i in range(5)]
+
+
+def read(path):
+    found = list(read_items(path))
+    return [x for x in found if isinstance(x, Item)], [x for x in found if isinstance(x, Fault)]
+
+
+@pytest.mark.parametrize("gz", [False, True])
+def test_pages_with_url_charset_and_date(tmp_path, gz):
+    path = tmp_path / ("a.warc.gz" if gz else "a.warc")
+    path.write_bytes(b"".join(records(PAGES, gz)))
+    items, faults = read(path)
+    assert not faults
+    assert [item.content for item in items] == [body for _, _, body in PAGES]
+    assert items[3].record["url"] == "http://example.org/3"
+    assert items[3].charset == "gbk"
+    assert items[3].record["date"].startswith("20")
+    assert items[3].record["meta"]["file"] == path.name
+
+
+def test_what_is_no_page_is_passed_over(tmp_path):
+    pages = [("image/png", "200 OK", b"x"), ("text/html", "404 Not Found", b"x"), ("text/html", "200 OK", b"good")]
+    (tmp_path / "a.warc.gz").write_bytes(b"".join(records(pages, True)))
+    items, _ = read(tmp_path / "a.warc.gz")
+    assert [item.content for item in items] == [b"good"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "garbage", "cut"])
+def test_a_damaged_member_costs_itself_alone(tmp_path, damage):
+    made = records(PAGES, True)
+    bad = {"truncated": made[2][:-20], "garbage": b"garbage " * 5 + made[2][60:], "cut": made[2][: len(made[2]) // 2]}
+    made[2] = bad[damage]
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(made))
+    items, faults = read(path)
+    contents = [item.content for item in items]
+    assert [b"<p>page %d</p>" % i for i in (0, 1, 3, 4)] == [c for c in contents if c != b"<p>page 2</p>"]
+    assert faults and all(fault.file == str(path) for fault in faults)
+    assert any(len(made[0]) <= fault.offset <= sum(map(len, made[:3])) for fault in faults)
+
+
+def test_the_end_may_be_missing(tmp_path):
+    made = records(PAGES, True)
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(b"".join(made)[:-30])
+    items, faults = read(path)
+    assert len([i for i in items if i.content.startswith(b"<p>page")]) >= 4
+    assert faults
+
+
+def test_wet(tmp_path):
+    out = io.BytesIO()
+    writer = WARCWriter(out, gzip=True)
+    writer.write_record(
+        writer.create_warc_record(
+            "http://example.org/a",
+            "conversion",
+            payload=io.BytesIO("正文".encode()),
+            warc_content_type="text/plain",
+        )
+    )
+    path = tmp_path / "a.warc.wet.gz"
+    path.write_bytes(out.getvalue())
+    ((item,), faults) = read(path)
+    assert item.content.decode() == "正文" and not item.html and not faults
+
+
+def test_a_page_that_unpacks_beyond_measure_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr("internlm2_data.io.warc.MAX_RECORD_BYTES", 10_000)
+    bomb = gzip.compress(b"0" * 10_000_000)
+    out = io.BytesIO()
+    writer = WARCWriter(out, gzip=True)
+    headers = StatusAndHeaders(
+        "200 OK", [("Content-Type", "text/html"), ("Content-Encoding", "gzip")], protocol="HTTP/1.1"
+    )
+    writer.write_record(
+        writer.create_warc_record("http://example.org/", "response", payload=io.BytesIO(bomb), http_headers=headers)
+    )
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(out.getvalue())
+    items, (fault,) = read(path)
+    assert not items and "more than 10000 bytes" in fault.what
