@@ -1,8 +1,8 @@
 """Sums and differences of two one-digit numbers, no negative answers.
 
 There are only 155 of them, and a model of a million weights learns them by heart. An instance is therefore operands in
-a wording: the same operands are trained on in other wordings, of both languages. What is held out tells whether what was
-learnt in some wordings is known in another, not whether sums never seen can be worked out.
+a wording, and the same operands are trained on in other wordings. What is held out tells whether what was learnt in
+some wordings is known in another, not whether sums never seen can be worked out.
 """
 
 from __future__ import annotations

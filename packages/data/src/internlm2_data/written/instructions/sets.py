@@ -52,8 +52,8 @@ class Shares:
         """Check that some is left to train on."""
         if min(self.heldout, self.lookalike) <= 0 or self.heldout + self.lookalike > 0.5:
             raise ValueError(
-                f"shares of {self.heldout} heldout and {self.lookalike} lookalike must be above 0, and together at most "
-                "0.5: set pipeline.shares.heldout and pipeline.shares.lookalike"
+                f"shares of {self.heldout} heldout and {self.lookalike} lookalike must be above 0, and together 0.5 "
+                "at most: set pipeline.shares.heldout and pipeline.shares.lookalike"
             )
 
     def range_of(self, name: str) -> tuple[float, float]:
