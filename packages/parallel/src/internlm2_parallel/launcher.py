@@ -14,9 +14,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 SWEEP_ONLY = (
     "hydra.mode",
@@ -75,6 +79,24 @@ def forget_earlier_job() -> None:
         dist.destroy_process_group()
     for name in (*RENDEZVOUS, OWNER):
         os.environ.pop(name, None)
+
+
+def fresh_store(rank: int, world_size: int, timeout: timedelta | None) -> dict[str, Any]:
+    """A store without what an earlier attempt left in it, as an argument of ``init_process_group``; {} on the first.
+
+    torchrun keeps one store over its restarts, and a rank that starts early would read there the address of a process
+    that is dead (torch 2.13, gloo).
+
+    Args:
+        rank: of this process.
+        world_size: ranks.
+        timeout: of the store.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or dist.is_initialized():
+        return {}
+    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout or timedelta(minutes=30)))
+    return {"store": PrefixStore(f"attempt-{attempt}", store)}
 
 
 def original_folder() -> str:

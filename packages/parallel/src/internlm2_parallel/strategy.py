@@ -35,7 +35,7 @@ from internlm2_parallel.checkpoint import CheckpointPolicy
 from internlm2_parallel.checkpoint.state import weights_of
 from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
 from internlm2_parallel.clipping import clip_by_global_norm
-from internlm2_parallel.launcher import RankLauncher, forget_earlier_job
+from internlm2_parallel.launcher import RankLauncher, forget_earlier_job, fresh_store
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.parallelize import Treatment, parallelize
@@ -102,7 +102,11 @@ class MeshStrategy(ModelParallelStrategy):
         assert self.cluster_environment is not None
         device_id = None if self.root_device.type == "cpu" else self.root_device
         _init_dist_connection(
-            self.cluster_environment, self._process_group_backend, timeout=self._timeout, device_id=device_id
+            self.cluster_environment,
+            self._process_group_backend,
+            timeout=self._timeout,
+            device_id=device_id,
+            **fresh_store(self.global_rank, self.world_size, self._timeout),
         )
         self._ranks = Ranks.of(self.layout, self.root_device.type)
         self._device_mesh = self._ranks.weights
