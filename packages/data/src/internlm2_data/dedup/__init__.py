@@ -7,7 +7,7 @@
 
 What is unusual: a pair that shares a band is only a candidate, and is compared by its exact sets of 5-grams. So
 precision does not depend on the banding, which can then be wide: 25 bands of 5 rows find 99% of pairs at a Jaccard
-index of 0.7. Everything is in the order of shards and rows, so that clusters are the same whatever the number of workers.
+index of 0.7. Everything is in the order of shards and rows, so that clusters are the same for any number of workers.
 """
 
 from internlm2_data.dedup.settings import DedupSettings

@@ -21,15 +21,17 @@ _DOCSTRING = re.compile(r'(?:\A(?:\s*#[^\n]*\n)*\s*|:[ \t]*\n[ \t]*)[rRuU]?"""(.
 
 def package_texts() -> Iterator[dict[str, Any]]:
     """Records of READMEs by package name, then of documentation strings in an order that mixes the packages."""
-    installed = sorted(distributions(), key=lambda d: (d.metadata["Name"] or "").lower())
-    seen: set[str] = set()
-    for package in installed:
-        name = package.metadata["Name"] or ""
-        text = str(package.metadata.json.get("description") or "").strip()
-        if name and name not in seen and len(text) >= MIN_README:
-            yield _record(text, f"https://pypi.example.org/project/{name}/", name)
-        seen.add(name)
-    for name, path in sorted(_modules(installed), key=lambda module: _scatter(module[0], module[1].name)):
+    # `metadata` parses a file at every access.
+    installed: dict[str, tuple[str, Distribution]] = {}
+    for package in distributions():
+        about = package.metadata.json
+        installed.setdefault(str(about["name"]), (str(about.get("description") or "").strip(), package))
+    for name in sorted(installed, key=str.lower):
+        readme, _ = installed[name]
+        if len(readme) >= MIN_README:
+            yield _record(readme, f"https://pypi.example.org/project/{name}/", name)
+    modules = [(name, path) for name, (_, package) in installed.items() for path in _modules(package)]
+    for name, path in sorted(modules, key=lambda module: _scatter(module[0], module[1].name)):
         if text := documentation(path):
             yield _record(text, f"https://docs.example.org/{name}/{path.name}", name)
 
@@ -46,13 +48,12 @@ def _record(text: str, url: str, package: str) -> dict[str, Any]:
     return {"text": text, "source": "techlit", "type": "prose", "url": url, "meta": {"package": package}}
 
 
-def _modules(installed: list[Distribution]) -> Iterator[tuple[str, Path]]:
-    for package in installed:
-        for file in package.files or ():
-            if file.suffix == ".py" and not _SKIPPED.search(str(file)):
-                path = Path(str(package.locate_file(file)))
-                if path.is_file() and path.stat().st_size <= MAX_MODULE_BYTES:
-                    yield package.metadata["Name"], path
+def _modules(package: Distribution) -> Iterator[Path]:
+    for file in package.files or ():
+        if file.suffix == ".py" and not _SKIPPED.search(str(file)):
+            path = Path(str(package.locate_file(file)))
+            if path.is_file() and path.stat().st_size <= MAX_MODULE_BYTES:
+                yield path
 
 
 def _scatter(package: str, module: str) -> bytes:

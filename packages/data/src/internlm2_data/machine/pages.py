@@ -47,7 +47,7 @@ def standard_library_pages(max_bytes: int) -> Iterator[WebPage]:
 def render(name: str, module: ModuleType) -> str:
     """A page with headings and paragraphs, and the boilerplate around them that pages have."""
     menu = "".join(f'<li><a href="/{name}.html">{name}</a></li>' for name in ("index", "modules", "topics", "about"))
-    article = f"<h1>{escape(name)}</h1>{paragraphs(pydoc.getdoc(module))}{''.join(_members(module, 2))}"
+    article = f"<h1>{escape(name)}</h1>{paragraphs(_doc(module))}{''.join(_members(module, 2))}"
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}</title></head><body>'
         f"<nav><ul>{menu}</ul></nav><main><article>{article}</article></main>"
@@ -107,10 +107,15 @@ def _members(thing: Any, level: int) -> Iterator[str]:
             continue
         if not (inspect.isclass(member) or inspect.isroutine(member)) or not _own(thing, member):
             continue
-        if text := pydoc.getdoc(member):
+        if text := _doc(member):
             yield f"<h{level}>{escape(name + _signature(member))}</h{level}>{paragraphs(text)}"
         if inspect.isclass(member) and level < 4:
             yield from _members(member, level + 1)
+
+
+def _doc(thing: Any) -> str:
+    # Without a documentation string pydoc reads and parses the source for comments.
+    return pydoc.getdoc(thing) if isinstance(getattr(thing, "__doc__", None), str) else ""
 
 
 def _own(thing: Any, member: Any) -> bool:
