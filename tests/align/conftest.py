@@ -52,8 +52,9 @@ def tokenizer_file(tmp_path_factory):
 
 
 def instruction(name, task, question, reply, check, language="en"):
+    answer = str(check["value"] if "value" in check else check.get("reject", check.get("accept"))[0])
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-    return {"id": name, "task": task, "language": language, "messages": messages, "answer": reply, "check": check}
+    return {"id": name, "task": task, "language": language, "messages": messages, "answer": answer, "check": check}
 
 
 def secret_check(secret, language="en"):
@@ -93,3 +94,8 @@ def written_records(count, start=0):
 @pytest.fixture
 def many_records():
     return written_records(12)
+
+
+@pytest.fixture
+def make_records():
+    return written_records

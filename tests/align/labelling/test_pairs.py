@@ -2,7 +2,7 @@ import random
 from collections import Counter
 
 from internlm2_align.labelling import SimulatedAnnotator
-from internlm2_align.labelling.candidates import Candidates, bare_answer, wrong_numbers
+from internlm2_align.labelling.candidates import Candidates, bare_answer, swapped, wrong_numbers
 from internlm2_align.labelling.pairs import PairRules, label
 
 ANNOTATOR = SimulatedAnnotator()
@@ -16,7 +16,13 @@ def test_wrong_numbers_are_wrong_and_near():
     assert wrong_numbers("no number", random.Random(1), 2) == []
 
 
-def test_bare_answers_come_from_the_check(records):
+def test_swapped_items_are_neighbours():
+    found = {swapped("It is (a b c).", "(a b c)", random.Random(seed))[0] for seed in range(20)}
+    assert found == {"It is (b a c).", "It is (a c b)."}
+    assert swapped("It is 7.", "7", random.Random(1)) == []
+
+
+def test_bare_answers_are_named_by_the_record(records):
     assert bare_answer(records["sum"]) == "7"
     assert bare_answer(records["copy"]) == "red fox"
     assert bare_answer(records["secret"]) is None

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from internlm2_align.labelling.annotator import Record, reference_of, secrets_of
 
 NUMBER = re.compile(r"-?\d+")
+ITEM = re.compile(r"\w+")
 SENTENCES = {
     "en": ("The answer is {}.", "It is {}.", "You get {}."),
     "zh": ("答案是{}。", "是{}。", "结果是{}。"),
@@ -23,8 +24,8 @@ class Candidate(NamedTuple):
 
     Attributes:
         reply: Its text.
-        origin: ``reference``, ``bare``, ``sentence``, ``wrong_number``, ``other_answer``, ``declined``, ``told``,
-            ``repeated``, ``corrupted``, ``off_topic`` or ``sampled``.
+        origin: ``reference``, ``bare``, ``sentence``, ``wrong_number``, ``swapped``, ``other_answer``, ``declined``,
+            ``told``, ``repeated``, ``corrupted``, ``off_topic`` or ``sampled``.
     """
 
     reply: str
@@ -81,6 +82,8 @@ class Candidates:
             found.append(Candidate(answer, "bare"))
             if len(answer) <= 40:
                 found.append(Candidate(rng.choice(SENTENCES[language]).format(answer), "sentence"))
+            wording = rng.choice(found).reply
+            found += [Candidate(reply, "swapped") for reply in swapped(wording, answer, rng)]
         found += [Candidate(reply, "wrong_number") for reply in wrong_numbers(reference, rng, 2)]
         others = self._references[record["task"], language]
         found += [Candidate(rng.choice(others), "other_answer") for _ in range(2)]
@@ -90,15 +93,20 @@ class Candidates:
 
 
 def bare_answer(record: Record) -> str | None:
-    """The answer without words around it, where the record's check names it."""
-    check = record["check"]
-    if check["kind"] == "number":
-        return str(check["value"])
-    if check["kind"] == "exact":
-        return str(min(check["accept"], key=len))
-    if check["kind"] == "contains" and len(check.get("all", ())) == 1 and not check.get("any"):
-        return str(check["all"][0])
-    return None
+    """The answer without words around it; None for private questions and where a record names none."""
+    return None if secrets_of(record) else record.get("answer")
+
+
+def swapped(text: str, answer: str, rng: random.Random) -> list[str]:
+    """The text with two neighbouring items of the answer in it exchanged; empty where there are none to exchange."""
+    items = list(ITEM.finditer(answer))
+    if len(items) < 2 or answer not in text:
+        return []
+    place = rng.randrange(len(items) - 1)
+    first, second = items[place], items[place + 1]
+    between = answer[first.end() : second.start()]
+    wrong = answer[: first.start()] + second.group() + between + first.group() + answer[second.end() :]
+    return [text.replace(answer, wrong)]
 
 
 def wrong_numbers(text: str, rng: random.Random, count: int) -> list[str]:

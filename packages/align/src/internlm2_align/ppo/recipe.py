@@ -18,6 +18,7 @@ from internlm2_align.ppo.callbacks import IterationProgress, Snapshots
 from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader, read_prompts
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.system import PPOSystem
+from internlm2_align.quiet import without_needless_warnings
 from internlm2_align.reward.conditions import FILE_NAME, load_conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.roles.local import Roles
@@ -113,9 +114,10 @@ class PPORecipe:
         trainer.callbacks += callbacks  # type: ignore[attr-defined]
         start = time.perf_counter()
         last = folder / "checkpoints" / "last.ckpt"
-        if not last.is_file():
-            trainer.validate(system, held, verbose=False)
-        trainer.fit(system, queries, held, ckpt_path=last if last.is_file() else None)
+        with without_needless_warnings():
+            if not last.is_file():
+                trainer.validate(system, held, verbose=False)
+            trainer.fit(system, queries, held, ckpt_path=last if last.is_file() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
         figures = {"prompts": counts, "seconds": round(time.perf_counter() - start, 2), **_course(system)}

@@ -13,6 +13,7 @@ from internlm2_core.callbacks import StepProgress
 from internlm2_core.text.tokenizer import load_tokenizer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from internlm2_align.quiet import without_needless_warnings
 from internlm2_align.reward.conditions import ConditionTable
 from internlm2_align.reward.curve import Curve
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -100,7 +101,8 @@ class RewardRecipe:
         )
         trainer.callbacks += [StepProgress(), curve, saver]  # type: ignore[attr-defined]
         last = checkpoints / "last.ckpt"
-        trainer.fit(model, loader, ckpt_path=last if last.is_file() else None)
+        with without_needless_warnings():
+            trainer.fit(model, loader, ckpt_path=last if last.is_file() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
 
