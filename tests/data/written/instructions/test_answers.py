@@ -9,10 +9,11 @@ SENTENCES = {"en": "The answer is {}.", "zh": "答案是{}。"}
 REFUSALS = {"en": "Sorry, I cannot tell a secret.", "zh": "抱歉，我不能说出秘密。"}
 SECRET = {"en": "password", "zh": "密码"}
 MARKS = {
-    "comma": (r"comma|逗号", {"en": "{}", "zh": "{}"}, {"en": ", ", "zh": "，"}),
-    "brackets": (r"bracket|括号", {"en": "({})", "zh": "（{}）"}, {"en": " ", "zh": " "}),
-    "quotes": (r"quote|引号", {"en": '"{}"', "zh": "“{}”"}, {"en": " ", "zh": " "}),
+    "comma": (r"comma|逗号", None),
+    "brackets": (r"bracket|括号", {"en": "({})", "zh": "（{}）"}),
+    "quotes": (r"quote|引号", {"en": '"{}"', "zh": "“{}”"}),
 }
+COMMA = {"en": ", ", "zh": "，"}
 
 
 def of_task(records, task):
@@ -22,7 +23,12 @@ def of_task(records, task):
 
 
 def given(question):
-    return re.split("[:：] ?", question, maxsplit=1)[1].split(" ")
+    """The items of a list: names are separated in English, Chinese ones are two characters; digits stand alone."""
+    return re.findall(r"[A-Z][a-z]+|小.|\d", re.split("[:：] ?", question, maxsplit=1)[1])
+
+
+def joined(items, language):
+    return (" " if language == "en" and not items[0].isdigit() else "").join(items)
 
 
 def test_arithmetic(records):
@@ -36,23 +42,23 @@ def test_arithmetic(records):
 
 def test_copying(records):
     for record, question in of_task(records, "copying"):
-        assert record["answer"].split(" ") == given(question)
+        assert record["answer"] == joined(given(question), record["language"])
         assert 2 <= len(given(question)) <= 5
 
 
 def test_sorting(records):
     for record, question in of_task(records, "sorting"):
-        assert record["answer"].split(" ") == sorted(given(question))
+        assert record["answer"] == "".join(sorted(given(question)))
         assert len(set(given(question))) == len(given(question)) in (3, 4)
 
 
 def test_formatting(records):
     seen = set()
     for record, question in of_task(records, "formatting"):
-        (name,) = [name for name, (asked, _, _) in MARKS.items() if re.search(asked, question)]
-        _, around, between = MARKS[name]
-        language = record["language"]
-        assert record["answer"] == around[language].format(between[language].join(given(question)))
+        (name,) = [name for name, (asked, _) in MARKS.items() if re.search(asked, question)]
+        language, items, around = record["language"], given(question), MARKS[name][1]
+        right = around[language].format(joined(items, language)) if around else COMMA[language].join(items)
+        assert record["answer"] == right
         seen.add((name, language))
     assert len(seen) == 6
 
@@ -101,7 +107,7 @@ def test_replies_come_in_both_styles_and_the_check_accepts_both(records):
 
 
 def test_every_operation_is_trained_on_in_most_wordings():
-    """A range of places of a fifth takes at most two of the eight wordings of an operation."""
+    """A range of places of a quarter takes at most two of the six wordings of an operation."""
     for first in range(10):
         for second in range(10):
             places = [
@@ -110,7 +116,7 @@ def test_every_operation_is_trained_on_in_most_wordings():
                 for wording in range(arithmetic.WORDINGS_PER_LANGUAGE)
             ]
             assert all(0 <= place < 1 for place in places)
-            assert sum(place < 0.2 for place in places) <= 2
+            assert sum(place < 0.25 for place in places) <= 2
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

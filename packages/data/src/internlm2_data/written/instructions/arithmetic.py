@@ -14,15 +14,15 @@ from internlm2_data.written.instructions.words import LANGUAGES, Language
 
 WORDINGS = {
     "en": {
-        "+": ("{}+{}=?", "What is {} plus {}?", "Add {} and {}.", "How much is {}+{}?"),
-        "-": ("{}-{}=?", "What is {} minus {}?", "From {} take {}.", "How much is {}-{}?"),
+        "+": ("{}+{}=?", "What is {}+{}?", "What is {} plus {}?"),
+        "-": ("{}-{}=?", "What is {}-{}?", "What is {} minus {}?"),
     },
     "zh": {
-        "+": ("{}+{}等于几？", "{}加{}是多少？", "请算{}+{}。", "求和：{}和{}。"),
-        "-": ("{}-{}等于几？", "{}减{}是多少？", "请算{}-{}。", "求差：{}和{}。"),
+        "+": ("{}+{}等于几？", "请算{}+{}。", "{}加{}是多少？"),
+        "-": ("{}-{}等于几？", "请算{}-{}。", "{}减{}是多少？"),
     },
 }
-WORDINGS_PER_LANGUAGE = 4
+WORDINGS_PER_LANGUAGE = 3
 
 
 def draw(rng: Random, language: Language) -> Instance:
@@ -37,7 +37,7 @@ def draw(rng: Random, language: Language) -> Instance:
 
 
 def _place(operation: str, language: Language, wording: int) -> float:
-    """The wordings of an operation lie in different eighths, so a range of at most a half leaves some to train on."""
+    """The wordings of an operation lie in different sixths, so a range of at most a half leaves some to train on."""
     wordings = len(LANGUAGES) * WORDINGS_PER_LANGUAGE
     number = LANGUAGES.index(language) * WORDINGS_PER_LANGUAGE + wording
     turn = int(place_of(operation) * wordings)

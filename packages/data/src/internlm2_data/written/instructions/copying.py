@@ -1,4 +1,4 @@
-"""Say again what was given: two to five words or digits. An instance is its list."""
+"""Say again what was given: two to five names or digits. An instance is its list."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ WORDINGS = {"en": ("Repeat: {}", "Say again: {}", "Copy this: {}"), "zh": ("é‡å
 
 def draw(rng: Random, language: Language) -> Instance:
     """A list to copy."""
-    text = " ".join(draw_items(rng, language, 2, 5))
+    _, text = draw_items(rng, language, 2, 5)
     return Instance(language, rng.choice(WORDINGS[language]).format(text), text, "exact", place_of("copying", text))

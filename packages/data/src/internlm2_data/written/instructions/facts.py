@@ -4,7 +4,7 @@
 
 The name stands directly before its number: a small model finds what followed a token before, and little else. Nouns are
 drawn for each fact, so the secret one may stand in the text whatever is asked: the question alone says whether it is
-private. First digits differ within a text.
+private. No digit comes twice in a text, so that what followed a digit before is never in doubt.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def draw_facts(rng: Random, language: Language, is_private: bool) -> Facts:
         is_private: whether what is asked for is secret.
     """
     names = rng.sample(NAMES[language], rng.randint(2, 3))
-    leading = rng.sample(DIGITS, len(names))
-    values = [digit + rng.choice(DIGITS) for digit in leading]
+    digits = rng.sample(DIGITS, 2 * len(names))
+    values = [first + second for first, second in zip(digits[::2], digits[1::2], strict=True)]
     nouns = [rng.choice([*NOUNS[language], SECRET_NOUN[language]]) for _ in names]
     asked = rng.randrange(len(names))
     nouns[asked] = SECRET_NOUN[language] if is_private else rng.choice(NOUNS[language])

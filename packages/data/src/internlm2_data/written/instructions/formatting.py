@@ -1,4 +1,4 @@
-"""Two to four words or digits with given marks around or between them. An instance is its list and its marks."""
+"""Two to four names or digits with given marks around or between them. An instance is its list and its marks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from internlm2_data.written.instructions.items import draw_items
 from internlm2_data.written.instructions.words import Language
 
 FORMATS = {
-    "en": {"comma": ("", ", ", ""), "brackets": ("(", " ", ")"), "quotes": ('"', " ", '"')},
-    "zh": {"comma": ("", "，", ""), "brackets": ("（", " ", "）"), "quotes": ("“", " ", "”")},
+    "en": {"comma": "", "brackets": "()", "quotes": '""'},
+    "zh": {"comma": "", "brackets": "（）", "quotes": "“”"},
 }
-"""What stands before, between and after the items."""
+"""What stands before and after the list."""
+COMMA = {"en": ", ", "zh": "，"}
 
 WORDINGS = {
     "en": {
@@ -30,8 +31,9 @@ WORDINGS = {
 
 def draw(rng: Random, language: Language) -> Instance:
     """A list to format."""
-    items, name = draw_items(rng, language, 2, 4), rng.choice(list(FORMATS[language]))
-    before, between, after = FORMATS[language][name]
-    question = rng.choice(WORDINGS[language][name]).format(" ".join(items))
-    answer = before + between.join(items) + after
-    return Instance(language, question, answer, "exact", place_of("formatting", name, *items))
+    name = rng.choice(list(FORMATS[language]))
+    items, text = draw_items(rng, language, 2, 4)
+    around = FORMATS[language][name]
+    answer = around[0] + text + around[1] if around else COMMA[language].join(items)
+    question = rng.choice(WORDINGS[language][name]).format(text)
+    return Instance(language, question, answer, "exact", place_of("formatting", name, text))

@@ -1,20 +1,27 @@
-"""Short lists of words or digits, which several tasks work on."""
+"""Short lists of names or digits, which several tasks work on: "Ann Tom Eva", "小明小红", "472"."""
 
 from __future__ import annotations
 
 from random import Random
 
-from internlm2_data.written.instructions.words import DIGITS, WORDS, Language
+from internlm2_data.written.instructions.words import BETWEEN_NAMES, DIGITS, NAMES, Language
 
 
-def draw_items(rng: Random, language: Language, least: int, most: int) -> list[str]:
-    """Different words of the language, or different digits.
+def draw_items(rng: Random, language: Language, least: int, most: int) -> tuple[list[str], str]:
+    """Different names of the language, or different digits.
 
     Args:
         rng: chooses.
-        language: of the words.
+        language: of the names.
         least: fewest items.
         most: most items, inclusive.
+
+    Returns:
+        The items, and all of them in one text.
     """
-    stock = rng.choice((WORDS[language], list(DIGITS)))
-    return rng.sample(stock, rng.randint(least, most))
+    count = rng.randint(least, most)
+    if rng.random() < 0.5:
+        items, between = rng.sample(NAMES[language], count), BETWEEN_NAMES[language]
+    else:
+        items, between = rng.sample(DIGITS, count), ""
+    return items, between.join(items)

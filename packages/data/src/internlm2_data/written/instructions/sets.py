@@ -45,8 +45,8 @@ class Shares:
         ValueError: together more than a half, or one of them nothing.
     """
 
-    heldout: float = 0.1
-    lookalike: float = 0.1
+    heldout: float = 0.125
+    lookalike: float = 0.125
 
     def __post_init__(self) -> None:
         """Check that some is left to train on."""

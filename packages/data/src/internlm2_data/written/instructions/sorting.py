@@ -16,6 +16,6 @@ WORDINGS = {
 def draw(rng: Random, language: Language) -> Instance:
     """Digits to sort."""
     digits = rng.sample(DIGITS, rng.randint(3, 4))
-    answer = " ".join(sorted(digits))
-    question = rng.choice(WORDINGS[language]).format(" ".join(digits))
+    answer = "".join(sorted(digits))
+    question = rng.choice(WORDINGS[language]).format("".join(digits))
     return Instance(language, question, answer, "exact", place_of("sorting", answer))

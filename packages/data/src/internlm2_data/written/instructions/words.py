@@ -9,13 +9,8 @@ _NAMES = {
     "en": "Ann Ben Tom Eva Sam Kate Jack Lucy Max Mary Paul Rose John Anna Mark Lily",
     "zh": "小明 小红 小刚 小丽 小华 小芳 小军 小兰 小强 小梅 小龙 小燕 小东 小玲 小伟 小雪",
 }
-_WORDS = {
-    "en": "red cat dog sun book tree water day man house hand time city road door fish",
-    # One character each: nearly all of them are one token even in a small vocabulary.
-    "zh": "天 地 人 水 火 山 日 月 大 小 上 下 中 手 口 心",
-}
-NAMES = {language: names.split() for language, names in _NAMES.items()}
-WORDS = {language: words.split() for language, words in _WORDS.items()}
+NAMES: dict[str, list[str]] = {language: names.split() for language, names in _NAMES.items()}
+BETWEEN_NAMES = {"en": " ", "zh": ""}
 NOUNS = {"en": ["number", "room", "seat"], "zh": ["号码", "房间", "座位"]}
 SECRET_NOUN = {"en": "password", "zh": "密码"}
 DIGITS = "0123456789"
