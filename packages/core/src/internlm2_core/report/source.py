@@ -1,0 +1,72 @@
+"""What a report is made from: files of a run, and whether each could be read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from internlm2_core.report.readers import READERS
+
+Status = Literal["present", "missing", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file or folder of a run.
+
+    Attributes:
+        title: what the report calls it; targets name it by this.
+        kind: one of :data:`~internlm2_core.report.readers.READERS`, which says how it is read and where it is shown.
+        path: where it should be.
+        simulated: its figures rest on the simulated annotator, and the report says so beside them.
+        note: one sentence shown with it.
+        columns: for ``curves``, column of the CSV file to the label it is drawn under.
+    """
+
+    title: str
+    kind: str
+    path: str
+    simulated: bool = False
+    note: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in READERS:
+            raise ValueError(
+                f"report source {self.title!r} is of kind {self.kind!r}, which is none of {', '.join(READERS)}; "
+                "set its kind in sources=."
+            )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source as it was found.
+
+    Attributes:
+        source: what was looked for.
+        status: whether it is there.
+        figures: what it holds, in JSON types; empty unless present.
+        reason: why it is not there.
+    """
+
+    source: Source
+    status: Status
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Its entry in ``report.json``."""
+        about = {name: getattr(self.source, name) for name in ("title", "kind", "path", "simulated", "note")}
+        found = {"status": self.status, "reason": self.reason}
+        return about | found | {"figures": dict(self.figures) if self.status == "present" else None}
+
+
+def load(source: Source) -> Loaded:
+    """Read a source; what is not there is said, never made up."""
+    path = Path(source.path)
+    if not path.exists():
+        return Loaded(source, "missing", reason=f"{path} has not been written")
+    try:
+        return Loaded(source, "present", READERS[source.kind](path, source.columns))
+    except (ValueError, KeyError, OSError) as error:
+        return Loaded(source, "unreadable", reason=f"{path} could not be read: {error!r}")

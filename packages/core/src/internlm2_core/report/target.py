@@ -1,0 +1,104 @@
+"""Targets: what a run set out to reach, and whether it did."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from internlm2_core.report.source import Loaded
+
+Outcome = Literal["reached", "missed", "unknown"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound for one figure, or for all figures that a pattern finds.
+
+    Attributes:
+        title: in words.
+        source: title of the source that holds the figure.
+        figure: keys that lead to it; ``*`` stands for every key, and then the worst figure counts.
+        minus: keys of another figure of the same source that is subtracted: a gain.
+        at_least: the lower bound, reached by equality.
+        below: the upper bound, missed by equality.
+        above: a lower bound that is missed by equality.
+
+    Raises:
+        ValueError: not exactly one bound.
+    """
+
+    title: str
+    source: str
+    figure: Sequence[str]
+    minus: Sequence[str] = ()
+    at_least: float | None = None
+    below: float | None = None
+    above: float | None = None
+
+    def __post_init__(self) -> None:
+        if sum(bound is not None for bound in (self.at_least, self.below, self.above)) != 1:
+            raise ValueError(f"target {self.title!r} needs exactly one of at_least, below, above; set it in targets=.")
+
+    def check(self, loaded: Mapping[str, Loaded]) -> dict[str, Any]:
+        """Its entry in ``report.json``.
+
+        Args:
+            loaded: sources by title.
+
+        Returns:
+            ``title``, ``source``, ``figure``, ``bound`` in words, ``value`` (the worst, None where it is not known),
+            ``outcome`` and ``simulated`` (the figure rests on the simulated annotator).
+
+        Raises:
+            ValueError: no source has that title.
+        """
+        if self.source not in loaded:
+            raise ValueError(
+                f"target {self.title!r} names the source {self.source!r}; the sources are {', '.join(loaded)}."
+            )
+        found = loaded[self.source]
+        value = self._worst(found.figures)
+        outcome: Outcome = "unknown" if value is None else "reached" if self._holds(value) else "missed"
+        return {
+            "title": self.title,
+            "source": self.source,
+            "figure": list(self.figure),
+            "minus": list(self.minus),
+            "bound": self.bound,
+            "value": value,
+            "outcome": outcome,
+            "simulated": found.source.simulated,
+        }
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        bounds = {"at least": self.at_least, "below": self.below, "above": self.above}
+        return next(f"{words} {value:g}" for words, value in bounds.items() if value is not None)
+
+    def _worst(self, figures: Mapping[str, Any]) -> float | None:
+        values = list(find(figures, self.figure))
+        if self.minus and (subtracted := list(find(figures, self.minus))):
+            values = [value - subtracted[0] for value in values]
+        elif self.minus:
+            values = []
+        if not values:
+            return None
+        return max(values) if self.below is not None else min(values)
+
+    def _holds(self, value: float) -> bool:
+        if self.at_least is not None:
+            return value >= self.at_least
+        if self.below is not None:
+            return value < self.below
+        return value > (self.above if self.above is not None else value)
+
+
+def find(figures: Any, path: Sequence[str]) -> Iterator[float]:
+    """All numbers that keys lead to; ``*`` takes every key."""
+    if not path:
+        if isinstance(figures, int | float) and not isinstance(figures, bool):
+            yield float(figures)
+        return
+    if isinstance(figures, Mapping):
+        for key in figures if path[0] == "*" else [path[0]]:
+            yield from find(figures.get(key), path[1:])
