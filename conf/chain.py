@@ -80,12 +80,8 @@ def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], consol
     if old and old["key"] == key and is_intact(folder, old["outputs"]):
         console.print("  unchanged", style="dim")
         return str(old["build"])
-    console.print(
-        f"  internlm2 {stage.job} {' '.join(stage.overrides)} output={folder}",
-        style="dim",
-        highlight=False,
-        soft_wrap=True,
-    )
+    command = f"  internlm2 {stage.job} {' '.join(stage.overrides)} output={folder}"
+    console.print(command, style="dim", highlight=False, markup=False, soft_wrap=True)
     draft = root / ".building" / f"{stage.name}.json"
     unfinished = read_manifest(draft)
     if not unfinished or unfinished["key"] != key:
