@@ -16,6 +16,16 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @numba.njit(cache=True)
+def chain(token: Hashes, count: int) -> Any:
+    """A hash of a whole sequence of tokens; 0 for an empty one."""
+    h = np.uint64(0)
+    for i in range(count):
+        h = (h ^ token[i]) * _GOLDEN
+        h ^= h >> np.uint64(32)
+    return mix(h)
+
+
+@numba.njit(cache=True)
 def shingles(token: Hashes, count: int, ngram: int, out: Hashes) -> int:
     """Hash every run of `ngram` tokens into `out`; a shorter text is one shingle. Returns how many."""
     if count == 0:
@@ -43,9 +53,17 @@ def minima(shingle: Hashes, count: int, factors: Any, addends: Any, out: Any) ->
 
 @numba.njit(cache=True)
 def sign_all(
-    data: Bytes, offsets: Any, is_code: Any, ngram: int, factors: Any, addends: Any, signatures: Any, sizes: Any
+    data: Bytes,
+    offsets: Any,
+    is_code: Any,
+    ngram: int,
+    factors: Any,
+    addends: Any,
+    signatures: Any,
+    sizes: Any,
+    whole: Any,
 ) -> None:
-    """Signatures uint32 [texts, 128] and numbers of shingles of all texts in the buffer."""
+    """Signatures uint32 [texts, 128], numbers of shingles and a hash of all tokens of each text in the buffer."""
     longest = 0
     for i in range(offsets.size - 1):
         longest = max(longest, offsets[i + 1] - offsets[i])
@@ -53,6 +71,7 @@ def sign_all(
     length = np.empty(longest + 1, np.int32)
     for i in range(offsets.size - 1):
         count = tokens(data, offsets[i], offsets[i + 1], is_code[i], token, length)
+        whole[i] = chain(token, count)
         sizes[i] = shingles(token, count, ngram, shingle)
         minima(shingle, sizes[i], factors, addends, signatures[i])
 

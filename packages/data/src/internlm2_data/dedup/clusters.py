@@ -45,7 +45,7 @@ def resolve(records: ShardRecords, settings: DedupSettings, shingles_of: Callabl
     alive = np.ones(len(rank), np.bool_)
     removals = _same(records.exact, rank, alive, "dedup.exact")
     if settings.by_url:
-        removals += _same(records.url, rank, alive, "dedup.url", skip=0)
+        removals += _same(records.url, rank, alive, "dedup.url")
     rows = np.flatnonzero(alive)
     pairs = rows[candidate_pairs(records.minima[rows], records.sizes[rows], settings)]
     shingles = shingles_of(np.unique(pairs))
@@ -76,11 +76,10 @@ def verified_clusters(pairs: Pairs, count: int, threshold: float, shingles: Shin
     return np.array([minhash.find(parent, row) for row in range(count)]) if len(pairs) else parent
 
 
-def _same(
-    values: npt.NDArray[Any], rank: Rows, alive: npt.NDArray[np.bool_], rule: str, skip: int = -1
-) -> list[Removal]:
+def _same(values: npt.NDArray[Any], rank: Rows, alive: npt.NDArray[np.bool_], rule: str) -> list[Removal]:
+    """Removals among rows of equal value, of which 0 means none."""
     removals = []
-    rows = np.flatnonzero(alive & (values != np.uint64(skip)) if skip >= 0 else alive)
+    rows = np.flatnonzero(alive & (values != np.uint64(0)))
     for group in groups_of_equal(values[rows]):
         members = rows[group]
         keeper = int(members[np.argmin(rank[members])])

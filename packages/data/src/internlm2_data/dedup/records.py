@@ -26,7 +26,7 @@ class ShardRecords:
 
     Attributes:
         ids: 32 hex digits each.
-        exact: hash of the text without white space and case, uint64.
+        exact: see `Signatures`.
         url: hash of the normalised URL, 0 for none, uint64.
         newness: dump and date as text that sorts; the greater is the newer.
         minima: uint32 [documents, 128].
@@ -57,20 +57,18 @@ class ShardRecords:
 def sign_shard(files: Sequence[Path], settings: DedupSettings) -> ShardRecords:
     """Records of a shard's documents."""
     documents = (document for path in files for document in ShardReader(path))
-    columns: dict[str, list[Any]] = {name: [] for name in ("ids", "exact", "url", "newness")}
-    minima, sizes = [np.empty((0, 128), np.uint32)], [np.empty(0, np.int32)]
+    columns: dict[str, list[Any]] = {name: [] for name in ("ids", "url", "newness")}
+    parts = [sign([], [], settings)]
     while batch := list(islice(documents, BATCH_DOCUMENTS)):
-        signed = sign([d.text for d in batch], [is_code(d) for d in batch], settings)
-        minima.append(signed.minima)
-        sizes.append(signed.sizes)
+        parts.append(sign([d.text for d in batch], [is_code(d) for d in batch], settings))
         _describe(batch, columns)
     return ShardRecords(
         np.array(columns["ids"], "S32"),
-        np.array(columns["exact"], np.uint64),
+        np.concatenate([part.exact for part in parts]),
         np.array(columns["url"], np.uint64),
         np.array(columns["newness"], np.bytes_) if columns["newness"] else np.empty(0, "S1"),
-        np.concatenate(minima),
-        np.concatenate(sizes),
+        np.concatenate([part.minima for part in parts]),
+        np.concatenate([part.sizes for part in parts]),
     )
 
 
@@ -89,8 +87,6 @@ def normal_url(url: str) -> str:
 def _describe(batch: Iterable[Document], columns: dict[str, list[Any]]) -> None:
     for document in batch:
         columns["ids"].append(document.id.encode())
-        squeezed = "".join(document.text.lower().split())
-        columns["exact"].append(xxhash.xxh3_64_intdigest(squeezed.encode("utf-8", "replace")))
         url = normal_url(document.url) if document.type == "webpage" else ""
         columns["url"].append(xxhash.xxh3_64_intdigest(url.encode("utf-8", "replace")) if url else 0)
         columns["newness"].append(f"{document.dump}\x01{document.date}".encode())

@@ -14,10 +14,17 @@ from internlm2_data.dedup.settings import PERMUTATIONS, DedupSettings
 
 
 class Signatures(NamedTuple):
-    """minima uint32 [texts, 128]; sizes int32 [texts]: number of shingles, 0 for a text without a token."""
+    """What is computed of texts.
+
+    Attributes:
+        minima: uint32 [texts, 128].
+        sizes: int32 [texts]: number of shingles, 0 for a text without a token.
+        exact: uint64 [texts]: equal for texts that differ in case, punctuation and white space alone; 0 for no token.
+    """
 
     minima: npt.NDArray[np.uint32]
     sizes: npt.NDArray[np.int32]
+    exact: npt.NDArray[np.uint64]
 
 
 def sign(texts: Sequence[str], is_code: Sequence[bool], settings: DedupSettings) -> Signatures:
@@ -25,10 +32,11 @@ def sign(texts: Sequence[str], is_code: Sequence[bool], settings: DedupSettings)
     data, offsets = pack(texts)
     minima = np.empty((len(texts), PERMUTATIONS), np.uint32)
     sizes = np.empty(len(texts), np.int32)
+    exact = np.empty(len(texts), np.uint64)
     factors, addends = permutations(settings.seed)
     code = np.asarray(is_code, np.bool_)
-    minhash.sign_all(data, offsets, code, settings.ngram, factors, addends, minima, sizes)
-    return Signatures(minima, sizes)
+    minhash.sign_all(data, offsets, code, settings.ngram, factors, addends, minima, sizes, exact)
+    return Signatures(minima, sizes, exact)
 
 
 def shingle_set(text: str, is_code: bool, ngram: int) -> npt.NDArray[np.uint64]:

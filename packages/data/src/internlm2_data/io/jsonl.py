@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from internlm2_data.io.items import Fault, Item
 from internlm2_data.io.streams import MAX_LINE_BYTES, UNREADABLE, bounded_lines, open_binary
 
@@ -31,11 +33,13 @@ def read_jsonl(path: Path) -> Iterator[Item | Fault]:
 def parse_line(line: bytes, file: str, number: int) -> Item | Fault:
     """The item of one line."""
     try:
-        record = json.loads(line.decode("utf-8", "replace"))
-    except ValueError as error:
-        return Fault(file, number, f"broken JSON: {error}", "line")
-    except RecursionError:
-        return Fault(file, number, "broken JSON: nested too deeply", "line")
+        record = orjson.loads(line)
+    except ValueError:
+        # Invalid UTF-8, lone surrogates and NaN are refused above, and not rare in the wild.
+        try:
+            record = json.loads(line.decode("utf-8", "replace"))
+        except (ValueError, RecursionError) as error:
+            return Fault(file, number, f"broken JSON: {error}", "line")
     return item_of(record, file, number, "line")
 
 

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
@@ -39,8 +41,7 @@ class ShardWriter:
         """Append one document."""
         record = document.to_json()
         if self._zstd is not None:
-            line = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
-            self._zstd.write(line.encode("utf-8", "replace") + b"\n")
+            self._zstd.write(dump_line(record))
             return
         plain = {k: json.dumps(record.get(k) or {}, ensure_ascii=False) for k in ("meta", "trail")}
         texts = {f: str(record.get(f, "")).encode("utf-8", "replace").decode() for f in PARQUET_TEXTS}
@@ -78,6 +79,14 @@ PARQUET_TEXTS = ("id", "text", "source", "language", "type", "url", "dump", "dat
 PARQUET_SCHEMA = pa.schema([(name, pa.string()) for name in (*PARQUET_TEXTS, "meta", "trail")])
 
 
+def dump_line(record: dict[str, Any]) -> bytes:
+    """One line of JSON. Lone surrogates, which some pages hold and UTF-8 cannot, become question marks."""
+    try:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+
+
 class ShardReader:
     """Iterates the documents of a shard that this package wrote."""
 
@@ -93,4 +102,4 @@ class ShardReader:
             return
         with open_binary(self.path) as stream:
             for line in stream:
-                yield Document.from_json(json.loads(line))
+                yield Document.from_json(orjson.loads(line))
