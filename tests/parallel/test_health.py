@@ -1,6 +1,7 @@
 """Pre-emption, hangs, diagnosis."""
 
 import os
+import re
 import signal
 import time
 
@@ -48,20 +49,20 @@ def test_an_unknown_signal_is_refused(tmp_path):
 class Stall(L.Callback):
     def on_train_batch_start(self, trainer, *args):
         if trainer.global_step == 2 and trainer.global_rank == 1:
-            time.sleep(60)
+            time.sleep(300)
 
 
 def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
     def rank():
-        watch = HangWatch(tmp_path, timeout_s=2)
+        watch = HangWatch(tmp_path, timeout_s=5)
         quiet_trainer(MeshStrategy(Layout(shard=2)), 2, callbacks=[Stall(), watch]).fit(TinyLM())
 
     with pytest.raises(RankError):
-        run_ranks(rank, 2, join=False, deadline_s=30)
+        run_ranks(rank, 2, join=False, deadline_s=90)
     text = (tmp_path / "rank-0.stack.txt").read_text()
-    assert "rank 0 has not moved for 2 s: after step 2 it stands in all_reduce" in text
+    assert re.search(r"rank 0 has not moved for \d+ s: after step 2 it stands in all_reduce", text)
     assert "It seems to wait for rank 1 at step 2 in on_train_batch_start in test_health.py" in text
-    assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(60)")
+    assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(300)")
     cause = diagnose(text)
     assert cause is not None and cause.name == "hang" and cause.is_worth_a_restart
 

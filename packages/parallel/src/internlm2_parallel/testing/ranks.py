@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def run_ranks(
-    function: Callable[..., Any], world_size: int, *args: Any, deadline_s: float = 60.0, join: bool = True
+    function: Callable[..., Any], world_size: int, *args: Any, deadline_s: float = 120.0, join: bool = True
 ) -> list[Any]:
     """Call ``function(*args)`` on every rank and collect what it returns.
 

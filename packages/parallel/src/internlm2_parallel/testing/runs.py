@@ -89,7 +89,7 @@ def train_case(
     ckpt_path: Any = None,
     module: Callable[[], TinyLM] | None = None,
     strategy: Callable[[Case], MeshStrategy] | None = None,
-    deadline_s: float = 90.0,
+    deadline_s: float = 180.0,
     **options: Any,
 ) -> list[Record]:
     """Train under a layout on forked ranks; one record a rank."""
