@@ -7,6 +7,7 @@ import pytest
 from internlm2_data.executor import LocalExecutor
 from internlm2_data.jobs import process
 from internlm2_data.written.instructions import TASKS, InstructionsPipeline, Shares, write_set
+from internlm2_data.written.instructions.sets import cell_sizes
 
 
 def question(record):
@@ -35,15 +36,16 @@ def test_what_is_held_out_is_held_out_for_every_seed(sets):
 
 
 def test_every_held_out_sum_was_trained_on_in_another_wording():
-    train, held = write_set("train", 20_000, 3, Shares()), write_set("heldout", 600, 4, Shares())
+    alone = dict.fromkeys(TASKS, 0.0) | {"arithmetic": 1.0}
+    train, held = write_set("train", 4000, 3, Shares(), alone), write_set("heldout", 100, 4, Shares(), alone)
 
     def operation(record):
         text = question(record)
         sign = "-" if any(word in text for word in ("-", "minus", "take", "减", "差")) else "+"
         return sign, tuple(c for c in text if c.isdigit())
 
-    trained = {operation(record) for record in train if record["task"] == "arithmetic"}
-    assert {operation(record) for record in held if record["task"] == "arithmetic"} <= trained
+    trained = {operation(record) for record in train}
+    assert {operation(record) for record in held} <= trained
     assert len(trained) == 155
 
 
@@ -56,6 +58,15 @@ def test_sets_are_balanced_and_ids_are_unique(sets):
         if name != "train":
             assert len({question(record) for record in records}) == len(records)
     assert len(write_set("train", 13, 1, Shares())) == 13
+
+
+def test_weights_of_tasks():
+    sizes = cell_sizes(1000, {"arithmetic": 3, "sorting": 0})
+    assert sum(sizes.values()) == 1000 and sizes["sorting", "zh"] == 0
+    assert abs(sizes["arithmetic", "en"] - 1000 * 3 / 14) <= 1 and abs(sizes["copying", "en"] - 1000 / 14) <= 1
+    for weights, message in (({"poetry": 1}, "poetry is none of"), ({"copying": -1}, "must not be negative")):
+        with pytest.raises(ValueError, match=message):
+            cell_sizes(10, weights)
 
 
 def test_the_same_seed_gives_the_same_records():

@@ -26,6 +26,7 @@ class InstructionsPipeline:
         heldout: records to test on.
         lookalike: records of the reference set, written like the held-out ones from another seed.
         seed: of all that is drawn.
+        weights: of tasks in training, 1 where none is given; the other sets have as many records of each task.
         shares: shares of all instances kept for the held-out and for the reference set.
     """
 
@@ -33,6 +34,7 @@ class InstructionsPipeline:
     heldout: int = 600
     lookalike: int = 600
     seed: int = 1
+    weights: Mapping[str, float] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
@@ -47,7 +49,8 @@ class InstructionsPipeline:
         counts = {}
         for number, (name, count) in enumerate(sizes.items()):
             # Each set has a seed of its own; sets of neighbouring seeds share none.
-            records = write_set(name, count, len(sizes) * self.seed + number, self.shares)
+            weights = self.weights if name == "train" else {}
+            records = write_set(name, count, len(sizes) * self.seed + number, self.shares, weights)
             _write_jsonl(output / f"{name}.jsonl", records)
             counts[name] = count_records(records)
         write_json(output / "counts.json", {"seed": self.seed, "sets": counts})

@@ -66,27 +66,51 @@ class Shares:
         return bounds[name]
 
 
-def write_set(name: str, count: int, seed: int, shares: Shares) -> list[Record]:
+def write_set(
+    name: str, count: int, seed: int, shares: Shares, weights: Mapping[str, float] | None = None
+) -> list[Record]:
     """Write one set, in random order.
 
     No question comes twice in `heldout` or `lookalike`; in `train` the few sums there are come often, in both styles.
 
     Args:
         name: train, heldout or lookalike.
-        count: records; as many of each task in each language, as nearly as that goes.
+        count: records in all, as many in one language as in the other.
         seed: of what is drawn.
         shares: which instances belong to the set.
+        weights: of tasks, 1 where none is given.
 
     Raises:
-        ValueError: when there are not so many different instances.
+        ValueError: when there are not so many different instances, or a weight is for no task.
     """
-    cells = [(task, language) for task in TASKS for language in LANGUAGES]
     records: list[Record] = []
-    for number, (task, language) in enumerate(cells):
-        size = count // len(cells) + (number < count % len(cells))
+    for (task, language), size in cell_sizes(count, weights or {}).items():
         records += _cell(name, task, language, size, seed, shares)
     Random(f"{seed}/{name}").shuffle(records)
     return records
+
+
+def cell_sizes(count: int, weights: Mapping[str, float]) -> dict[tuple[str, Language], int]:
+    """Records of each task in each language, as near to the weights as whole numbers go.
+
+    Raises:
+        ValueError: a weight is negative or for no task, or all are 0.
+    """
+    of_task = {task: weights.get(task, 1.0) for task in TASKS}
+    total = sum(of_task.values()) * len(LANGUAGES)
+    if unknown := set(weights) - set(TASKS):
+        raise ValueError(f"{min(unknown)} is none of the tasks {', '.join(TASKS)}: set pipeline.weights")
+    if min(of_task.values()) < 0 or not total:
+        raise ValueError(f"weights {dict(weights)} must not be negative, nor all of them 0: set pipeline.weights")
+    sizes: dict[tuple[str, Language], int] = {}
+    done, before = 0.0, 0
+    for task, weight in of_task.items():
+        for language in LANGUAGES:
+            # Rounding where cells end, not each cell, makes them add up.
+            done += weight
+            end = round(count * done / total)
+            sizes[task, language], before = end - before, end
+    return sizes
 
 
 def _cell(name: str, task: str, language: Language, count: int, seed: int, shares: Shares) -> list[Record]:
