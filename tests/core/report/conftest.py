@@ -42,11 +42,24 @@ def loss(nats: float) -> dict[str, Any]:
 
 def needle(skill: float) -> dict[str, Any]:
     lengths, depths = [128, 256, 512, 1024], [0.0, 0.25, 0.5, 0.75, 1.0]
-    grid = [[round(min(1, skill / (1 + (0.1 if skill > 0.8 else 2) * i * (1.2 - d))), 2) for d in depths] for i in range(4)]
+    grid = [
+        [round(min(1, skill / (1 + (0.1 if skill > 0.8 else 2) * i * (1.2 - d))), 2) for d in depths] for i in range(4)
+    ]
     rows = [sum(row) / len(row) for row in grid]
-    cells = {"accuracy": sum(rows) / 4, "by_length": {str(n): r for n, r in zip(lengths, rows, strict=True)}, "grid": grid}
+    cells = {
+        "accuracy": sum(rows) / 4,
+        "by_length": {str(n): r for n, r in zip(lengths, rows, strict=True)},
+        "grid": grid,
+    }
     shape = {"lengths": lengths, "depths": depths, "trials": 10, "digits": 3, "distractors": 0, "seed": 1}
-    return {"kind": "needle", "version": 1, "seconds": 9.0, **shape, "overall": cells, "languages": {"en": cells, "zh": cells}}
+    return {
+        "kind": "needle",
+        "version": 1,
+        "seconds": 9.0,
+        **shape,
+        "overall": cells,
+        "languages": {"en": cells, "zh": cells},
+    }
 
 
 def instructions(skill: float) -> dict[str, Any]:
@@ -56,7 +69,14 @@ def instructions(skill: float) -> dict[str, Any]:
     languages = {"en": counted(skill), "zh": counted(skill - 0.04)}
     names = ("arithmetic", "copying", "sorting", "formatting", "retrieval", "refusing")
     tasks = {name: counted(skill - 0.02 * i) | {"languages": languages} for i, name in enumerate(names)}
-    return {"kind": "instructions", "version": 1, "seconds": 5.0, **counted(skill), "languages": languages, "tasks": tasks}
+    return {
+        "kind": "instructions",
+        "version": 1,
+        "seconds": 5.0,
+        **counted(skill),
+        "languages": languages,
+        "tasks": tasks,
+    }
 
 
 def contamination() -> dict[str, Any]:
@@ -84,8 +104,13 @@ def evaluation(number: int) -> dict[str, Any]:
 def reward() -> dict[str, Any]:
     figures = {"pairs": 200, "accuracy": 0.93, "margin": 2.4, "calibration_error": 0.04}
     slices = {"conflicting": {**figures, "pairs": 60, "accuracy": 0.9}}
-    domains = {name: {**figures, "slices": slices if "h" in name else {}} for name in ("maths", "format", "helpful", "harmless")}
-    curve = [{"step": 10 * i, "loss": 0.7 * math.exp(-i / 9), "accuracy": 1 - 0.5 * math.exp(-i / 7)} for i in range(1, 40)]
+    domains = {
+        name: {**figures, "slices": slices if "h" in name else {}}
+        for name in ("maths", "format", "helpful", "harmless")
+    }
+    curve = [
+        {"step": 10 * i, "loss": 0.7 * math.exp(-i / 9), "accuracy": 1 - 0.5 * math.exp(-i / 7)} for i in range(1, 40)
+    ]
     held = {**figures, "pairs": 800, "domains": domains}
     return {"schema": "internlm2/align/reward/1", "conditional": True, "heldout": held, "curve": curve}
 
@@ -95,7 +120,12 @@ def ppo() -> dict[str, Any]:
     for i in range(1, 121):
         rise = 1 - math.exp(-max(0, i - 10) / 40)
         wave = 0.08 * math.sin(i * 1.7)
-        entry = {"iteration": i, "train/reward": 0.4 + 1.5 * rise + wave, "train/kl": 4 * rise + wave, "train/length": 22 + 3 * wave}
+        entry = {
+            "iteration": i,
+            "train/reward": 0.4 + 1.5 * rise + wave,
+            "train/kl": 4 * rise + wave,
+            "train/length": 22 + 3 * wave,
+        }
         entry |= {"train/explained_variance": 0.1 + 0.7 * rise, "train/pretrain_loss": 3.1 + wave} if i > 10 else {}
         history.append(entry)
         if i % 20 == 0:
@@ -108,15 +138,34 @@ def ppo() -> dict[str, Any]:
 
 
 def held_out(iteration: int, rise: float) -> dict[str, Any]:
-    means = {"valid/reward": 0.4 + 1.3 * rise, "valid/kl": 4 * rise, "valid/length": 22.0, "valid/judge": 0.61 + 0.2 * rise}
+    means = {
+        "valid/reward": 0.4 + 1.3 * rise,
+        "valid/kl": 4 * rise,
+        "valid/length": 22.0,
+        "valid/judge": 0.61 + 0.2 * rise,
+    }
     return {"iteration": iteration, **means} | {f"{key}/maths": value for key, value in means.items()}
+
+
+def online() -> dict[str, Any]:
+    pattern = {"domain": "maths", "kind": "ending", "value": "谢谢！", "early": 0.1, "late": 0.6}
+    found = pattern | {"reward_gain": 0.4, "judged_gain": -0.1}
+    audit = {"patterns": [found], "fast_pairs": 40, "fast_pairs_written": 3, "slow_pairs": 612, "models": {}}
+    first = {"round": 1, "reward": None, "ppo": ppo(), "audit": audit, "earlier_patterns": [], "fast_accuracy": None}
+    second = first | {"round": 2, "reward": {"heldout": reward()["heldout"]}, "audit": audit | {"patterns": []}}
+    second |= {
+        "fast_accuracy": {"before": 0.4, "after": 0.97, "pairs": 40},
+        "earlier_patterns": [pattern | {"sft": 0.0}],
+    }
+    return {"schema": "internlm2/align/online_rlhf/1", "annotator": "SimulatedAnnotator", "rounds": [first, second]}
 
 
 def manifest(name: str, needs: list[str], seconds: float) -> dict[str, Any]:
     hashes = {"config_hash": f"{abs(hash(name)):064x}"[-40:], "code_hash": "c0de" * 16, "build": "b"}
     return {
         "stage": name, "command": ["internlm2", "pretrain", f"phase={name}"], "seconds": seconds, **hashes,
-        "inputs": dict.fromkeys(needs, "b"), "outputs": {"model/model.safetensors": {"bytes": 5_052_928, "sha256": "0"}},
+        "inputs": dict.fromkeys(needs, "b"),
+        "outputs": {"model/model.safetensors": {"bytes": 5_052_928, "sha256": "0"}},
         "peak_memory_mb_of_the_process_so_far": 1200,
     }  # fmt: skip
 
@@ -128,18 +177,29 @@ def make_run(run: Path) -> Path:
         "bytes_per_token": {"en": 3.02, "zh": 2.41, "code": 2.63, "other": 0.0},
     })  # fmt: skip
     rows = ["step,train/loss,train/lr,valid/loss"]
-    rows += [f"{i * 10},{2.9 + 4.6 * math.exp(-i / 30) + 0.05 * math.sin(i)},{3e-3 * math.cos(i / 260)}," for i in range(400)]
+    rows += [
+        f"{i * 10},{2.9 + 4.6 * math.exp(-i / 30) + 0.05 * math.sin(i)},{3e-3 * math.cos(i / 260)}," for i in range(400)
+    ]
     (run / "4k/logs/csv").mkdir(parents=True)
     (run / "4k/logs/csv/metrics.csv").write_text("\n".join(rows) + "\n")
     for number, name in enumerate(PHASES):
         write(run / f"evaluate_{name}/metrics.json", evaluation(number))
     write(run / "labels/metrics.json", {
         "schema": "internlm2/align/label/1", "annotator": "SimulatedAnnotator",
-        "sets": {"train": {"records": 900, "pairs": 4200, "counts": {}}, "heldout": {"records": 200, "pairs": 800, "counts": {}}},
+        "sets": {
+            "train": {"records": 900, "pairs": 4200, "counts": {}},
+            "heldout": {"records": 200, "pairs": 800, "counts": {}},
+        },
     })  # fmt: skip
     write(run / "reward/metrics.json", reward())
     write(run / "ppo/metrics.json", ppo())
-    order = [("vocabulary", [], 31.0), ("4k", ["vocabulary"], 402.5), ("32k", ["4k"], 210.0), ("evaluate_4k", ["4k"], 21.0)]
+    write(run / "online/metrics.json", online())
+    order = [
+        ("vocabulary", [], 31.0),
+        ("4k", ["vocabulary"], 402.5),
+        ("32k", ["4k"], 210.0),
+        ("evaluate_4k", ["4k"], 21.0),
+    ]
     for name, needs, seconds in order:
         write(run / name / "manifest.json", manifest(name, needs, seconds))
     return run
@@ -157,18 +217,22 @@ def sources_of(run: Path) -> list[Source]:
         Source("Preferences", "labels", str(run / "labels/metrics.json"), simulated=True),
         Source("Conditional reward model", "reward", str(run / "reward/metrics.json"), simulated=True),
         Source("PPO run", "ppo", str(run / "ppo/metrics.json"), simulated=True),
+        Source("Two rounds", "online_rlhf", str(run / "online/metrics.json"), simulated=True),
         Source("Stages", "record", str(run)),
     ]
 
 
 def targets() -> list[Target]:
     length = ("tasks", "needle", "overall", "by_length", "1024")
+    domains = ("heldout", "domains", "*", "accuracy")
+    best, start = (("rounds", "*", "ppo", place, "valid/reward") for place in ("best", "start"))
     return [
         Target("Needle at 1,024 tokens before the long phase", "After 4k", length, below=0.5),
         Target("Needle at 1,024 tokens after the long phase", "After 32k", length, at_least=0.9),
         Target("Instructions", "SFT 中文名", ("tasks", "instructions", "accuracy"), at_least=0.95),
-        Target("Reward accuracy, worst domain", "Conditional reward model", ("heldout", "domains", "*", "accuracy"), at_least=0.85),
+        Target("Reward accuracy, worst domain", "Conditional reward model", domains, at_least=0.85),
         Target("PPO raises the reward", "PPO run", ("best", "valid/reward"), ("start", "valid/reward"), above=0.0),
+        Target("Every round raises the reward", "Two rounds", best, start, above=0.0),
         Target("Bytes kept of the code", "Code", ("shares", "python-code"), above=0.0),
     ]  # fmt: skip
 

@@ -58,16 +58,16 @@ PPO_CHARTS = (
 )
 
 
-def ppo_charts(figures: Mapping[str, Any]) -> list[Chart]:
-    """Course of a PPO run; the judge's score stands beside the reward that was optimised."""
+def ppo_charts(figures: Mapping[str, Any], judge: str | None) -> list[Chart]:
+    """Course of a PPO run; the score by the judge of that name stands beside the reward that was optimised."""
     history = figures["history"]
     judged = [_line(history, "valid/judge", "held-out prompts", 1)]
-    judge = "Simulated annotator's own score" if is_simulated(figures["judge"]) else f"Score by {figures['judge']}"
+    judge_title = "Simulated annotator's own score" if is_simulated(judge) else f"Score by {judge}"
     charts = [
         chart(title, [_line(history, key, label, color) for color, (key, label) in enumerate(keys)], "iterations")
         for title, keys in PPO_CHARTS
     ]
-    charts.insert(1, chart(judge, judged, "iterations", simulated=is_simulated(figures["judge"])))
+    charts.insert(1, chart(judge_title, judged, "iterations", simulated=is_simulated(judge)))
     return [found for found in charts if found]
 
 

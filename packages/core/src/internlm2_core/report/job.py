@@ -46,7 +46,7 @@ def report(sources: Sequence[Source], output: str, title: str, targets: Sequence
 
 def tell(targets: Sequence[dict[str, Any]], sources: Sequence[dict[str, Any]], page: Path) -> None:
     """Print targets, what is missing, and where the page is."""
-    console = Console()
+    console = Console(soft_wrap=True)
     for target in targets:
         value = "unknown" if target["value"] is None else f"{target['value']:.3f}"
         simulated = " (simulated annotator)" if target["simulated"] else ""

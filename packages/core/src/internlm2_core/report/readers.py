@@ -8,6 +8,7 @@
 `labels`         ``metrics.json`` of ``internlm2 label``
 `reward`         ``metrics.json`` of ``internlm2 reward``
 `ppo`            ``metrics.json`` of ``internlm2 ppo``
+`online_rlhf`    ``metrics.json`` of ``internlm2 online_rlhf``
 `record`         folder of a run: the ``manifest.json`` of every stage in it
 ===============  ======================================================================================
 """
@@ -70,7 +71,7 @@ def read_curves(path: Path, columns: Mapping[str, str]) -> Figures:
         for row in csv.DictReader(stream):
             for column in columns:
                 if row.get(column) not in (None, "") and math.isfinite(float(row[column])):
-                    points[column].append((int(row["step"]), float(row[column])))
+                    points[column].append((int(float(row["step"])), float(row[column])))
     series = {label: thinned(points[column]) for column, label in columns.items() if column in points}
     return {"series": series, "missing_columns": [column for column in columns if column not in points]}
 
@@ -115,5 +116,6 @@ READERS: dict[str, Callable[[Path, Mapping[str, str]], Figures]] = {
     "labels": json_with("annotator", "sets", schema="internlm2/align/label/1"),
     "reward": json_with("heldout", "conditional", schema="internlm2/align/reward/1"),
     "ppo": json_with("start", "best", "last", "history", schema="internlm2/align/ppo/1"),
+    "online_rlhf": json_with("annotator", "rounds", schema="internlm2/align/online_rlhf/1"),
     "record": read_record,
 }

@@ -113,3 +113,25 @@ def ppo_rows(figures: Mapping[str, Any]) -> list[Row]:
         }
         for title, tail in names
     ]
+
+
+def round_rows(figures: Mapping[str, Any]) -> list[Row]:
+    """Rounds of online RLHF: what its reward model and its PPO reached, and what the audit after it found."""
+    rows = []
+    for entry in figures["rounds"]:
+        held = (entry["reward"] or {}).get("heldout") or {}
+        start, best = entry["ppo"]["start"], entry["ppo"]["best"]
+        rows.append(
+            {
+                "round": entry["round"],
+                "accuracy": held.get("accuracy"),
+                "reward": [start.get("valid/reward"), best.get("valid/reward")],
+                "judge": [start.get("valid/judge"), best.get("valid/judge")],
+                "fast": entry["audit"]["fast_pairs"],
+                "slow": entry["audit"]["slow_pairs"],
+                "patterns": entry["audit"]["patterns"],
+                "earlier": entry.get("earlier_patterns") or [],
+                "fast_accuracy": entry.get("fast_accuracy"),
+            }
+        )
+    return rows

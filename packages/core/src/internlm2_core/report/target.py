@@ -16,8 +16,8 @@ class Target:
     Attributes:
         title: in words.
         source: title of the source that holds the figure.
-        figure: keys that lead to it; ``*`` stands for every key, and then the worst figure counts.
-        minus: keys of another figure of the same source that is subtracted: a gain.
+        figure: keys that lead to it; ``*`` stands for every key or entry, and then the worst figure counts.
+        minus: keys of another figure of the same source that is subtracted: a gain. With ``*``, one for each.
         at_least: the lower bound, reached by equality.
         below: the upper bound, missed by equality.
         above: a lower bound that is missed by equality.
@@ -77,10 +77,10 @@ class Target:
 
     def _worst(self, figures: Mapping[str, Any]) -> float | None:
         values = list(find(figures, self.figure))
-        if self.minus and (subtracted := list(find(figures, self.minus))):
-            values = [value - subtracted[0] for value in values]
-        elif self.minus:
-            values = []
+        if self.minus:
+            others = list(find(figures, self.minus))
+            # Keys with the same ``*`` find figures that belong together.
+            values = [a - b for a, b in zip(values, others, strict=True)] if len(values) == len(others) else []
         if not values:
             return None
         return max(values) if self.below is not None else min(values)
@@ -93,12 +93,16 @@ class Target:
         return value > (self.above if self.above is not None else value)
 
 
-def find(figures: Any, path: Sequence[str]) -> Iterator[float]:
-    """All numbers that keys lead to; ``*`` takes every key."""
+def find(figures: Any, path: Sequence[Any]) -> Iterator[float]:
+    """All numbers that keys lead to; ``*`` takes every key of an object and every entry of a list."""
     if not path:
         if isinstance(figures, int | float) and not isinstance(figures, bool):
             yield float(figures)
         return
+    key, rest = str(path[0]), path[1:]
+    if isinstance(figures, list) and key == "*":
+        for entry in figures:
+            yield from find(entry, rest)
     if isinstance(figures, Mapping):
-        for key in figures if path[0] == "*" else [path[0]]:
-            yield from find(figures.get(key), path[1:])
+        for name in figures if key == "*" else [key]:
+            yield from find(figures.get(name), rest)

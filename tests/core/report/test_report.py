@@ -1,0 +1,134 @@
+import json
+import re
+from html.parser import HTMLParser
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+from internlm2_core.report import Source, report
+
+from .conftest import PHASES, sources_of, targets
+
+VOID = {"meta", "line", "circle", "polyline", "br", "link", "img"}
+
+
+class Checker(HTMLParser):
+    """Every element is closed in order, and nothing names a resource outside the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.ids: set[str] = set()
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.add(value or "")
+            if name in ("src", "href", "xlink:href") and not (value or "").startswith("#"):
+                self.outside.append(f"{tag} {name}={value}")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pass
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text.append(data)
+
+
+def parsed(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert not checker.open
+    return checker
+
+
+@pytest.fixture
+def written(run: Path, tmp_path: Path) -> tuple[dict, str]:
+    figures = report(sources_of(run), str(tmp_path / "out"), "Fixture <run>", targets())
+    assert json.loads((tmp_path / "out/report.json").read_text()) == json.loads(json.dumps(figures))
+    return figures, (tmp_path / "out/report.html").read_text()
+
+
+def test_json_is_as_its_schema_says(written: tuple[dict, str]) -> None:
+    schema = json.loads((files("internlm2_core") / "report/schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(json.dumps(written[0])), schema)
+
+
+def test_the_fixture_is_as_the_schema_of_evaluation_says(run: Path) -> None:
+    schema = json.loads((files("internlm2_core") / "evaluation/schema.json").read_text())
+    for name in PHASES:
+        jsonschema.validate(json.loads((run / f"evaluate_{name}/metrics.json").read_text()), schema)
+
+
+def test_page_is_whole_and_self_contained(written: tuple[dict, str]) -> None:
+    page = parsed(written[1])
+    assert not page.outside
+    assert not re.findall(r"url\(|@import|<script|https?://(?!www\.w3\.org)", written[1])
+    assert {"summary", "data", "needle", "instructions", "reward", "ppo", "online_rlhf", "record"} <= page.ids
+
+
+def test_page_shows_the_figures(written: tuple[dict, str]) -> None:
+    text = " ".join(" ".join(parsed(written[1]).text).split())
+    for expected in (
+        "Fixture <run>", "SFT 中文名", "c4.sentences 312", "not configured: toxicity, pornography", "1.138", "3.300",
+        "no person judged anything", "Simulated annotator's own score", "conflicting", "±", "6 min 42 s", "✗ missed",
+        "Not logged: train/mfu", "谢谢！",
+    ):  # fmt: skip
+        assert expected in text, expected
+
+
+def test_what_is_missing_is_said(written: tuple[dict, str]) -> None:
+    figures, page = written
+    code = next(source for source in figures["sources"] if source["title"] == "Code")
+    assert code["status"] == "missing"
+    assert code["figures"] is None
+    assert code["reason"] in page
+    [target] = [target for target in figures["targets"] if target["source"] == "Code"]
+    assert (target["value"], target["outcome"]) == (None, "unknown")
+
+
+def test_simulated_figures_are_marked(written: tuple[dict, str]) -> None:
+    figures, page = written
+    assert [t["title"] for t in figures["targets"] if t["simulated"]] == [
+        "Reward accuracy, worst domain", "PPO raises the reward", "Every round raises the reward",
+    ]  # fmt: skip
+    for heading in ("Preferences", "Conditional reward model", "PPO run", "Two rounds"):
+        assert re.search(rf'<h3>{heading} <span class="sim">simulated annotator</span>', page)
+
+
+def test_a_run_of_which_nothing_is_there(tmp_path: Path) -> None:
+    figures = report(sources_of(tmp_path / "nothing"), str(tmp_path / "out"), "Empty", targets())
+    assert {source["status"] for source in figures["sources"]} == {"missing"}
+    assert {target["outcome"] for target in figures["targets"]} == {"unknown"}
+    parsed((tmp_path / "out/report.html").read_text())
+
+
+def test_a_damaged_file_is_said(run: Path, tmp_path: Path) -> None:
+    (run / "ppo/metrics.json").write_text("{")
+    (run / "reward/metrics.json").write_text('{"schema": "other/9", "heldout": {}, "conditional": true}')
+    figures = report(sources_of(run), str(tmp_path / "out"), "Damaged")
+    states = {source["title"]: (source["status"], source["reason"]) for source in figures["sources"]}
+    assert states["PPO run"][0] == "unreadable"
+    assert "its schema is 'other/9'" in states["Conditional reward model"][1]
+
+
+def test_mistakes(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no sources"):
+        report([], str(tmp_path), "x")
+    with pytest.raises(ValueError, match="is of kind 'poem'"):
+        Source("x", "poem", "x")
+    twice = [Source("x", "record", "a"), Source("x", "record", "b")]
+    with pytest.raises(ValueError, match="several report sources are called 'x'"):
+        report(twice, str(tmp_path), "x")
+    with pytest.raises(ValueError, match="names the source"):
+        report(twice[:1], str(tmp_path), "x", targets())
