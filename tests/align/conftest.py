@@ -1,5 +1,8 @@
 """Small networks and tokenizers for the tests of align."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 from internlm2_core.nn.language_model import LanguageModel
@@ -99,3 +102,13 @@ def many_records():
 @pytest.fixture
 def make_records():
     return written_records
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real test data; tests that want it are skipped without."""
+    default = Path(__file__).parents[2].parent / "shared" / "data"
+    folder = Path(os.environ.get("INTERNLM2_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}; set INTERNLM2_TEST_DATA")
+    return folder

@@ -6,7 +6,7 @@ Writes ``OUTPUT/model`` (released reward layout with its condition table) and, l
     checkpoint    folder of the language model that it started from
     conditional   whether condition prompts were used
     pairs         {"train": counts, "heldout": counts}: used; skipped as identical, empty_reply, empty_prompt, too_long;
-                  in train also question_is_held_out
+                  in train also duplicate, contradicting, question_is_held_out
     steps, epochs, seconds, pairs_per_second, fill_rate (share of the token budget that is used)
     curve         [{"step", "loss", "accuracy", "largest_score"}]: means over stretches of training
     heldout       {"pairs", "accuracy", "margin", "calibration_error", "domains": {DOMAIN: {the same four, "histogram":
@@ -22,23 +22,30 @@ from typing import Any
 from internlm2_core.evaluation.written import write_json
 
 from internlm2_align.reward.conditions import Unconditional
-from internlm2_align.reward.preference import read_preferences
-from internlm2_align.reward.recipe import RewardRecipe, without_questions
+from internlm2_align.reward.recipe import RewardRecipe
+from internlm2_align.reward.sources import PreferenceFile, all_preferences
+from internlm2_align.reward.splits import deduplicated, split_by_question, without_questions
 
 SCHEMA = "internlm2/align/reward/1"
 
 
 def reward(
-    recipe: RewardRecipe, checkpoint: str, preferences: Sequence[str], heldout: Sequence[str], output: str
+    recipe: RewardRecipe,
+    checkpoint: str,
+    preferences: Sequence[str | PreferenceFile],
+    heldout: Sequence[str | PreferenceFile],
+    output: str,
+    heldout_share: float = 0.0,
 ) -> dict[str, Any]:
     """Train a reward model and measure it. A run that was stopped goes on.
 
     Args:
         recipe: How to train.
         checkpoint: Folder of the SFT model.
-        preferences: Files of training pairs.
+        preferences: Files of training pairs; plain paths hold our own records.
         heldout: Files of held-out pairs; their questions are left out of training.
         output: Folder of the run.
+        heldout_share: Share of the questions of ``preferences`` that is held out too.
 
     Returns:
         What ``metrics.json`` holds.
@@ -47,9 +54,10 @@ def reward(
         FileNotFoundError: If a file is missing.
         ValueError: If no usable pair is left, or a pair names an unknown domain.
     """
-    held = [pair for path in heldout for pair in read_preferences(path)]
     left_out: Counter[str] = Counter()
-    training = without_questions((pair for path in preferences for pair in read_preferences(path)), held, left_out)
+    found, split_off = split_by_question(deduplicated(all_preferences(preferences), left_out), heldout_share)
+    held = [*deduplicated(all_preferences(heldout), Counter()), *split_off]
+    training = without_questions(found, held, left_out)
     trained = recipe.train(checkpoint, training, Path(output))
     figures, held_counts = recipe.measure(trained.model, held)
     metrics = {

@@ -96,7 +96,7 @@ def _pair(
         "task": record["task"],
         "slices": slices,
         "origins": f"{candidates[better].origin}>{candidates[worse].origin}",
-        "simulated_scores": [round(scores[better], 3), round(scores[worse], 3)],
+        "score_gap": round(gap, 3),
     }
     prompt = tuple(record["messages"][:-1])
     chosen, rejected = candidates[better].reply, candidates[worse].reply

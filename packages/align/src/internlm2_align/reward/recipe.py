@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class RewardRecipe:
         epochs: Passes over the pairs; 1 in the report.
         max_tokens: Longest conversation, in tokens.
         on_bad: Whether unusable pairs are skipped or refused.
+        margin_per_gap: Margin wanted between scores, per unit of a pair's ``meta["score_gap"]``.
         checkpoint_every: Optimizer steps between checkpoints to continue from.
         seed: Of the head and all else that is random.
     """
@@ -49,6 +50,7 @@ class RewardRecipe:
     epochs: int = 1
     max_tokens: int = 8192
     on_bad: OnBad = "skip"
+    margin_per_gap: float = 0.0
     checkpoint_every: int = 200
     seed: int = 1
 
@@ -94,6 +96,12 @@ class RewardRecipe:
         figures = pair_figures(kept, model.scorer(self.batches.budget_tokens).pairs(kept)) if kept else None
         return figures, dict(+counts)
 
+    def _with_margin(self, pair: Preference) -> Preference:
+        gap = float(pair.meta.get("score_gap", 0.0))
+        if not self.margin_per_gap or not gap:
+            return pair
+        return replace(pair, meta={**pair.meta, "margin": pair.margin + self.margin_per_gap * gap})
+
     def _fit(self, model: RewardModel, loader: PairLoader, steps: int, curve: Curve, checkpoints: Path) -> None:
         trainer = self.trainer(max_steps=steps, enable_checkpointing=False)
         saver = ModelCheckpoint(
@@ -131,20 +139,3 @@ def _scorable(
         else:
             counts["used"] -= 1
             counts["too_long"] += 1
-
-
-def question_of(pair: Preference) -> str:
-    """What splits go by: the question named in ``meta``, else the last words of the prompt."""
-    return str(pair.meta.get("question", pair.prompt[-1]["content"] if pair.prompt else ""))
-
-
-def without_questions(
-    pairs: Iterable[Preference], held: Sequence[Preference], counts: Counter[str]
-) -> Iterator[Preference]:
-    """The pairs whose question is not among the held-out ones; the others are counted as ``question_is_held_out``."""
-    questions = {question_of(pair) for pair in held}
-    for pair in pairs:
-        if question_of(pair) in questions:
-            counts["question_is_held_out"] += 1
-        else:
-            yield pair

@@ -1,0 +1,56 @@
+"""The table of a sweep, from folders as Hydra leaves them."""
+
+import json
+import math
+
+import pytest
+from internlm2_align.reward.ablation import read_runs, summarise, table
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    accuracies = {("default", 1): 0.8, ("default", 2): 0.9, ("none", 1): 0.5, ("none", 2): 0.5}
+    for number, ((conditions, seed), accuracy) in enumerate(accuracies.items()):
+        folder = tmp_path / str(number)
+        (folder / ".hydra").mkdir(parents=True)
+        words = ["+experiment=conditions", f"conditions={conditions}", f"seed={seed}"]
+        (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {word}\n" for word in words))
+        slices = {"conflicting": {"accuracy": accuracy - 0.1}}
+        held = {"accuracy": accuracy, "domains": {"maths": {"accuracy": accuracy, "slices": slices}}}
+        (folder / "metrics.json").write_text(json.dumps({"heldout": held}))
+    return tmp_path
+
+
+def test_settings_are_what_differs_beside_the_seed(sweep):
+    assert {(run.setting, run.seed) for run in read_runs(sweep)} == {
+        (f"conditions={name}", seed) for name in ("default", "none") for seed in ("1", "2")
+    }
+
+
+def test_intervals_by_hand(sweep):
+    cells = table(read_runs(sweep))
+    cell = cells["conditions=default"]["maths"]
+    assert cell.mean == pytest.approx(0.85)
+    # Two seeds: standard deviation 0.1 / sqrt 2, divided by sqrt 2, times t = 12.706.
+    assert cell.half_width == pytest.approx(12.706 * 0.05)
+    assert cells["conditions=none"]["mean"].half_width == 0
+    assert cells["conditions=none"]["maths/conflicting"].mean == pytest.approx(0.4)
+
+
+def test_one_seed_has_no_interval(sweep):
+    single = [run for run in read_runs(sweep) if run.seed == "1"]
+    cell = table(single)["conditions=default"]["mean"]
+    assert math.isnan(cell.half_width) and str(cell) == "80.0"
+
+
+def test_files(sweep):
+    summarise(sweep)
+    content = json.loads((sweep / "ablation.json").read_text())
+    assert content["seeds"] == ["1", "2"]
+    assert content["accuracy"]["conditions=none"]["mean"] == {"mean": 0.5, "half_width": 0.0}
+    assert "| conditions=default | 85.0 ± 63.5 |" in (sweep / "ablation.md").read_text()
+
+
+def test_an_empty_sweep_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no finished run"):
+        read_runs(tmp_path)

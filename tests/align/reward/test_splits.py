@@ -1,0 +1,35 @@
+from collections import Counter
+
+import pytest
+from internlm2_align.reward.preference import Preference
+from internlm2_align.reward.splits import deduplicated, question_of, split_by_question, without_questions
+
+
+def pair(words, chosen="a", rejected="b", domain="maths", **meta):
+    return Preference(domain, ({"role": "user", "content": words},), chosen, rejected, meta=meta)
+
+
+def test_no_question_is_on_both_sides():
+    pairs = [pair(f"q{i % 300}", chosen=str(i)) for i in range(900)]
+    training, held = split_by_question(pairs, 0.2)
+    assert not {question_of(p) for p in training} & {question_of(p) for p in held}
+    assert len(training) + len(held) == 900
+    assert 0.1 < len(held) / 900 < 0.3
+    assert split_by_question(pairs[::-1], 0.2)[1] == held[::-1]
+    assert split_by_question(pairs, 0.2, seed=1)[1] != held
+    with pytest.raises(ValueError, match="heldout_share"):
+        split_by_question(pairs, 1.0)
+
+
+def test_a_named_question_goes_before_the_prompt_s_words():
+    assert question_of(pair("in other words", question="q")) == "q"
+    counts = Counter()
+    kept = list(without_questions([pair("x"), pair("other", question="x"), pair("y")], [pair("x")], counts))
+    assert kept == [pair("y")] and counts == {"question_is_held_out": 2}
+
+
+def test_duplicates_and_contradictions_are_counted():
+    counts = Counter()
+    pairs = [pair("q"), pair("q"), pair("q", "b", "a"), pair("q", "b", "a", domain="format"), pair("q", "c", "c")]
+    assert list(deduplicated(pairs, counts)) == [pairs[0], pairs[3], pairs[4]]
+    assert counts == {"duplicate": 1, "contradicting": 1}
