@@ -3,7 +3,7 @@
 Every stage is ``internlm2 JOB overrides output=OUTPUT/STAGE``, and can be typed by hand. When it is done, its folder
 gets a ``manifest.json``: the hash of its configuration, of the source code that it called, the builds of the stages it
 read, and size and hash of every file it wrote. A stage is up to date when all of these still agree; otherwise it and
-whatever descends from it are built again. A stage that was killed keeps its folder and continues by the job's own means.
+whatever descends from it are built again. A stage that was killed keeps its folder and continues by the job's means.
 """
 
 import json

@@ -13,7 +13,7 @@ from internlm2_data.written.restated import Restated
 
 HAY = Hay({"en": [f"This is sentence number {n}." for n in range(9)], "zh": ["今天的天气真的很好，我们去公园。"]})
 FACT = {
-    "en": re.compile(r"\b(?:number|code|room|seat|score) (\w+) (\d+)\."),
+    "en": re.compile(r"\b(?:number|code|room|seat|score) ([A-Z][a-z]+)(\d+)\."),
     "zh": re.compile(r"(?:号码|编号|房间|座位|分数) (\w\w)(\d+)。"),
 }
 

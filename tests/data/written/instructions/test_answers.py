@@ -66,7 +66,7 @@ def test_formatting(records):
 def read_facts(question, language):
     """Noun and number of each name, and what is asked for."""
     if language == "en":
-        found = re.findall(r"(\w+) (\w+) (\d\d)\. ", question)
+        found = re.findall(r"(\w+) ([A-Z][a-z]+)(\d\d)\. ", question)
         noun, name = re.search(r"the (\w+) of (\w+)[.?]$", question).groups()
     else:
         found = re.findall(r"(..)(小.)(\d\d)。", question)

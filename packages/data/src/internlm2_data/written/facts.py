@@ -1,10 +1,10 @@
 """How a fact is worded. A needle question is a fact up to its value, so evaluation must use the same words.
 
-    room Ann 48.        asked: room Ann
+    room Ann48.         asked: room Ann
     房间 小明48。        asked: 房间 小明
 
-The name stands directly before its value: a model of a million weights finds what followed a token before, and little
-else. The Chinese name keeps a space, so that byte-level BPE cuts it alike after every noun.
+The name stands directly before its value, without even a space: a model of a million weights finds what followed a
+token before, and little else. The Chinese name keeps a space, so that byte-level BPE cuts it alike after every noun.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from random import Random
 
 from internlm2_data.written.instructions.words import DIGITS, Language
 
-STATEMENT = {"en": "{noun} {name} {value}.", "zh": "{noun} {name}{value}。"}
+STATEMENT = {"en": "{noun} {name}{value}.", "zh": "{noun} {name}{value}。"}
 QUESTION = {"en": "{noun} {name}", "zh": "{noun} {name}"}
 BETWEEN_SENTENCES = {"en": " ", "zh": ""}
 NOUNS = {

@@ -22,7 +22,8 @@ KINDS: Mapping[str, Draw] = MappingProxyType(
         "pairs": Restated(people=(2, 4), sentences=(4, 14), text_share=0.0).draw,
         "lists": Restated(people=(4, 16), sentences=(12, 48), text_share=0.0).draw,
         "needles": Restated(people=(2, 8), sentences=(12, 24), text_share=0.4).draw,
-        "far-needles": Restated(people=(6, 16), sentences=(60, 100), text_share=0.6).draw,
+        # Much longer than a row, so that most rows hold one document throughout and its far returns.
+        "far-needles": Restated(people=(8, 16), sentences=(240, 360), text_share=0.6).draw,
         "repeats": draw_repeats,
         "sums": draw_sums,
     }

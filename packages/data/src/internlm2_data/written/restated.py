@@ -1,6 +1,6 @@
 """Documents whose facts are stated again and again, always with the same value.
 
-    ... text. room Ann 48. text. text. room Tom 13. text. room Ann 48. ...
+    ... text. room Ann48. text. text. room Tom13. text. room Ann48. ...
                                                                     ^^ can be known
 
 Every restatement is a question with its answer. A row of training data is a window that may begin and end anywhere in a

@@ -1,6 +1,6 @@
 """Short texts of facts, each a noun, a name and a number.
 
-    number Ann 48. password Tom 13. What is the number of Ann?
+    number Ann48. password Tom13. What is the number of Ann?
 
 The name stands directly before its number: a small model finds what followed a token before, and little else. Nouns are
 drawn for each fact, so the secret one may stand in the text whatever is asked: the question alone says whether it is
@@ -14,7 +14,7 @@ from random import Random
 
 from internlm2_data.written.instructions.words import DIGITS, NAMES, NOUNS, SECRET_NOUN, Language
 
-FACT = {"en": "{} {} {}. ", "zh": "{}{}{}。"}
+FACT = {"en": "{} {}{}. ", "zh": "{}{}{}。"}
 QUESTIONS = {
     "en": ("What is the {} of {}?", "Tell me the {} of {}.", "Say the {} of {}."),
     "zh": ("哪个{}属于{}？", "请说出{}：{}。", "告诉我{}：{}。"),
