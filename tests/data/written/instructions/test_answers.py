@@ -121,5 +121,10 @@ def test_every_operation_is_trained_on_in_most_wordings():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_name_stands_before_its_number_and_last_in_the_question(language):
-    assert facts.FACT[language].rstrip().removesuffix("." if language == "en" else "。").endswith("{}")
+    assert (
+        facts.FACT[language]
+        .rstrip()
+        .removesuffix("." if language == "en" else "。")
+        .endswith(" {}{}" if language == "en" else "{}{}")
+    )
     assert all(re.search(r"\{\}.*\{\}[.?。？]$", question) for question in facts.QUESTIONS[language])
