@@ -11,6 +11,7 @@ from random import Random
 from internlm2_data.document import Document
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.pipelines.tokens import is_held_out
 from internlm2_data.written.instructions.words import LANGUAGES, Language
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
@@ -35,12 +36,13 @@ class Hay:
         return [stock[(start + number) % len(stock)] for number in range(count)]
 
 
-def gather_hay(inputs: Sequence[str], max_characters: int) -> Hay:
+def gather_hay(inputs: Sequence[str], max_characters: int, held_out: float = 0.0) -> Hay:
     """Read sentences from documents, in the order of the inputs.
 
     Args:
         inputs: files, folders and glob patterns of documents.
         max_characters: enough of a language.
+        held_out: share of documents that `pipeline=tokens` holds out; none of their sentences is taken.
 
     Raises:
         FileNotFoundError: for an input that is not there.
@@ -49,6 +51,8 @@ def gather_hay(inputs: Sequence[str], max_characters: int) -> Hay:
     found: dict[Language, list[str]] = {language: [] for language in LANGUAGES}
     room = dict.fromkeys(LANGUAGES, max_characters)
     for document in _documents(expand_inputs(inputs)):
+        if is_held_out(document.id, held_out):
+            continue
         language = next((known for known in LANGUAGES if document.language == known), None)
         if language is None or room[language] <= 0:
             continue

@@ -41,11 +41,13 @@ class WrittenPipeline:
         sizes: bytes of text by kind, half of it in each language; a kind without a size is left out.
         seed: of all that is drawn.
         hay_characters: characters of a language to take sentences from.
+        heldout: share of the inputs that `pipeline=tokens` holds out; facts are not hidden in those.
     """
 
     sizes: Mapping[str, int] = field(default_factory=lambda: dict(DEFAULT_SIZES))
     seed: int = 1
     hay_characters: int = 4_000_000
+    heldout: float = 0.02
 
     def __post_init__(self) -> None:
         """Check the kinds."""
@@ -62,7 +64,7 @@ class WrittenPipeline:
         """
         if not inputs:
             raise ValueError("written documents need text to hide facts in: set inputs=[FOLDER_OF_DOCUMENTS]")
-        hay = gather_hay(inputs, self.hay_characters)
+        hay = gather_hay(inputs, self.hay_characters, self.heldout)
         counts = {}
         for kind, size in track(self.sizes.items(), description="written documents"):
             counts[kind] = write_documents(output / f"{kind}.jsonl", written(kind, size, self.seed, hay))

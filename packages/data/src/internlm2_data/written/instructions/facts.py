@@ -4,8 +4,8 @@
 
 The name stands directly before its number, without a space, which would be a token between them: a small model finds
 what followed a token before, and little else. Nouns are drawn for each fact, so the secret one may stand in the text
-whatever is asked: the question alone says whether it is private. No digit comes twice in a text, so that what followed a
-digit before is never in doubt.
+whatever is asked: the question alone says whether it is private. No digit comes twice in a text, so what followed a digit
+before is never in doubt.
 """
 
 from __future__ import annotations
