@@ -4,7 +4,7 @@
 
 The name stands directly before its number, without a space, which would be a token between them: a small model finds
 what followed a token before, and little else. Nouns are drawn for each fact, so the secret one may stand in the text
-whatever is asked: the question alone says whether it is private. No digit comes twice in a text, so what followed a digit
+whatever is asked: the question alone says whether it is private. No digit comes twice in a text, so what followed it
 before is never in doubt.
 """
 
