@@ -12,6 +12,7 @@ from internlm2_data.pipelines import CodePipeline, LongPipeline, TokensPipeline,
 from internlm2_data.rules import CleanLines, Normalise, TableRules
 from internlm2_data.safety import WordList
 from internlm2_data.tokens import token_sources
+from internlm2_data.tracing import find_steps, trace
 from internlm2_data.vocabulary import train_vocabulary
 from internlm2_data.web import Format, extractor
 
@@ -409,3 +410,21 @@ def test_special_tokens_in_a_text_are_only_characters(tmp_path, inputs):
 def test_tokens_need_a_tokenizer(inputs, tmp_path):
     with pytest.raises(FileNotFoundError, match="run `internlm2 vocabulary`"):
         process(TokensPipeline("nowhere.json"), [str(inputs)], tmp_path / "t", LocalExecutor(0))
+
+
+def test_a_document_is_traced_through_the_stages(inputs, tmp_path, capsys):
+    out = tmp_path / "out"
+    process(web(), [str(inputs)], out, LocalExecutor(0))
+    document = kept(out / "high_quality")[0]
+    steps = find_steps(out, document.id[:12])
+    assert [step.stage for step in steps] == ["format", "clean", "dedup", "safe", "high_quality"]
+    assert {step.fate for step in steps} <= {"kept", "rewritten"}
+    copies = [find_steps(out, f"http://copy/{number}") for number in range(4)]
+    ends = sorted((steps[-1].stage, steps[-1].fate) for steps in copies)
+    assert ends == [("dedup", "dropped")] * 3 + [("high_quality", "kept")]
+    trace(out, document.url, show_text=True)
+    assert document.url in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no document in"):
+        trace(out, "http://nowhere")
+    with pytest.raises(FileNotFoundError, match="holds no finished run"):
+        trace(tmp_path, "x")

@@ -90,7 +90,7 @@ def test_the_shipped_lists_work_after_pickling():
 
 
 def test_lists_that_are_not_there():
-    with pytest.raises(FileNotFoundError, match=r"set pipeline.safe.domains"):
+    with pytest.raises(FileNotFoundError, match=r"set pipeline.safe.domains.files"):
         DomainList(["nowhere"])
     with pytest.raises(FileNotFoundError, match=r"set pipeline.safe.words.files"):
         WordList(["nowhere"])

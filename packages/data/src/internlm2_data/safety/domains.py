@@ -42,7 +42,7 @@ class DomainList:
         self.files = [Path(file) for file in files]
         for file in self.files:
             if not file.is_file():
-                raise FileNotFoundError(f"there is no list of domains {file}: set pipeline.safe.domains")
+                raise FileNotFoundError(f"there is no list of domains {file}: set pipeline.safe.domains.files")
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """See `Rule`."""
@@ -98,3 +98,8 @@ def compile_domains(files: Sequence[str | Path], output: str | Path) -> int:
     hashes = hash_domains(domain for file in files for domain in read_domains(Path(file)))
     np.save(output, hashes)
     return len(hashes)
+
+
+def domain_rule(files: Sequence[str | Path]) -> DomainList | None:
+    """The rule of lists of domains; None, that is not configured, where there is none."""
+    return DomainList(files) if files else None

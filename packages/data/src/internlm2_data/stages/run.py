@@ -20,7 +20,7 @@ from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
 
-SHARD_BYTES = 64 << 20
+SHARD_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""Where labels come from: files, or texts that are spoiled by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from internlm2_data.classifiers.labels import LabelFile, Labelled
+from internlm2_data.classifiers.spoiling import ADVERTISE, SPOIL, TARGETS
+from internlm2_data.fingerprint import file_digest
+from internlm2_data.io.documents import read_documents
+from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.io.items import Fault
+
+
+class LabelSource(Protocol):
+    """Gives labelled texts."""
+
+    def read(self) -> Iterator[Labelled]:
+        """The texts."""
+        ...
+
+    def about(self) -> dict[str, Any]:
+        """What the card says of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """Labels that people gave.
+
+    Attributes:
+        file: the file and how to read it.
+    """
+
+    file: LabelFile
+
+    def read(self) -> Iterator[Labelled]:
+        """See `LabelSource`."""
+        return self.file.read()
+
+    def about(self) -> dict[str, Any]:
+        """See `LabelSource`."""
+        return {"file": Path(self.file.path).name, "digest": file_digest(Path(self.file.path))}
+
+
+@dataclass(frozen=True)
+class MadeByRule:
+    """Labels without people: documents as they are, and the same spoiled by rule.
+
+    A classifier trained on them recognises these spoilings and what is like them; its card says that the labels are
+    made.
+
+    Attributes:
+        inputs: documents taken as good.
+        kind: "fluency" (four targets: consistency, noise, information, grammar; 1 is good) or "advertisement" (1 is
+            one).
+        max_documents: how many to take, from the first on, of each language.
+        seed: of the spoiling.
+    """
+
+    inputs: Sequence[str]
+    kind: Literal["fluency", "advertisement"] = "fluency"
+    max_documents: int = 4000
+    seed: int = 0
+
+    def read(self) -> Iterator[Labelled]:
+        """See `LabelSource`."""
+        rng = np.random.default_rng(self.seed)
+        for language in ("en", "zh"):
+            texts = [text for text in self._texts(language) if len(text) > 100]
+            for place, text in enumerate(texts):
+                other = texts[int(rng.integers(0, len(texts)))]
+                yield from self._labelled(text[:4000], other[:4000], place, language, rng)
+
+    def about(self) -> dict[str, Any]:
+        """See `LabelSource`."""
+        return {"made_by_rule": self.kind, "inputs": list(self.inputs)}
+
+    def _labelled(
+        self, text: str, other: str, place: int, language: str, rng: np.random.Generator
+    ) -> Iterator[Labelled]:
+        if self.kind == "advertisement":
+            yield Labelled(text, (0.0,), language)
+            yield Labelled(ADVERTISE(text, language, rng), (1.0,), language)
+            return
+        good = (1.0,) * len(TARGETS)
+        yield Labelled(text, good, language)
+        target = place % len(TARGETS)
+        spoiled = SPOIL[TARGETS[target]](text, other, language, rng)
+        yield Labelled(spoiled, (*good[:target], 0.0, *good[target + 1 :]), language)
+
+    def _texts(self, language: str) -> list[str]:
+        found: list[str] = []
+        for path in expand_inputs(self.inputs):
+            for document in read_documents(path):
+                if not isinstance(document, Fault) and document.language == language and document.type != "repository":
+                    found.append(document.text)
+                if len(found) >= self.max_documents:
+                    return found
+        return found

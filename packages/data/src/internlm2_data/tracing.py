@@ -1,0 +1,162 @@
+"""The job `internlm2 trace`: one document's way through the stages of a run."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from internlm2_data.document import Document
+from internlm2_data.io.shards import ShardReader
+from internlm2_data.io.streams import open_binary
+
+Fate = Literal["kept", "rewritten", "dropped"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one stage did.
+
+    Attributes:
+        stage: its name.
+        fate: what came of the document.
+        notes: what its rules noted: rule, value, threshold, action.
+        document: the document as it left the stage.
+        file: the shard that it stands in.
+    """
+
+    stage: str
+    fate: Fate
+    notes: Sequence[dict[str, Any]]
+    document: Document
+    file: Path
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the text."""
+        return {"stage": self.stage, "fate": self.fate, "notes": list(self.notes), "file": str(self.file)}
+
+
+def trace(run: str | Path, id: str, show_text: bool = False, as_json: bool = False) -> None:
+    """Print a document's way through a run.
+
+    Args:
+        run: folder that `internlm2 process` wrote.
+        id: the document's id or the beginning of it, or its URL.
+        show_text: print its first text, and what each stage changed in it.
+        as_json: print JSON instead of a table.
+
+    Raises:
+        FileNotFoundError: when the folder is none of a run.
+        ValueError: when no document or more than one has this id.
+    """
+    steps = find_steps(Path(run), id)
+    if as_json:
+        print(json.dumps([step.to_json() for step in steps], ensure_ascii=False))
+        return
+    show(steps, show_text)
+
+
+def find_steps(run: Path, wanted: str) -> list[Step]:
+    """The steps of one document; see `trace`."""
+    stages = stage_names(run)
+    steps: list[Step] = []
+    for stage in stages:
+        found = [*_find(run, stage, wanted, "kept"), *_find(run, stage, wanted, "dropped")]
+        ids = sorted({step.document.id for step in found})
+        if len(ids) > 1:
+            raise ValueError(
+                f"{wanted!r} means {len(ids)} documents in {run}: {', '.join(ids[:5])}; set id to one of them"
+            )
+        if ids:
+            # An id beginning or a URL is ambiguous only at first: from here on, the document itself is followed.
+            wanted = ids[0]
+        # The same page may come twice in the input; then one copy goes at deduplication and the other goes on.
+        steps += found
+        if steps and not any(step.fate != "dropped" for step in found):
+            break
+    if not steps:
+        raise ValueError(f"no document in {run} has the id or URL {wanted!r}: set id")
+    return steps
+
+
+def stage_names(run: Path) -> list[str]:
+    """Stages of a run in order.
+
+    Raises:
+        FileNotFoundError: when the folder is none of a run.
+    """
+    funnel = run / "funnel.json"
+    if not funnel.is_file():
+        raise FileNotFoundError(
+            f"{run} holds no finished run of `internlm2 process` (funnel.json is missing): set run=FOLDER"
+        )
+    return [stage["stage"] for stage in json.loads(funnel.read_text("utf-8"))["stages"]]
+
+
+def show(steps: Sequence[Step], show_text: bool) -> None:
+    """Print steps as a table."""
+    console, first = Console(), steps[0].document
+    console.print(f"{first.id}  {first.cell}  {first.url}", highlight=False)
+    table = Table()
+    for column in ("stage", "fate", "rule", "value", "threshold", "bytes"):
+        table.add_column(column)
+    for step in steps:
+        for note in step.notes or [{}]:
+            limit, value = note.get("threshold", ""), note.get("value", "")
+            kept = f" (kept: {note['kept']})" if "kept" in note else ""
+            row = (
+                step.stage,
+                step.fate,
+                note.get("rule", "") + kept,
+                str(value),
+                str(limit),
+                str(step.document.num_bytes),
+            )
+            table.add_row(*row)
+    console.print(table)
+    if show_text:
+        console.print(first.text, markup=False, highlight=False)
+        for before, after in pairwise(steps):
+            lines = difflib.unified_diff(
+                before.document.text.splitlines(),
+                after.document.text.splitlines(),
+                before.stage,
+                after.stage,
+                lineterm="",
+            )
+            console.print("\n".join(lines), markup=False, highlight=False)
+
+
+def _find(run: Path, stage: str, wanted: str, where: Literal["kept", "dropped"]) -> Iterator[Step]:
+    folder, prefix = (run / stage, "") if where == "kept" else (run / "excluded", f"{stage}-")
+    for path in sorted(folder.glob(f"{prefix}[0-9]*")):
+        for document in _search(path, wanted):
+            notes = [note for note in document.trail if note["stage"] == stage]
+            rewritten = any(note["action"] == "rewrite" for note in notes)
+            yield Step(
+                stage, "dropped" if where == "dropped" else "rewritten" if rewritten else "kept", notes, document, path
+            )
+
+
+def _search(path: Path, wanted: str) -> Iterator[Document]:
+    if path.suffix == ".parquet":
+        yield from (document for document in ShardReader(path) if _is(document, wanted))
+        return
+    # Lines are parsed only where the words stand somewhere in them.
+    needle = wanted.encode()
+    with open_binary(path) as lines:
+        for line in lines:
+            if needle in line and _is(document := Document.from_json(orjson.loads(line)), wanted):
+                yield document
+
+
+def _is(document: Document, wanted: str) -> bool:
+    return document.id.startswith(wanted) or document.url == wanted
