@@ -13,7 +13,7 @@ MARKS = {
     "brackets": (r"bracket|括号", {"en": "({})", "zh": "（{}）"}),
     "quotes": (r"quote|引号", {"en": '"{}"', "zh": "“{}”"}),
 }
-COMMA = {"en": ", ", "zh": "，"}
+COMMA = {"en": ", ", "zh": "， "}
 
 
 def of_task(records, task):
@@ -23,12 +23,12 @@ def of_task(records, task):
 
 
 def given(question):
-    """The items of a list: names are separated in English, Chinese ones are two characters; digits stand alone."""
-    return re.findall(r"[A-Z][a-z]+|小.|\d", re.split("[:：] ?", question, maxsplit=1)[1])
+    """The items of a list: names, or single digits."""
+    return re.findall(r"[A-Z][a-z]+|小.|\d", re.split("[:：] ", question, maxsplit=1)[1])
 
 
-def joined(items, language):
-    return (" " if language == "en" and not items[0].isdigit() else "").join(items)
+def joined(items):
+    return ("" if items[0].isdigit() else " ").join(items)
 
 
 def test_arithmetic(records):
@@ -42,7 +42,7 @@ def test_arithmetic(records):
 
 def test_copying(records):
     for record, question in of_task(records, "copying"):
-        assert record["answer"] == joined(given(question), record["language"])
+        assert record["answer"] == joined(given(question))
         assert 2 <= len(given(question)) <= 5
 
 
@@ -57,7 +57,7 @@ def test_formatting(records):
     for record, question in of_task(records, "formatting"):
         (name,) = [name for name, (asked, _) in MARKS.items() if re.search(asked, question)]
         language, items, around = record["language"], given(question), MARKS[name][1]
-        right = around[language].format(joined(items, language)) if around else COMMA[language].join(items)
+        right = around[language].format(joined(items)) if around else COMMA[language].join(items)
         assert record["answer"] == right
         seen.add((name, language))
     assert len(seen) == 6
@@ -69,7 +69,7 @@ def read_facts(question, language):
         found = re.findall(r"(\w+) ([A-Z][a-z]+)(\d\d)\. ", question)
         noun, name = re.search(r"the (\w+) of (\w+)[.?]$", question).groups()
     else:
-        found = re.findall(r"(..)(小.)(\d\d)。", question)
+        found = re.findall(r"(..) (小.)(\d\d)。", question)
         tail = question.rpartition(found[-1][2] + "。")[2]
         (noun,) = [noun for noun in ("号码", "房间", "座位", "密码") if noun in tail]
         (name,) = re.findall("小.", tail)
@@ -121,10 +121,5 @@ def test_every_operation_is_trained_on_in_most_wordings():
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_name_stands_before_its_number_and_last_in_the_question(language):
-    assert (
-        facts.FACT[language]
-        .rstrip()
-        .removesuffix("." if language == "en" else "。")
-        .endswith(" {}{}" if language == "en" else "{}{}")
-    )
+    assert facts.FACT[language].rstrip().removesuffix("." if language == "en" else "。").endswith(" {}{}")
     assert all(re.search(r"\{\}.*\{\}[.?。？]$", question) for question in facts.QUESTIONS[language])

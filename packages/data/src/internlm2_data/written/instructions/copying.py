@@ -8,7 +8,7 @@ from internlm2_data.written.instructions.instance import Instance, place_of
 from internlm2_data.written.instructions.items import draw_items
 from internlm2_data.written.instructions.words import Language
 
-WORDINGS = {"en": ("Repeat: {}", "Say again: {}", "Copy this: {}"), "zh": ("重复：{}", "请再说一遍：{}", "照抄：{}")}
+WORDINGS = {"en": ("Repeat: {}", "Say again: {}", "Copy this: {}"), "zh": ("重复： {}", "请再说一遍： {}", "照抄： {}")}
 
 
 def draw(rng: Random, language: Language) -> Instance:

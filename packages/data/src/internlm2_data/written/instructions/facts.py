@@ -3,9 +3,9 @@
     number Ann48. password Tom13. What is the number of Ann?
 
 The name stands directly before its number, without a space, which would be a token between them: a small model finds
-what followed a token before, and little else. Nouns are drawn for each fact, so the secret one may stand in the text
-whatever is asked: the question alone says whether it is private. No digit comes twice in a text, so what followed it
-before is never in doubt.
+what followed a token before, and little else. Chinese names have a space before them for the same reason, so that they
+are one token wherever they stand. Nouns are drawn for each fact, so the secret one may stand in the text whatever is
+asked: the question alone says whether it is private. No digit comes twice in a text.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from random import Random
 
 from internlm2_data.written.instructions.words import DIGITS, NAMES, NOUNS, SECRET_NOUN, Language
 
-FACT = {"en": "{} {}{}. ", "zh": "{}{}{}。"}
+FACT = {"en": "{} {}{}. ", "zh": "{} {}{}。"}
 QUESTIONS = {
     "en": ("What is the {} of {}?", "Tell me the {} of {}.", "Say the {} of {}."),
-    "zh": ("哪个{}属于{}？", "请说出{}：{}。", "告诉我{}：{}。"),
+    "zh": ("哪个{}属于 {}？", "请说出{} {}。", "告诉我{} {}。"),
 }
 """The name comes last."""
 

@@ -13,7 +13,7 @@ FORMATS = {
     "zh": {"comma": "", "brackets": "（）", "quotes": "“”"},
 }
 """What stands before and after the list."""
-COMMA = {"en": ", ", "zh": "，"}
+COMMA = {"en": ", ", "zh": "， "}
 
 WORDINGS = {
     "en": {
@@ -22,9 +22,9 @@ WORDINGS = {
         "quotes": ("Put in quotes: {}", "Use quotes: {}"),
     },
     "zh": {
-        "comma": ("用逗号隔开：{}", "加上逗号：{}"),
-        "brackets": ("放进括号：{}", "加上括号：{}"),
-        "quotes": ("放进引号：{}", "加上引号：{}"),
+        "comma": ("用逗号隔开： {}", "加上逗号： {}"),
+        "brackets": ("放进括号： {}", "加上括号： {}"),
+        "quotes": ("放进引号： {}", "加上引号： {}"),
     },
 }
 

@@ -1,10 +1,13 @@
-"""Short lists of names or digits, which several tasks work on: "Ann Tom Eva", "小明小红", "472"."""
+"""Short lists of names or digits, which several tasks work on: "Ann Tom Eva", "小明 小红", "472"."""
 
 from __future__ import annotations
 
 from random import Random
 
-from internlm2_data.written.instructions.words import BETWEEN_NAMES, DIGITS, NAMES, Language
+from internlm2_data.written.instructions.words import DIGITS, NAMES, Language
+
+# In Chinese too: byte-level BPE cuts a name alike after every space, and elsewhere joins it to its neighbour.
+BETWEEN_NAMES = " "
 
 
 def draw_items(rng: Random, language: Language, least: int, most: int) -> tuple[list[str], str]:
@@ -21,7 +24,7 @@ def draw_items(rng: Random, language: Language, least: int, most: int) -> tuple[
     """
     count = rng.randint(least, most)
     if rng.random() < 0.5:
-        items, between = rng.sample(NAMES[language], count), BETWEEN_NAMES[language]
+        items, between = rng.sample(NAMES[language], count), BETWEEN_NAMES
     else:
         items, between = rng.sample(DIGITS, count), ""
     return items, between.join(items)

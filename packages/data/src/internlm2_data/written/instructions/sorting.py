@@ -9,7 +9,7 @@ from internlm2_data.written.instructions.words import DIGITS, Language
 
 WORDINGS = {
     "en": ("Sort: {}", "Put in order: {}", "Smallest first: {}"),
-    "zh": ("排序：{}", "从小到大：{}", "请排好：{}"),
+    "zh": ("排序： {}", "从小到大： {}", "请排好： {}"),
 }
 
 
