@@ -16,7 +16,7 @@ Examples:
   internlm2 process pipeline=web inputs=[a.warc.gz] output=pages
   internlm2 pretrain phase=4k model=tiny trainer.max_steps=100
   internlm2 pretrain -m model=tiny seed=1,2,3           a sweep: one folder a job
-  internlm2 generate checkpoint=runs/reproduce/chat/model prompt="12 + 7 = ?"
+  internlm2 generate checkpoint=runs/reproduce/chat prompt="12 + 7 = ?"
   internlm2 JOB --help                                  what a job does and its groups
   internlm2 JOB --cfg job                               the resolved configuration, without running"""
 
