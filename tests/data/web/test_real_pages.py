@@ -2,6 +2,9 @@
 
 import pytest
 from internlm2_data.io import Fault, read_items
+from internlm2_data.rules import CleanLines, Normalise, TableRules
+from internlm2_data.safety import WordList
+from internlm2_data.stages import RuleSieve
 from internlm2_data.web import Format, extractor
 
 
@@ -40,3 +43,14 @@ def test_wet(real_data):
     (item,) = [i for i in read_items(real_data / "warc" / "whirlwind.warc.wet.gz") if not isinstance(i, Fault)]
     document, good = Format(extractor("resiliparse")).document(item, "a")
     assert good and document.url.startswith("http")
+
+
+def test_spam_and_adult_pages_of_the_slice_go_with_reasons(documents):
+    """No Chinese page of the slice is worth keeping: lotteries, adult texts, catalogues. English home pages stay."""
+    sieve = RuleSieve([Normalise(), CleanLines(), TableRules(), WordList()])
+    pages = [document for document, good in documents["cc-main-2020-34-slice.warc.gz"] if good]
+    judged = list(sieve.judge(pages, "clean"))
+    assert [document.url for document, kept in judged if kept] == []
+    assert all(document.trail[-1]["rule"] for document, _ in judged)
+    home = [document for document, good in documents["dolma-sample-0000.warc.gz"] if good]
+    assert sum(kept for _, kept in sieve.judge(home, "clean")) >= 0.75 * len(home)

@@ -47,15 +47,9 @@ def sentence_words(page: Page) -> float:
     return len(page.words) / max(1, page.count(SENTENCE_ENDS))
 
 
-def digits(page: Page) -> float:
-    """Share of characters that are digits."""
-    return sum(n for c, n in page.counts.items() if c.isdigit()) / max(1, page.characters)
-
-
 LONG_MEASURES = {
     "long.connectives": connectives,
     "long.different_words": different_words,
     "long.compression": compression,
     "long.sentence_words": sentence_words,
-    "long.digits": digits,
 }

@@ -118,6 +118,11 @@ def own_script(page: Page) -> float:
     return share(latin, page.alphabetic)
 
 
+def digits(page: Page) -> float:
+    """Share of characters that are digits."""
+    return share(sum(n for c, n in page.counts.items() if c.isdigit()), page.characters)
+
+
 def punctuation(page: Page) -> float:
     """Share of characters that are punctuation marks."""
     return share(page.count(PUNCTUATION), page.characters)
@@ -156,6 +161,7 @@ TEXT_MEASURES: dict[str, Measure] = {
     "separators.share": separators,
     "characters.abnormal": abnormal_characters,
     "characters.own_script": own_script,
+    "characters.digits": digits,
     "punctuation.share": punctuation,
     "punctuation.runs": punctuation_runs,
     "punctuation.lines": punctuated_lines,
