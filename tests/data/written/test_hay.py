@@ -1,7 +1,6 @@
 import json
 
 import pytest
-
 from internlm2_data.document import Document
 from internlm2_data.pipelines.tokens import is_held_out
 from internlm2_data.written.hay import gather_hay
