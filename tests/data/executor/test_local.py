@@ -1,5 +1,5 @@
 import pytest
-from internlm2_data.executor import Failure, LocalExecutor
+from internlm2_data.executor import DaftExecutor, Failure, LocalExecutor, SlurmExecutor
 
 # Spawned workers cannot import test modules: tasks are expressions, and the function is `eval`.
 SQUARES = [f"{i} * {i}" for i in range(20)]
@@ -34,3 +34,22 @@ def test_a_second_attempt(tmp_path, workers):
     executor.close()
     (only,) = LocalExecutor(0, attempts=1).map(eval, [ONCE.format(names[2], names[2])])
     assert only == Failure("ZeroDivisionError: division by zero")
+
+
+def executors(tmp_path):
+    yield "submitit", lambda attempts: SlurmExecutor(tmp_path / "slurm", jobs=3, attempts=attempts, cluster="local")
+    yield "daft", lambda attempts: DaftExecutor(attempts=attempts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", ["submitit", "daft"])
+def test_the_same_on_other_engines(tmp_path, library):
+    pytest.importorskip(library)
+    make = dict(executors(tmp_path))[library]
+    assert list(make(1).map(eval, SQUARES)) == [i * i for i in range(20)]
+    results = list(make(1).map(eval, WRONG))
+    assert results[:2] + results[3:] == [0, 1, 3]
+    assert results[2] == Failure("ValueError: invalid literal for int() with base 10: 'two'")
+    name = str(tmp_path / "once")
+    assert list(make(2).map(eval, [ONCE.format(name, name)])) == ["done"]
+    assert list(make(1).map(eval, [])) == []

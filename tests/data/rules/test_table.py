@@ -51,11 +51,7 @@ def test_good_text_is_kept():
         ("c4.curly_brackets", EN + "{" * 20 + "}" * 20, "en"),
         ("c4.lorem_ipsum", EN + " Lorem ipsum dolor.", "en"),
         ("separators.share", re.sub(r"([a-z]{3})", r"\1|", EN), "en"),
-        (
-            "characters.digits",
-            EN + " 31415926535 and 8979323846264 or 338327950288419 at 864788659361533 by 818279682303019 with 520353018529689 on 716939937510582 to 0974944592307816.",
-            "en",
-        ),
+        ("characters.digits", EN + " and ".join(str(7**n) for n in range(14, 30)) + ".", "en"),
         ("characters.abnormal", EN + "\ufffd" * 10, "en"),
         (
             "characters.own_script",

@@ -4,7 +4,9 @@ A stage hands over a function and its tasks, one a shard; results come back in t
 number of workers, and a task that fails twice comes back as a `Failure` instead of ending the others.
 """
 
+from internlm2_data.executor.daft import DaftExecutor
 from internlm2_data.executor.local import LocalExecutor
 from internlm2_data.executor.protocol import Executor, Failure
+from internlm2_data.executor.slurm import SlurmExecutor
 
-__all__ = ["Executor", "Failure", "LocalExecutor"]
+__all__ = ["DaftExecutor", "Executor", "Failure", "LocalExecutor", "SlurmExecutor"]

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import TypeVar
 
-from internlm2_data.executor.protocol import Failure
+from internlm2_data.executor.protocol import Failure, attempt, failed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,7 +34,7 @@ class LocalExecutor:
         """See `Executor`."""
         if self.workers < 1 or len(tasks) < 2:
             for task in tasks:
-                yield _attempt(partial(function, task), self.attempts)
+                yield attempt(function, task, self.attempts)
             return
         futures: deque[Future[R]] = deque(self._submit(function, task) for task in tasks)
         for place, task in enumerate(tasks):
@@ -44,11 +44,11 @@ class LocalExecutor:
                 # A worker died (memory, segmentation fault) and took the pool along. Whose fault it was shows when
                 # this task runs alone; those behind it start again.
                 self._pool = None
-                result = _attempt(partial(self._alone, function, task), self.attempts)
+                result = attempt(partial(self._alone, function), task, self.attempts)
                 futures = deque(self._submit(function, later) for later in tasks[place + 1 :])
             except Exception as error:
                 left = self.attempts - 1
-                again = _attempt(partial(self._in_pool, function, task), left) if left else _failed(error)
+                again = attempt(partial(self._in_pool, function), task, left) if left else failed(error)
                 result = again
             yield result
 
@@ -71,17 +71,3 @@ class LocalExecutor:
     def _alone(function: Callable[[T], R], task: T) -> R:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(function, task).result()
-
-
-def _attempt(call: Callable[[], R], attempts: int) -> R | Failure:
-    for attempt in range(attempts):
-        try:
-            return call()
-        except Exception as error:
-            if attempt + 1 == attempts:
-                return _failed(error)
-    raise AssertionError(attempts)
-
-
-def _failed(error: BaseException) -> Failure:
-    return Failure(f"{type(error).__name__}: {error}")

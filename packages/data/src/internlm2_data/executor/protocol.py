@@ -31,3 +31,19 @@ class Executor(Protocol):
     def close(self) -> None:
         """Give back what it holds."""
         ...
+
+
+def attempt(function: Callable[[T], R], task: T, attempts: int) -> R | Failure:
+    """The result of a task, tried up to `attempts` times."""
+    for number in range(attempts):
+        try:
+            return function(task)
+        except Exception as error:
+            if number + 1 == attempts:
+                return failed(error)
+    raise AssertionError(attempts)
+
+
+def failed(error: BaseException) -> Failure:
+    """A failure that names the error."""
+    return Failure(f"{type(error).__name__}: {error}")
