@@ -20,8 +20,9 @@ $(VENV)/.ready: constraints.txt pyproject.toml $(wildcard packages/*/pyproject.t
 reproduce: setup  ## raw documents to a chat model and its report, under runs/reproduce
 	$(BIN)/internlm2 reproduce $(ARGS)
 
+# One thread a process: many tests start several.
 test: setup  ## every test
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pytest $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
 
 lint: setup  ## style, types, and who may import whom
 	$(BIN)/ruff check .
