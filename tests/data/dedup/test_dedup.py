@@ -1,5 +1,6 @@
 """The stage on a small planted corpus, against all pairs compared exactly."""
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -36,7 +37,7 @@ def planted(count, seed):
     return [(lang, (" " if lang == "en" else "").join(words)) for lang, words in texts]
 
 
-def run_on(folder, documents, workers=0, shards=4, settings=None):
+def run_on(folder, documents, workers=0, shards=4, settings=None, earlier=()):
     inputs = folder / "in"
     for number in range(shards):
         with ShardWriter(inputs / f"{number:05d}.jsonl.zst") as out:
@@ -44,7 +45,9 @@ def run_on(folder, documents, workers=0, shards=4, settings=None):
                 out.add(document)
     executor = LocalExecutor(workers)
     run = StageRun(folder / "out", executor)
-    left = Dedup(settings or DedupSettings()).run(run, input_shards(sorted(inputs.iterdir()), shard_bytes=1))
+    left = Dedup(settings or DedupSettings(), earlier=earlier).run(
+        run, input_shards(sorted(inputs.iterdir()), shard_bytes=1)
+    )
     executor.close()
     kept = [d for shard in left for d in ShardReader(shard.files[0])]
     gone = [d for path in sorted((folder / "out" / "excluded").iterdir()) for d in ShardReader(path)]
@@ -129,3 +132,34 @@ def test_a_thousand_equal_pages_cost_no_million_comparisons():
 def test_nearly_nothing(tmp_path, count):
     kept, gone = run_on(tmp_path, [Document("a few words", type="prose")] * count, shards=2)
     assert len(kept) == count and not gone
+
+
+LONG = "one two three four five six seven eight nine ten eleven twelve " * 3
+
+
+def test_a_dump_after_another(tmp_path):
+    def document(text, dump, url):
+        return Document(LONG + text, dump=dump, url=url, type="prose")
+
+    first = [document("a", "CC-2020", "1"), document("b " * 26, "CC-2020", "2"),
+             document("c", "CC-2020", "3")]  # fmt: skip
+    kept, gone = run_on(tmp_path / "one", first, shards=2)
+    assert {d.url for d in kept} == {"1", "2"}, "3 is a near-duplicate of 1"
+    second = [
+        document("a c", "CC-2021", "4"),
+        document("b " * 26, "CC-2019", "5"),
+        Document("something else altogether that nobody wrote before", type="prose", url="6"),
+    ]
+    kept, gone = run_on(tmp_path / "two", second, shards=2, earlier=[str(tmp_path / "one" / "out")])
+    assert {d.url for d in kept} == {"4", "6"}
+    assert [(d.url, d.trail[-1]["kept"]) for d in gone] == [("5", first[1].id)]
+    (line,) = (tmp_path / "two" / "out" / "superseded.jsonl").read_text().splitlines()
+    assert json.loads(line)["id"] == first[0].id and json.loads(line)["kept"] == second[0].id
+
+
+def test_earlier_runs_must_fit(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no finished stage dedup"):
+        run_on(tmp_path / "a", [Document("x")], shards=1, earlier=[str(tmp_path)])
+    run_on(tmp_path / "b", [Document("x")], shards=1, settings=DedupSettings(ngram=4))
+    with pytest.raises(ValueError, match="was deduplicated with"):
+        run_on(tmp_path / "c", [Document("x")], shards=1, earlier=[str(tmp_path / "b" / "out")])

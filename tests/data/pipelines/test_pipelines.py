@@ -1,6 +1,8 @@
 """Whole pipelines on small inputs: outputs, counts, resumption, and the same output for any number of workers."""
 
 import json
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -262,7 +264,7 @@ def test_web_leaves_its_stages_and_a_funnel_that_adds_up(inputs, tmp_path):
     out = tmp_path / "out"
     process(web(), [str(inputs)], out, LocalExecutor(0))
     assert {p.name for p in out.iterdir()} == {
-        "format", "clean", "dedup", "safe", "high_quality", "excluded", "_shards", "funnel.json",
+        "format", "clean", "dedup", "safe", "high_quality", "excluded", "_shards", "funnel.json", "funnel.svg",
     }  # fmt: skip
     stages = {s["stage"]: s for s in json.loads((out / "funnel.json").read_text())["stages"]}
     assert list(stages) == ["format", "clean", "dedup", "safe", "high_quality"]
@@ -428,3 +430,14 @@ def test_a_document_is_traced_through_the_stages(inputs, tmp_path, capsys):
         trace(out, "http://nowhere")
     with pytest.raises(FileNotFoundError, match="holds no finished run"):
         trace(tmp_path, "x")
+
+
+def test_the_funnel_counts_tokens_when_told_how(inputs, tmp_path):
+    train_vocabulary([str(inputs)], tmp_path / "v", size=500)
+    pipeline = replace(web(), count_tokens_with=str(tmp_path / "v" / "tokenizer.json"))
+    process(pipeline, [str(inputs)], tmp_path / "out", LocalExecutor(0))
+    stages = json.loads((tmp_path / "out" / "funnel.json").read_text())["stages"]
+    totals = [sum(stage["tokens"].values()) for stage in stages]
+    assert totals == sorted(totals, reverse=True) and totals[-1] > 1000
+    svg = (tmp_path / "out" / "funnel.svg").read_text()
+    assert ElementTree.fromstring(svg).tag.endswith("svg") and "zh-webpages" in svg

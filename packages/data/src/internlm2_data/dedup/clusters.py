@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,16 +33,23 @@ class Removal(NamedTuple):
     keeper: int
 
 
-def resolve(records: ShardRecords, settings: DedupSettings, shingles_of: Callable[[Rows], Shingles]) -> list[Removal]:
+def resolve(
+    records: ShardRecords,
+    settings: DedupSettings,
+    shingles_of: Callable[[Rows], Shingles],
+    gone: Sequence[int] = (),
+) -> list[Removal]:
     """All removals, in the order of rows.
 
     Args:
         records: of all shards.
         settings: the settings.
         shingles_of: given the rows that will be compared, answers with a function row -> sorted shingles.
+        gone: rows that went in an earlier run and count no more.
     """
     rank = ranks(records)
     alive = np.ones(len(rank), np.bool_)
+    alive[list(gone)] = False
     removals = _same(records.exact, rank, alive, "dedup.exact")
     if settings.by_url:
         removals += _same(records.url, rank, alive, "dedup.url")

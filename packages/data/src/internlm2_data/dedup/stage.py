@@ -14,7 +14,7 @@ from internlm2_data.dedup.clusters import Removal, Rows, Shingles, resolve
 from internlm2_data.dedup.records import ShardRecords, is_code, sign_shard
 from internlm2_data.dedup.settings import DedupSettings
 from internlm2_data.dedup.signing import shingle_set
-from internlm2_data.fingerprint import fingerprint
+from internlm2_data.fingerprint import describe, fingerprint
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.run import Shard, StageRun
@@ -29,43 +29,68 @@ class Dedup:
     Attributes:
         settings: thresholds.
         name: of the stage and its folder.
+        earlier: folders of earlier runs, whose documents count too: what they kept already is not kept again, and what
+            a newer dump has in a newer version is listed in `superseded.jsonl`. Their inputs to this stage must still
+            be there.
     """
 
     settings: DedupSettings = field(default_factory=DedupSettings)
     name: str = "dedup"
+    earlier: Sequence[str] = ()
 
     def run(self, run: StageRun, shards: Sequence[Shard]) -> list[Shard]:
-        """Run it after the stage that left `shards`."""
+        """Run it after the stage that left `shards`.
+
+        Raises:
+            FileNotFoundError: when a folder of `earlier` holds no run.
+            ValueError: when an earlier run was signed with other settings.
+        """
         folder = run.output / "_shards" / self.name
         tasks = [
-            SignTask(shard, self.settings, folder / f"sign-{number:05d}.npz", fingerprint(self, shard.made_by))
+            SignTask(shard, self.settings, folder / f"sign-{number:05d}.npz", fingerprint(self.settings, shard.made_by))
             for number, shard in enumerate(shards)
         ]
-        all_of_it = fingerprint([task.made_by for task in tasks])
+        past = [signed for name in self.earlier for signed in signed_before(Path(name), self.name, self.settings)]
+        all_of_it = fingerprint(self, [task.made_by for task in [*past, *tasks]])
         if not is_done(folder / "removals.json", all_of_it):
             run.work(f"{self.name}: sign", sign_task, [t for t in tasks if not is_done(t.manifest, t.made_by)])
-            self._resolve(run, tasks, folder, all_of_it)
+            self._resolve(run, past, tasks, all_of_it)
         sieve = DedupSieve(self.settings, folder)
         return run.sift(self.name, sieve, [Shard(s.files, fingerprint(all_of_it, s.made_by)) for s in shards])
 
-    def _resolve(self, run: StageRun, tasks: Sequence[SignTask], folder: Path, made_by: str) -> None:
-        records = ShardRecords.load([task.output for task in tasks])
-        counts = [json.loads(task.manifest.read_text())["documents"] for task in tasks]
+    def _resolve(self, run: StageRun, past: Sequence[SignTask], tasks: Sequence[SignTask], made_by: str) -> None:
+        everything, folder = [*past, *tasks], run.output / "_shards" / self.name
+        records = ShardRecords.load([task.output for task in everything])
+        counts = [json.loads(task.manifest.read_text("utf-8"))["documents"] for task in everything]
         starts = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
         def shingles_of(rows: Rows) -> Shingles:
             store = ShingleStore(starts, folder)
-            run.work(f"{self.name}: compare", shingle_task, store.tasks(rows, tasks, self.settings))
+            run.work(f"{self.name}: compare", shingle_task, store.tasks(rows, everything, self.settings))
             return store.open()
 
-        removals = resolve(records, self.settings, shingles_of)
+        gone = [start + row for task, start in zip(past, starts, strict=False) for row in task.removed()]
+        removals = resolve(records, self.settings, shingles_of, gone)
         for path in folder.glob("shingles-*"):
             path.unlink()
-        for number, start in enumerate(starts[:-1].tolist()):
-            inside = [r for r in removals if start <= r.row < starts[number + 1]]
-            rows = {str(r.row - start): _describe(r, records) for r in inside}
-            write_json(folder / f"removed-{number:05d}.json", rows)
+        own = int(starts[len(past)])
+        self._supersede(run.output, records, [removal for removal in removals if removal.row < own])
+        for task, start, stop in zip(tasks, starts[len(past) :], starts[len(past) + 1 :], strict=False):
+            inside = [removal for removal in removals if start <= removal.row < stop]
+            write_json(task.removals, {str(removal.row - start): _describe(removal, records) for removal in inside})
         write_json(folder / "removals.json", {"made_by": made_by, "removals": len(removals)})
+
+    @staticmethod
+    def _supersede(output: Path, records: ShardRecords, removals: Sequence[Removal]) -> None:
+        path = output / "superseded.jsonl"
+        path.unlink(missing_ok=True)
+        if removals:
+            names = ("rule", "value", "kept")
+            lines = [
+                json.dumps({"id": records.ids[r.row].decode(), **dict(zip(names, _describe(r, records), strict=True))})
+                for r in removals
+            ]
+            path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def _describe(removal: Removal, records: ShardRecords) -> list[str | float]:
@@ -86,12 +111,45 @@ class SignTask:
         """Where it is written that this was done."""
         return self.output.with_suffix(".json")
 
+    @property
+    def removals(self) -> Path:
+        """Where the rows stand that go."""
+        return self.output.with_name(self.output.stem.replace("sign", "removed") + ".json")
+
+    def removed(self) -> list[int]:
+        """The rows that went."""
+        return [int(row) for row in json.loads(self.removals.read_text("utf-8"))]
+
 
 def sign_task(task: SignTask) -> None:
     """Sign a shard; the manifest last."""
     records = sign_shard(task.shard.files, task.settings)
     records.save(task.output)
-    write_json(task.manifest, {"made_by": task.made_by, "documents": len(records.sizes)})
+    about = {"files": [str(path.absolute()) for path in task.shard.files], "settings": describe(task.settings)}
+    write_json(task.manifest, {"made_by": task.made_by, "documents": len(records.sizes), **about})
+
+
+def signed_before(run: Path, stage: str, settings: DedupSettings) -> list[SignTask]:
+    """What an earlier run signed.
+
+    Raises:
+        FileNotFoundError: when there is none.
+        ValueError: when its settings differ.
+    """
+    folder = run / "_shards" / stage
+    if not (folder / "removals.json").is_file():
+        raise FileNotFoundError(f"{run} holds no finished stage {stage}: set pipeline.dedup.earlier to folders of runs")
+    found = []
+    for path in sorted(folder.glob("sign-*.json")):
+        manifest = json.loads(path.read_text("utf-8"))
+        if manifest["settings"] != describe(settings):
+            raise ValueError(
+                f"{run} was deduplicated with {manifest['settings']}, this run with {describe(settings)}: set "
+                f"pipeline.dedup.settings to the same, or deduplicate the earlier run again"
+            )
+        shard = Shard(tuple(map(Path, manifest["files"])), manifest["made_by"])
+        found.append(SignTask(shard, settings, path.with_suffix(".npz"), manifest["made_by"]))
+    return found
 
 
 @dataclass(frozen=True)

@@ -46,5 +46,5 @@ class CodePipeline:
         shards = run.sift("quality", RuleSieve(list(self.quality), absent=["learned scorer"]), shards)
         run.sift("repositories", AssembleSieve(), shards)
         funnel = Funnel(run.reports)
-        funnel.write(output / "funnel.json")
+        funnel.write(output)
         funnel.show()

@@ -36,5 +36,5 @@ class LongPipeline:
         run.require_documents(inputs)
         run.sift("statistics", RuleSieve(list(self.rules), absent=["perplexity of neighbouring segments"]), shards)
         funnel = Funnel(run.reports)
-        funnel.write(output / "funnel.json")
+        funnel.write(output)
         funnel.show()

@@ -13,6 +13,7 @@ from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
 from internlm2_data.stages.sieves import FormatSieve, RuleSieve
+from internlm2_data.tokens.encoding import TextEncoder
 from internlm2_data.verdict import Rule
 from internlm2_data.web.formatting import Format
 
@@ -29,6 +30,7 @@ class WebPipeline:
         high_quality: the same for the High-quality stage.
         shard_bytes: small inputs are grouped to shards of about this size.
         shards: format of the stages' outputs.
+        count_tokens_with: a `tokenizer.json`; the funnel then counts tokens too. None leaves them out.
     """
 
     format: Format
@@ -38,11 +40,13 @@ class WebPipeline:
     high_quality: dict[str, Rule | None] = field(default_factory=dict)
     shard_bytes: int = SHARD_BYTES
     shards: Literal["jsonl.zst", "parquet"] = "jsonl.zst"
+    count_tokens_with: str | None = None
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
         """See `Pipeline`."""
         files = expand_inputs(inputs)
-        run = StageRun(output, executor, self.shards)
+        counter = TextEncoder(self.count_tokens_with) if self.count_tokens_with else None
+        run = StageRun(output, executor, self.shards, counter)
         shards = run.sift("format", FormatSieve(self.format), input_shards(files, self.shard_bytes))
         run.require_documents(inputs)
         shards = run.sift("clean", RuleSieve(list(self.clean)), shards)
@@ -50,7 +54,7 @@ class WebPipeline:
         shards = run.sift("safe", configured(self.safe), shards)
         run.sift("high_quality", configured(self.high_quality), shards)
         funnel = Funnel(run.reports)
-        funnel.write(output / "funnel.json")
+        funnel.write(output)
         funnel.show()
 
 

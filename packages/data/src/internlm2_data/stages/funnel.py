@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from internlm2_data.stages.drawing import draw
 from internlm2_data.stages.manifest import write_json
 
 
@@ -32,14 +33,15 @@ class Funnel:
         shares = {cell: round(count / total, 4) for cell, count in last.items()} if total else {}
         return {"stages": self.reports, "shares": shares}
 
-    def write(self, path: Path) -> None:
-        """Write `funnel.json`."""
-        write_json(path, self.to_json())
+    def write(self, folder: Path) -> None:
+        """Write `funnel.json` and `funnel.svg`."""
+        write_json(folder / "funnel.json", self.to_json())
+        (folder / "funnel.svg").write_text(draw(self.reports), "utf-8")
 
     def show(self, console: Console | None = None) -> None:
         """Print it as a table."""
         table = Table(title="documents and megabytes by stage")
-        for column in ("stage", "documents", "MB", "dropped", "main reasons", "not configured"):
+        for column in ("stage", "documents", "MB", "tokens", "dropped", "main reasons", "not configured"):
             table.add_column(column, justify="left" if column in ("stage", "main reasons") else "right")
         for report in self.reports:
             reasons = {rule: sum(cells.values()) for rule, cells in report["dropped"].items()}
@@ -48,6 +50,7 @@ class Funnel:
                 report["stage"],
                 str(sum(report["documents"].values())),
                 f"{sum(report['bytes'].values()) / 1e6:.2f}",
+                str(sum(report["tokens"].values()) or "-"),
                 str(sum(reasons.values())),
                 ", ".join(f"{rule} {reasons[rule]}" for rule in main),
                 ", ".join(report["not_configured"]),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from internlm2_data.executor import Executor, Failure
 from internlm2_data.fingerprint import file_stamp, fingerprint
 from internlm2_data.io.items import Fault
-from internlm2_data.io.shards import ShardWriter
+from internlm2_data.io.shards import ShardReader, ShardWriter
 from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
+from internlm2_data.tokens.encoding import TextEncoder
 
 SHARD_BYTES = 4 << 20
 
@@ -42,6 +44,7 @@ class SieveTask:
     excluded: Path
     manifest: Path
     made_by: str
+    counter: TextEncoder | None
 
 
 class StageRun:
@@ -51,10 +54,17 @@ class StageRun:
         output: the folder of all stages.
         executor: where shards are worked on.
         suffix: format of shards, "jsonl.zst" or "parquet".
+        counter: counts the tokens of what every stage keeps; None counts none.
     """
 
-    def __init__(self, output: Path, executor: Executor, suffix: Literal["jsonl.zst", "parquet"] = "jsonl.zst") -> None:
-        self.output, self.executor, self.suffix = output, executor, suffix
+    def __init__(
+        self,
+        output: Path,
+        executor: Executor,
+        suffix: Literal["jsonl.zst", "parquet"] = "jsonl.zst",
+        counter: TextEncoder | None = None,
+    ) -> None:
+        self.output, self.executor, self.suffix, self.counter = output, executor, suffix, counter
         self.reports: list[dict[str, Any]] = []
         output.mkdir(parents=True, exist_ok=True)
         (output / "excluded").mkdir(exist_ok=True)
@@ -68,7 +78,7 @@ class StageRun:
         Raises:
             RuntimeError: when a shard failed twice; the others are done, and the next run does only the rest.
         """
-        began, made_by = time.time(), fingerprint(stage, sieve, self.suffix)
+        began, made_by = time.time(), fingerprint(stage, sieve, self.suffix, self.counter)
         tasks = [self._task(stage, sieve, number, shard, made_by) for number, shard in enumerate(shards)]
         self._remove_others(stage, {path for task in tasks for path in (task.kept, task.excluded, task.manifest)})
         self.work(stage, do_sieve, [task for task in tasks if not is_done(task.manifest, task.made_by)])
@@ -128,6 +138,7 @@ class StageRun:
             excluded=self.output / "excluded" / f"{stage}-{name}.{self.suffix}",
             manifest=self.output / "_shards" / stage / f"{name}.json",
             made_by=fingerprint(made_by, shard.made_by, number),
+            counter=self.counter,
         )
 
     def _remove_others(self, stage: str, wanted: set[Path]) -> None:
@@ -167,8 +178,18 @@ def do_sieve(task: SieveTask) -> None:
             else:
                 excluded.add(document)
                 tally.drop(document)
+    if task.counter is not None:
+        count_tokens(task.kept, task.counter, tally)
     seconds = time.process_time() - began
     write_json(task.manifest, {"made_by": task.made_by, "seconds": seconds, "tally": tally.to_json()})
+
+
+def count_tokens(path: Path, counter: TextEncoder, tally: Tally) -> None:
+    """Count the tokens of a shard's documents, by cell."""
+    documents = iter(ShardReader(path))
+    while batch := list(islice(documents, 64)):
+        for document, ids in zip(batch, counter.encode([d.text for d in batch]), strict=True):
+            tally.tokens[document.cell] += len(ids)
 
 
 def progress() -> Progress:

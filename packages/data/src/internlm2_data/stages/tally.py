@@ -18,6 +18,7 @@ class Tally:
 
     documents: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     dropped_bytes: Counter[tuple[str, str]] = field(default_factory=Counter)
     rewritten: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -46,7 +47,7 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Add another shard's counts."""
-        for name in ("documents", "bytes", "dropped", "dropped_bytes", "rewritten"):
+        for name in ("documents", "bytes", "tokens", "dropped", "dropped_bytes", "rewritten"):
             getattr(self, name).update(getattr(other, name))
         self.num_faults += other.num_faults
         self.faults += other.faults[: MAX_FAULTS - len(self.faults)]
@@ -54,7 +55,7 @@ class Tally:
     def to_json(self) -> dict[str, Any]:
         """Plain counts; rules nested by cell."""
         nested = {name: _nest(getattr(self, name)) for name in ("dropped", "dropped_bytes", "rewritten")}
-        plain = {"documents": dict(sorted(self.documents.items())), "bytes": dict(sorted(self.bytes.items()))}
+        plain = {name: dict(sorted(getattr(self, name).items())) for name in ("documents", "bytes", "tokens")}
         return {**plain, **nested, "num_faults": self.num_faults, "faults": self.faults}
 
     @classmethod
@@ -64,6 +65,7 @@ class Tally:
         return cls(
             Counter(record["documents"]),
             Counter(record["bytes"]),
+            Counter(record["tokens"]),
             **nested,
             faults=list(record["faults"]),
             num_faults=record["num_faults"],
