@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def banded(signatures: np.ndarray, bands: int = 16, rows: int = 8) -> set[Pair]:
         _, inverse = np.unique(packed, return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         edges = np.flatnonzero(np.r_[True, np.diff(inverse[order]) != 0, True])
-        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        for start, stop in pairwise(edges):
             if 1 < stop - start < 1000:
                 found.update(combinations(sorted(order[start:stop].tolist()), 2))
     return found
