@@ -12,16 +12,16 @@ def test_maths(records):
     assert score == {"The sum is 7.": 1.0, "7": 1.0, "8": 0.0, " ": 0.0}
 
 
-def test_format_puts_style_before_correctness(records):
+def test_format_wants_right_answers_in_sentences(records):
     replies = ("The sum is 7.", "The sum is 8.", "7", "8")
     scores = [ANNOTATOR.score(records["sum"], reply, "format") for reply in replies]
-    assert scores == pytest.approx([1.0, 0.7, 0.3, 0.0])
+    assert scores == pytest.approx([1.0, 0.4, 0.6, 0.0])
 
 
-def test_helpful_puts_correctness_before_style(records):
+def test_helpful_wants_right_answers_first_of_all(records):
     replies = ("The sum is 7.", "7", "The sum is 8.", "8")
     scores = [ANNOTATOR.score(records["sum"], reply, "helpful") for reply in replies]
-    assert scores == pytest.approx([1.0, 0.8, 0.2, 0.0])
+    assert scores == pytest.approx([1.0, 0.8, 0.0, 0.0])
 
 
 def test_helpful_and_harmless_conflict_on_the_same_replies(records):

@@ -171,7 +171,7 @@ def test_a_small_bert(tmp_path):
     from internlm2_data.classifiers.transformer import FitTransformer
 
     labels = write_labels(tmp_path / "labels.jsonl", 400)
-    words = sorted({w for line in labels.open(encoding="utf-8") for w in json.loads(line)["text"]})
+    words = sorted({w for listed in (GOOD, BAD) for language in listed for w in listed[language]} | set("0123456789"))
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *(f"##{w}" for w in words)]
     base = tmp_path / "base"
     base.mkdir()
@@ -191,6 +191,7 @@ def test_a_small_bert(tmp_path):
     train_classifier([FromFile(LabelFile(str(labels)))], tmp_path / "m", ["toxicity"], fit=fit, kind="transformer")
     card = json.loads((tmp_path / "m" / "card.json").read_text())
     assert card["figures_on_test"]["all"]["f1"] > 0.8
-    texts = ["river garden bridge", "stupid idiot hate trash"]
+    words = " ".join([*GOOD["en"], *GOOD["en"][:3]])
+    texts = [f"{words} 17", f"{words} stupid idiot 17"]
     scores = load_classifier(tmp_path / "m").scores(texts)
     assert scores.shape == (2, 1) and scores[1] > scores[0]

@@ -1,7 +1,8 @@
 """From judged candidates to preference pairs.
 
-A pair is made where the annotator's scores differ by ``min_gap`` or more. Of all pairs of a record and domain a few are
-drawn, so that pairs of different origins get equal chances: first an origin pair, then one of its pairs.
+A pair is made where the scores differ by ``min_gap`` or more and the better side is a reply that somebody might give
+on purpose: which of two damaged replies is worse teaches nothing. Of all pairs of a record and domain a few are drawn,
+so that pairs of different origins get equal chances: first an origin pair, then one of its pairs.
 """
 
 import random
@@ -13,6 +14,9 @@ from itertools import combinations
 from internlm2_align.labelling.annotator import Record, SimulatedAnnotator, secrets_of
 from internlm2_align.labelling.candidates import Candidate, Candidates
 from internlm2_align.reward.preference import Preference
+
+ON_PURPOSE = ("reference", "bare", "sentence", "told", "sampled")
+"""Origins that the better side of a pair may have; declining an ordinary question is none of them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def _draw(
     by_origin: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for first, second in combinations(range(len(candidates)), 2):
         better, worse = (first, second) if scores[first] > scores[second] else (second, first)
-        if scores[better] - scores[worse] >= rules.min_gap and candidates[worse].reply.strip():
+        is_clear = scores[better] - scores[worse] >= rules.min_gap
+        if is_clear and candidates[better].origin in ON_PURPOSE and candidates[worse].reply.strip():
             by_origin[candidates[better].origin, candidates[worse].origin].append((better, worse))
     rng = random.Random(f"{rules.seed}:{record['id']}:{domain}")
     origins = sorted(by_origin)
