@@ -167,7 +167,7 @@ def test_fluency_from_spoiled_documents(tmp_path):
 @pytest.mark.slow
 def test_a_small_bert(tmp_path):
     transformers = pytest.importorskip("transformers", reason="extra transformer")
-    pytest.importorskip("torch", reason="extra transformer")
+    torch = pytest.importorskip("torch", reason="extra transformer")
     from internlm2_data.classifiers.transformer import FitTransformer
 
     labels = write_labels(tmp_path / "labels.jsonl", 400)
@@ -186,6 +186,7 @@ def test_a_small_bert(tmp_path):
         intermediate_size=128,
         max_position_embeddings=128,
     )
+    torch.manual_seed(0)
     transformers.BertForSequenceClassification(config).save_pretrained(base)
     fit = FitTransformer(str(base), epochs=6, learning_rate=2e-3, max_tokens=128)
     train_classifier([FromFile(LabelFile(str(labels)))], tmp_path / "m", ["toxicity"], fit=fit, kind="transformer")
