@@ -2,10 +2,10 @@
 
     python planted.py CORPUS; python bench_dedup.py CORPUS [--tools ours stage daft rensa datasketch] [--json RESULTS]
 
-Every tool runs in a process of its own, pinned to one core, from texts in memory to pairs of duplicates ("stage" reads and
-writes shards instead, as `internlm2 process` does). MB/s is text over CPU time. Recall and precision are against the exact
-Jaccard index of 5-grams, worked out by plain Python for all pairs of a family; other pairs share next to nothing.
-Peers that are not installed are passed over.
+Every tool runs in a process of its own, pinned to one core, from texts in memory to pairs of duplicates ("stage"
+reads and writes shards instead, as `internlm2 process` does). MB/s is text over CPU time. Recall and precision are
+against the exact Jaccard index of 5-grams, worked out by plain Python for all pairs of a family; other pairs share
+next to nothing. Peers that are not installed are passed over.
 """
 
 from __future__ import annotations

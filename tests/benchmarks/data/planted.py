@@ -1,8 +1,9 @@
 """A corpus with planted near-duplicates: python planted.py OUTPUT [--documents 52000] [--shards 8] [--seed 0]
 
-English and Chinese documents of Zipf-distributed words; a tenth of them start families of up to four copies, in which from 0
-to 40% of the words were replaced, deleted or inserted. Writes `OUTPUT/NNNNN.jsonl` (text, language, dump, family) in which
-the members of a family are scattered over all shards. Only members of one family can be near-duplicates.
+English and Chinese documents of Zipf-distributed words; a tenth of them start families of up to four copies, in
+which from 0 to 40% of the words were replaced, deleted or inserted. Writes `OUTPUT/NNNNN.jsonl` (text, language,
+dump, family) in which the members of a family are scattered over all shards. Only members of one family can be
+near-duplicates.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -148,3 +149,19 @@ def test_documents_of_a_stage_keep_their_id(tmp_path):
         out.add(document.with_text("changed"))
     (read,) = read_documents(tmp_path / "00000.jsonl.zst")
     assert read.id == document.id and read.trail[0]["rule"] == "r"
+
+
+def test_a_line_of_a_hundred_megabytes_costs_no_memory(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as out:
+        out.write(b'{"text": "before"}\n{"text": "')
+        for _ in range(100):
+            out.write(b"x" * (1 << 20))
+        out.write(b'"}\n{"text": "after"}\n')
+    tracemalloc.start()
+    good, faults = items(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [item.content for item in good] == ["before", "after"]
+    assert (faults[0].offset, faults[0].unit) == (2, "line")
+    assert peak < 200 << 20

@@ -22,19 +22,29 @@ MARGIN = 0.2
 Pairs = npt.NDArray[np.int64]
 
 
-def candidate_pairs(minima: npt.NDArray[np.uint32], sizes: npt.NDArray[np.int32], settings: DedupSettings) -> Pairs:
+def candidate_pairs(
+    minima: npt.NDArray[np.uint32],
+    sizes: npt.NDArray[np.int32],
+    settings: DedupSettings,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> Pairs:
     """Pairs of rows to compare exactly, int64 [pairs, 2], in order, each once, the smaller row first.
 
     One band at a time, so that memory is that of the signatures plus a few numbers a document.
+
+    Args:
+        minima: uint32 [documents, 128].
+        sizes: number of shingles; documents without one are in no pair.
+        settings: bands and threshold.
+        rows: only these, ascending; None for all.
     """
-    count = len(sizes)
+    rows = np.flatnonzero(sizes > 0) if rows is None else rows[sizes[rows] > 0]
+    count = np.uint64(max(len(sizes), 1))
     found = np.empty(0, np.uint64)
     for band in range(settings.bands):
-        keys = _band_keys(minima, band, settings.rows)
-        pairs = _in_buckets(keys, np.flatnonzero(sizes > 0))
-        codes = pairs[:, 0].astype(np.uint64) * np.uint64(count) + pairs[:, 1].astype(np.uint64)
-        found = np.union1d(found, codes)
-    left, right = (part.astype(np.int64) for part in np.divmod(found, np.uint64(max(count, 1))))
+        pairs = _in_buckets(_band_keys(minima, rows, band, settings.rows), rows)
+        found = np.union1d(found, pairs[:, 0].astype(np.uint64) * count + pairs[:, 1].astype(np.uint64))
+    left, right = (part.astype(np.int64) for part in np.divmod(found, count))
     estimate = np.empty(left.size, np.float64)
     minhash.agreement(minima, left, right, estimate)
     worth = (estimate >= settings.threshold - MARGIN) & _sizes_allow(sizes, left, right, settings.threshold)
@@ -47,22 +57,23 @@ def _sizes_allow(sizes: Any, left: Any, right: Any, threshold: float) -> npt.NDA
     return small * 2 >= threshold * large
 
 
-def _band_keys(minima: npt.NDArray[np.uint32], band: int, rows: int) -> npt.NDArray[np.uint64]:
-    keys = np.full(len(minima), band + 1, np.uint64)
-    for column in range(band * rows, (band + 1) * rows):
-        keys = (keys ^ minima[:, column]) * np.uint64(0x9E3779B97F4A7C15)
+def _band_keys(
+    minima: npt.NDArray[np.uint32], rows: npt.NDArray[np.int64], band: int, width: int
+) -> npt.NDArray[np.uint64]:
+    keys = np.full(len(rows), band + 1, np.uint64)
+    for column in range(band * width, (band + 1) * width):
+        keys = (keys ^ minima[rows, column]) * np.uint64(0x9E3779B97F4A7C15)
         keys ^= keys >> np.uint64(29)
     return keys
 
 
 def _in_buckets(keys: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]) -> Pairs:
-    order = rows[np.argsort(keys[rows], kind="stable")]
+    order = np.argsort(keys, kind="stable")
     ranked = keys[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]]) if order.size else np.empty(0, np.int64)
     sizes = np.diff(np.r_[starts, order.size])
     several = sizes > 1
-    pairs = [_offsets(order, starts[several], sizes[several])]
-    return np.concatenate(pairs)
+    return _offsets(rows[order], starts[several], sizes[several])
 
 
 def _offsets(order: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], sizes: npt.NDArray[np.int64]) -> Pairs:

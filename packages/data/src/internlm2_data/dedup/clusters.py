@@ -53,8 +53,7 @@ def resolve(
     removals = _same(records.exact, rank, alive, "dedup.exact")
     if settings.by_url:
         removals += _same(records.url, rank, alive, "dedup.url")
-    rows = np.flatnonzero(alive)
-    pairs = rows[candidate_pairs(records.minima[rows], records.sizes[rows], settings)]
+    pairs = candidate_pairs(records.minima, records.sizes, settings, np.flatnonzero(alive))
     shingles = shingles_of(np.unique(pairs))
     parent = verified_clusters(pairs, len(rank), settings.threshold, shingles)
     removals += _near(parent, rank, shingles)

@@ -49,9 +49,25 @@ class ShardRecords:
 
     @classmethod
     def load(cls, paths: Sequence[Path]) -> ShardRecords:
-        """Read and join the records of many shards."""
-        opened = [np.load(path, allow_pickle=False) for path in paths]
-        return cls(**{name: np.concatenate([file[name] for file in opened]) for name in cls.__dataclass_fields__})
+        """Read and join the records of many shards, holding one shard's twice at the most."""
+        counts = [len(_column(path, "sizes")) for path in paths]
+        ends = np.cumsum([0, *counts])
+        columns: dict[str, Any] = {}
+        for name in cls.__dataclass_fields__:
+            parts = (_column(path, name) for path in paths)
+            if name == "newness":
+                columns[name] = np.concatenate(list(parts))
+                continue
+            for place, part in enumerate(parts):
+                if place == 0:
+                    columns[name] = np.empty((ends[-1], *part.shape[1:]), part.dtype)
+                columns[name][ends[place] : ends[place + 1]] = part
+        return cls(**columns)
+
+
+def _column(path: Path, name: str) -> npt.NDArray[Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return np.asarray(file[name])
 
 
 def sign_shard(files: Sequence[Path], settings: DedupSettings) -> ShardRecords:
