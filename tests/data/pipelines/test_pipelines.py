@@ -1,7 +1,10 @@
 """Whole pipelines on small inputs: outputs, counts, resumption, and the same output for any number of workers."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -441,3 +444,36 @@ def test_the_funnel_counts_tokens_when_told_how(inputs, tmp_path):
     assert totals == sorted(totals, reverse=True) and totals[-1] > 1000
     svg = (tmp_path / "out" / "funnel.svg").read_text()
     assert ElementTree.fromstring(svg).tag.endswith("svg") and "zh-webpages" in svg
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from internlm2_data.stages import run
+from internlm2_data.executor import LocalExecutor
+from test_pipelines import web
+
+write, left = run.write_json, [{shards}]
+def dying(path, record):
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), 9)
+    write(path, record)
+run.write_json = dying
+web().run([{inputs!r}], Path({output!r}), LocalExecutor(0))
+"""
+
+
+@pytest.mark.parametrize("shards", [1, 3, 6, 15])
+def test_a_run_that_is_killed_goes_on_and_ends_with_the_same_bytes(inputs, tmp_path, shards):
+    out, reference = tmp_path / "out", tmp_path / "reference"
+    script = KILLED.format(tests=str(Path(__file__).parent), shards=shards, inputs=str(inputs), output=str(out))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr.decode()
+    manifests = {path: path.stat().st_mtime_ns for path in (out / "_shards").rglob("?????.json")}
+    process(web(), [str(inputs)], out, LocalExecutor(0))
+    assert {path: path.stat().st_mtime_ns for path in manifests} == manifests, "what was done is not done again"
+    process(web(), [str(inputs)], reference, LocalExecutor(0))
+    assert snapshot(out) == snapshot(reference)
+    assert not list(out.rglob("*.part"))
