@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from internlm2_data.dedup.clusters import Removal, Rows, Shingles, resolve
-from internlm2_data.dedup.records import ShardRecords, is_code, sign_shard
+from internlm2_data.dedup.records import ShardRecords
 from internlm2_data.dedup.settings import DedupSettings
-from internlm2_data.dedup.signing import shingle_set
-from internlm2_data.fingerprint import describe, fingerprint
+from internlm2_data.dedup.shingle_store import ShingleStore, shingle_task
+from internlm2_data.dedup.sign_tasks import SignTask, sign_task, signed_before
+from internlm2_data.fingerprint import fingerprint
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.run import Shard, StageRun
@@ -95,122 +95,6 @@ class Dedup:
 
 def _describe(removal: Removal, records: ShardRecords) -> list[str | float]:
     return [removal.rule, removal.value, records.ids[removal.keeper].decode()]
-
-
-@dataclass(frozen=True)
-class SignTask:
-    """Signing one shard."""
-
-    shard: Shard
-    settings: DedupSettings
-    output: Path
-    made_by: str
-
-    @property
-    def manifest(self) -> Path:
-        """Where it is written that this was done."""
-        return self.output.with_suffix(".json")
-
-    @property
-    def removals(self) -> Path:
-        """Where the rows stand that go."""
-        return self.output.with_name(self.output.stem.replace("sign", "removed") + ".json")
-
-    def removed(self) -> list[int]:
-        """The rows that went."""
-        return [int(row) for row in json.loads(self.removals.read_text("utf-8"))]
-
-
-def sign_task(task: SignTask) -> None:
-    """Sign a shard; the manifest last."""
-    records = sign_shard(task.shard.files, task.settings)
-    records.save(task.output)
-    about = {"files": [str(path.absolute()) for path in task.shard.files], "settings": describe(task.settings)}
-    write_json(task.manifest, {"made_by": task.made_by, "documents": len(records.sizes), **about})
-
-
-def signed_before(run: Path, stage: str, settings: DedupSettings) -> list[SignTask]:
-    """What an earlier run signed.
-
-    Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when its settings differ.
-    """
-    folder = run / "_shards" / stage
-    if not (folder / "removals.json").is_file():
-        raise FileNotFoundError(f"{run} holds no finished stage {stage}: set pipeline.dedup.earlier to folders of runs")
-    found = []
-    for path in sorted(folder.glob("sign-*.json")):
-        manifest = json.loads(path.read_text("utf-8"))
-        if manifest["settings"] != describe(settings):
-            raise ValueError(
-                f"{run} was deduplicated with {manifest['settings']}, this run with {describe(settings)}: set "
-                f"pipeline.dedup.settings to the same, or deduplicate the earlier run again"
-            )
-        shard = Shard(tuple(map(Path, manifest["files"])), manifest["made_by"])
-        found.append(SignTask(shard, settings, path.with_suffix(".npz"), manifest["made_by"]))
-    return found
-
-
-@dataclass(frozen=True)
-class ShingleTask:
-    """Writing the shingle sets of some rows of one shard."""
-
-    shard: Shard
-    rows: tuple[int, ...]
-    ngram: int
-    output: Path
-
-
-def shingle_task(task: ShingleTask) -> None:
-    """Write the sets end to end, with offsets."""
-    wanted, sets = set(task.rows), []
-    documents = (document for path in task.shard.files for document in ShardReader(path))
-    for row, document in enumerate(documents):
-        if row in wanted:
-            sets.append(shingle_set(document.text, is_code(document), task.ngram))
-    np.save(task.output, np.concatenate([np.empty(0, np.uint64), *sets]))
-    np.save(f"{task.output}.offsets.npy", np.cumsum([0, *map(len, sets)]))
-
-
-class ShingleStore:
-    """Shingle sets on disk, read by memory map.
-
-    Args:
-        starts: first row of each shard, and the number of all rows.
-        folder: where to put the files.
-    """
-
-    def __init__(self, starts: Rows, folder: Path) -> None:
-        self._starts, self._folder = starts, folder
-        self._wanted: dict[int, Rows] = {}
-
-    def tasks(self, rows: Rows, signed: Sequence[SignTask], settings: DedupSettings) -> list[ShingleTask]:
-        """One task a shard that has rows to compare."""
-        shard_of = np.searchsorted(self._starts, rows, side="right") - 1
-        self._wanted = {int(s): rows[shard_of == s] - self._starts[s] for s in np.unique(shard_of)}
-        return [
-            ShingleTask(signed[s].shard, tuple(wanted.tolist()), settings.ngram, self._path(s))
-            for s, wanted in self._wanted.items()
-        ]
-
-    def open(self) -> Shingles:
-        """A function row -> sorted shingles."""
-        data = {s: np.load(self._path(s), mmap_mode="r") for s in self._wanted}
-        extents: dict[int, tuple[npt.NDArray[np.uint64], int, int]] = {}
-        for s, wanted in self._wanted.items():
-            offsets = np.load(f"{self._path(s)}.offsets.npy").tolist()
-            for place, row in enumerate((wanted + self._starts[s]).tolist()):
-                extents[row] = (data[s], offsets[place], offsets[place + 1])
-
-        def shingles(row: int) -> npt.NDArray[np.uint64]:
-            array, start, stop = extents[row]
-            return np.asarray(array[start:stop])
-
-        return shingles
-
-    def _path(self, shard: int) -> Path:
-        return self._folder / f"shingles-{shard:05d}.npy"
 
 
 @dataclass(frozen=True)
