@@ -75,7 +75,8 @@ def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], consol
     """Build a stage unless its manifest still holds; return the id of its build."""
     folder = root / stage.name
     cfg = compose(stage.job, [*stage.overrides, f"output={folder}"])
-    key = stage_key(cfg, root, inputs)
+    made_of = ingredients(cfg, root, inputs)
+    key = text_hash(json.dumps(made_of, sort_keys=True))
     old = read_manifest(folder / MANIFEST)
     if old and old["key"] == key and is_intact(folder, old["outputs"]):
         console.print("  unchanged", style="dim")
@@ -97,9 +98,7 @@ def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], consol
         "build": unfinished["build"],
         "key": key,
         "command": ["internlm2", stage.job, *stage.overrides],
-        "config_hash": config_hash(cfg, root),
-        "code_hash": code_hash(targets(OmegaConf.to_container(cfg))),
-        "inputs": dict(inputs),
+        **made_of,
         "seconds": round(time.perf_counter() - start, 2),
         "peak_memory_mb_of_the_process_so_far": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "outputs": file_records(folder),
@@ -111,10 +110,10 @@ def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], consol
     return str(manifest["build"])
 
 
-def stage_key(cfg: DictConfig, root: Path, inputs: Mapping[str, str]) -> str:
-    """What a stage is made of, in one hash: configuration, code, builds of what it reads."""
+def ingredients(cfg: DictConfig, root: Path, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What a stage is made of: hashes of configuration and code, builds of what it reads."""
     code = code_hash(targets(OmegaConf.to_container(cfg)))
-    return text_hash(json.dumps([config_hash(cfg, root), code, dict(inputs)], sort_keys=True))
+    return {"config_hash": config_hash(cfg, root), "code_hash": code, "inputs": dict(inputs)}
 
 
 def config_hash(cfg: DictConfig, root: Path) -> str:

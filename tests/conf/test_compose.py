@@ -21,6 +21,7 @@ def own_groups(job: str) -> list[str]:
 # Options that need keys which a job does not have, and why.
 UNFIT = {
     ("pretrain", "batches", "chat"): "conversations belong to sft",
+    ("pretrain", "batches", "chat_mixed"): "conversations belong to sft",
     ("sft", "batches", "packed"): "token files belong to pretrain",
     ("sft", "batches", "long"): "token files belong to pretrain",
 }

@@ -5,57 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from internlm2_core.callbacks import ProgressLine
 from internlm2_core.checkpoint import save_released
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from internlm2_align.ppo.system import PPOSystem
 
 
-class IterationProgress(L.Callback):
-    """One line: iterations done, reward and divergence, time left. Only the first rank shows it."""
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the place of Lightning's bar."""
-        if trainer.progress_bar_callback is not None:
-            trainer.progress_bar_callback.disable()
+class IterationProgress(ProgressLine):
+    """Iterations, reward and divergence."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar."""
+        """Show the line."""
         assert isinstance(pl_module, PPOSystem)
-        if not trainer.is_global_zero:
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn())
-        total = int(trainer.num_training_batches)
-        self._bar.add_task("iterations", total=total, completed=pl_module.iteration, figures="")
-        self._bar.start()
+        self.begin(trainer, "iterations", int(trainer.num_training_batches), pl_module.iteration)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move on."""
         assert isinstance(pl_module, PPOSystem)
-        if self._bar is None:
-            return
         last = pl_module.history[-1]
-        figures = f"reward {last['train/reward']:+.2f} kl {last['train/kl']:.2f}"
-        self._bar.update(self._bar.tasks[0].id, completed=pl_module.iteration, figures=figures)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the finished line."""
-        self._stop()
-
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Give the terminal back."""
-        self._stop()
-
-    def _stop(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self.move(pl_module.iteration, figures=f"reward {last['train/reward']:+.2f} kl {last['train/kl']:.2f}")
 
 
 class Snapshots(L.Callback):

@@ -1,4 +1,4 @@
-"""A progress bar over optimizer steps, for runs that are counted in steps."""
+"""Progress bars for training that is counted in steps: one line on the first rank, in the place of Lightning's own."""
 
 from typing import Any
 
@@ -6,43 +6,37 @@ import lightning as L
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-class StepProgress(L.Callback):
-    """One line: steps done, loss, time left. Only the first rank shows it, and Lightning's own bar stays off.
+class ProgressLine(L.Callback):
+    """What is counted, how far it is, some figures, time left. Subclasses call ``begin`` and ``move``."""
 
-    Args:
-        every_steps: how often the loss is read.
-    """
-
-    def __init__(self, every_steps: int = 10) -> None:
-        self.every_steps = every_steps
+    def __init__(self) -> None:
         self._bar: Progress | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether this rank shows the line."""
+        return self._bar is not None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the place of Lightning's bar."""
         if trainer.progress_bar_callback is not None:
             trainer.progress_bar_callback.disable()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Show the bar."""
+    def begin(self, trainer: L.Trainer, what: str, total: int, completed: int) -> None:
+        """Show the line, on the first rank."""
         if not trainer.is_global_zero:
             return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn())
-        total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.num_training_batches)
-        self._bar.add_task("training", total=total, completed=trainer.global_step, figures="")
+        self._bar.add_task(what, total=total, completed=completed, figures="")
         self._bar.start()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Move on; the loss is read only when it is shown, since reading waits for the device."""
+    def move(self, completed: int, figures: str | None = None) -> None:
+        """Move to ``completed``; ``figures`` replaces the figures shown, if given."""
         if self._bar is None:
             return
         task = self._bar.tasks[0]
-        if trainer.global_step % self.every_steps == 0 and "train/loss" in trainer.callback_metrics:
-            loss = float(trainer.callback_metrics["train/loss"])
-            self._bar.update(task.id, figures=f"loss {loss:.3f}")
-        self._bar.update(task.id, completed=trainer.global_step)
+        self._bar.update(task.id, completed=completed, figures=task.fields["figures"] if figures is None else figures)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the finished line."""
@@ -56,3 +50,28 @@ class StepProgress(L.Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+class StepProgress(ProgressLine):
+    """Optimizer steps and loss.
+
+    Args:
+        every_steps: how often the loss is read.
+    """
+
+    def __init__(self, every_steps: int = 10) -> None:
+        super().__init__()
+        self.every_steps = every_steps
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Show the line."""
+        total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.num_training_batches)
+        self.begin(trainer, "training", total, trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move on; the loss is read only when it is shown, since reading waits for the device."""
+        reads = self.is_shown and trainer.global_step % self.every_steps == 0
+        loss = trainer.callback_metrics.get("train/loss") if reads else None
+        self.move(trainer.global_step, None if loss is None else f"loss {float(loss):.3f}")

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import lightning as L
+from torch import Tensor
 
 from internlm2_core.lm import LM
 
@@ -31,7 +32,8 @@ class Throughput(L.Callback):
     def __init__(self, peak_tflops: float | None = None, window_steps: int = 10) -> None:
         self.peak_tflops, self.window_steps = peak_tflops, window_steps
         self.consumed_tokens = 0
-        self._tokens, self._pairs, self._since = 0, 0.0, 0.0
+        self._tokens, self._since = 0, 0.0
+        self._pairs: Tensor | float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
         """Consumed tokens go on counting after a restart."""
@@ -53,12 +55,13 @@ class Throughput(L.Callback):
         positions_BT = batch["position_ids"]
         self._tokens += positions_BT.numel()
         # A token at position p attends to p + 1 tokens: the sum of positions counts the pairs of every document.
-        self._pairs += float((positions_BT.double() + 1).sum())
+        # It stays on the device until it is logged: reading it each step would wait for the step.
+        self._pairs = self._pairs + (positions_BT.double() + 1).sum()
         if trainer.global_step % self.window_steps:
             return
         seconds = time.perf_counter() - self._since
         size = pl_module.net.size
-        flops = size.matrix_flops_per_token() * self._tokens + size.flops_per_pair() * self._pairs
+        flops = size.matrix_flops_per_token() * self._tokens + size.flops_per_pair() * float(self._pairs)
         ranks = trainer.strategy.reduce(positions_BT.new_ones((), dtype=float), reduce_op="sum")
         self.consumed_tokens += int(self._tokens * ranks)
         figures = {

@@ -1,12 +1,14 @@
 """``config.json`` and its companions, for both layouts."""
 
 import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from internlm2_core.checkpoint.folder import write_json
+from internlm2_core.checkpoint.folder import new_folder, write_json, write_tensors
 from internlm2_core.sizes import ModelSize
 from internlm2_core.text.chat import CHAT_TEMPLATE
 from internlm2_core.text.tokenizer import Tokenizer, load_tokenizer
@@ -71,6 +73,28 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
         )
     except KeyError as error:
         raise ValueError(f"{source} lacks the field {error}; is it a config.json of InternLM2 or Llama?") from error
+
+
+def write_model(
+    folder: str | Path,
+    tensors: Iterable[tuple[str, Tensor]],
+    make_config: Callable[[torch.dtype], dict[str, Any]],
+    tokenizer_path: str | Path,
+    shard_bytes: int = 5 * 2**30,
+) -> None:
+    """Write tensors, config and tokenizer as one folder, atomically; an older one is replaced.
+
+    Args:
+        folder: where.
+        tensors: names and full tensors, as they stand in the file.
+        make_config: ``config.json`` for the dtype of the tensors.
+        tokenizer_path: file or model folder whose tokenizer goes along.
+        shard_bytes: largest file.
+    """
+    with new_folder(folder) as draft:
+        dtype = write_tensors(draft, tensors, shard_bytes)
+        write_json(draft / "config.json", make_config(dtype))
+        write_tokenizer(draft, tokenizer_path)
 
 
 def write_tokenizer(folder: Path, tokenizer_path: str | Path) -> None:

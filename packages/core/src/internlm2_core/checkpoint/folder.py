@@ -85,8 +85,12 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
             ) from error
 
 
-def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int = 5 * 2**30) -> None:
-    """Write tensors as they come, in files of at most ``shard_bytes`` bytes, with an index if there are several."""
+def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int = 5 * 2**30) -> torch.dtype:
+    """Write tensors as they come, in files of at most ``shard_bytes`` bytes, with an index if there are several.
+
+    Returns:
+        Dtype of the last tensor; those of a model agree.
+    """
     shards: list[list[str]] = []
     shard: dict[str, Tensor] = {}
     held = total = 0
@@ -105,6 +109,7 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_byt
         shard[name] = tensor.detach().cpu().contiguous()
         held, total = held + size, total + size
     flush()
+    dtype = tensor.dtype
     weight_map: dict[str, str] = {}
     for number, names in enumerate(shards):
         file = SINGLE if len(shards) == 1 else f"model-{number + 1:05d}-of-{len(shards):05d}.safetensors"
@@ -112,6 +117,7 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_byt
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
         write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    return dtype
 
 
 def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Path) -> None:

@@ -1,19 +1,16 @@
 """Llama's layout: the same weights with ``wqkv`` split and other names (InternLM2 is LLaMA with fused rows)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from internlm2_core.checkpoint.configs import llama_config, size_of, write_tokenizer
+from internlm2_core.checkpoint.configs import llama_config, size_of, write_model
 from internlm2_core.checkpoint.folder import (
     fill,
-    new_folder,
     read_json,
     read_tensors,
-    write_json,
-    write_tensors,
 )
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.sizes import ModelSize
@@ -28,6 +25,9 @@ NAMES = {
     "ffn_norm": "post_attention_layernorm",
 }
 """Parts of names, released to Llama."""
+
+HEADS = {"output.weight": "lm_head.weight", "v_head.weight": "score.weight"}
+"""Names of heads, released to Llama."""
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
@@ -66,13 +66,23 @@ def to_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator
 
 def llama_name(name: str) -> str:
     """Llama's name of a tensor that needs no change."""
-    if name == "output.weight":
-        return "lm_head.weight"
-    if name == "v_head.weight":
-        return "score.weight"
-    for ours, theirs in NAMES.items():
-        if f".{ours}." in name:
-            return name.replace(f".{ours}.", f".{theirs}.")
+    return renamed(name, HEADS, NAMES)
+
+
+def released_name(name: str) -> str:
+    """The released name of a Llama tensor that needs no change."""
+    return renamed(
+        name, {theirs: ours for ours, theirs in HEADS.items()}, {theirs: ours for ours, theirs in NAMES.items()}
+    )
+
+
+def renamed(name: str, heads: Mapping[str, str], parts: Mapping[str, str]) -> str:
+    """A whole name or one part of it replaced; other names are the same in both layouts."""
+    if name in heads:
+        return heads[name]
+    for old, new in parts.items():
+        if f".{old}." in name:
+            return name.replace(f".{old}.", f".{new}.")
     return name
 
 
@@ -99,33 +109,11 @@ def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterat
         raise ValueError(f"the checkpoint lacks {prefix}self_attn.{lacking}.weight.")
 
 
-def released_name(name: str) -> str:
-    """The released name of a Llama tensor that needs no change."""
-    if name == "lm_head.weight":
-        return "output.weight"
-    if name == "score.weight":
-        return "v_head.weight"
-    for ours, theirs in NAMES.items():
-        if f".{theirs}." in name:
-            return name.replace(f".{theirs}.", f".{ours}.")
-    return name
-
-
 def save_llama(
     folder: str | Path, size: ModelSize, tensors: Iterable[tuple[str, Tensor]], tokenizer_path: str | Path
 ) -> None:
     """Write released tensors as a folder that ``transformers.AutoModelForCausalLM`` loads without remote code."""
-    with new_folder(folder) as draft:
-        dtypes: set[torch.dtype] = set()
-
-        def noted() -> Iterable[tuple[str, Tensor]]:
-            for name, tensor in to_llama(tensors, size):
-                dtypes.add(tensor.dtype)
-                yield name, tensor
-
-        write_tensors(draft, noted())
-        write_json(draft / "config.json", llama_config(size, next(iter(dtypes))))
-        write_tokenizer(draft, tokenizer_path)
+    write_model(folder, to_llama(tensors, size), lambda dtype: llama_config(size, dtype), tokenizer_path)
 
 
 def load_llama(folder: str | Path) -> LanguageModel:

@@ -6,14 +6,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import released_config, size_of, write_tokenizer
+from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import (
     fill,
-    new_folder,
     read_json,
     read_tensors,
-    write_json,
-    write_tensors,
 )
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.rope import Scaling
@@ -91,14 +88,4 @@ def save_released(
         architecture: what config.json names.
         shard_bytes: largest file.
     """
-    with new_folder(folder) as draft:
-        dtypes: set[torch.dtype] = set()
-
-        def noted() -> Iterable[tuple[str, Tensor]]:
-            for name, tensor in tensors:
-                dtypes.add(tensor.dtype)
-                yield name, tensor
-
-        write_tensors(draft, noted(), shard_bytes)
-        write_json(draft / "config.json", released_config(size, next(iter(dtypes)), architecture))
-        write_tokenizer(draft, tokenizer_path)
+    write_model(folder, tensors, lambda dtype: released_config(size, dtype, architecture), tokenizer_path, shard_bytes)

@@ -9,6 +9,8 @@ causal call. Padding stands after every real token, so causality alone hides it 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +43,38 @@ def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
     yield group
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """Which tokens each call reads, and where its results stand.
+
+    Attributes:
+        reads: for each group, token indices [documents, longest]; padding reads the document's last token.
+        restore: [tokens] place of each token in the groups' results, laid end to end.
+    """
+
+    reads: tuple[Tensor, ...]
+    restore: Tensor
+
+
+# All blocks of a network group the same documents.
+@lru_cache(maxsize=8)
+def grouping(lengths: tuple[int, ...]) -> Grouping:
+    """Group the documents of a batch, on CPU."""
+    sizes = torch.tensor(lengths)
+    starts = sizes.cumsum(0) - sizes
+    reads, places, results = [], [], 0
+    for group in groups_of_like_length(lengths):
+        offsets = torch.arange(lengths[group[0]])
+        own_starts, own_sizes = starts[group, None], sizes[group, None]
+        read = own_starts + offsets.minimum(own_sizes - 1)
+        reads.append(read)
+        is_real = (offsets < own_sizes).flatten()
+        places.append(torch.stack((read.flatten()[is_real], results + is_real.nonzero().flatten())))
+        results += read.numel()
+    tokens, where = torch.cat(places, dim=1)
+    return Grouping(tuple(reads), where[tokens.argsort()])
+
+
 class SDPAttend(nn.Module):
     """Groups of documents of like length, one call a group."""
 
@@ -48,30 +82,8 @@ class SDPAttend(nn.Module):
         """Causal attention inside documents, [B, T, N, H]."""
         if segments.is_whole_rows:
             return causal(q_BTNH, k_BTGH, v_BTGH)
-        B, T = q_BTNH.shape[:2]
         q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))
-        starts = torch.tensor((0, *segments.lengths[:-1])).cumsum(0)
-        lengths = torch.tensor(segments.lengths)
-        parts, places = [], []
-        for group in groups_of_like_length(segments.lengths):
-            gather, is_real = group_index(starts[group], lengths[group])
-            gather, is_real = gather.to(q.device), is_real.to(q.device)
-            out = causal(q[gather], k[gather], v[gather])
-            parts.append(out[is_real])
-            places.append(gather[is_real])
-        order = torch.cat(places).argsort()
-        return torch.cat(parts).index_select(0, order).unflatten(0, (B, T))
-
-
-def group_index(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Where a padded group reads its tokens.
-
-    Args:
-        starts: [documents] first token of each document.
-        lengths: [documents] its tokens.
-
-    Returns:
-        Token index [documents, longest] (padding reads the document's last token) and which entries are real.
-    """
-    offsets = torch.arange(int(lengths.max()))
-    return starts[:, None] + offsets.minimum(lengths[:, None] - 1), offsets < lengths[:, None]
+        groups = grouping(segments.lengths)
+        reads = (read.to(q.device) for read in groups.reads)
+        out = torch.cat([causal(q[read], k[read], v[read]).flatten(0, 1) for read in reads])
+        return out.index_select(0, groups.restore.to(q.device)).unflatten(0, q_BTNH.shape[:2])
