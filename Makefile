@@ -31,7 +31,7 @@ lint: setup  ## style, types, and who may import whom
 	$(BIN)/lint-imports
 
 bench: setup  ## the benchmarks that there are; each is a script to run by itself
-	@ls tests/benchmarks/*.py
+	@find tests/benchmarks -name "bench_*.py" | sort
 
 wheels: setup  ## one wheel a package, into dist/
 	for member in packages/core packages/data packages/align packages/parallel .; do $(BIN)/pip wheel -q --no-deps -w dist $$member; done

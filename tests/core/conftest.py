@@ -1,6 +1,81 @@
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
 import pytest
 import torch
-from internlm2_core import LanguageModel, ModelSize
+from internlm2_core import LM, LanguageModel, ModelSize
+from internlm2_core.batch import Batch
+from internlm2_core.optim import Cosine
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.utils.data import DataLoader
+
+TINY = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=60, head_dim=8, max_positions=16)
+
+
+def make_batches(steps: int) -> list[Batch]:
+    generator = torch.Generator().manual_seed(5)
+    made: list[Batch] = []
+    for _ in range(steps):
+        ids = torch.randint(0, 60, (4, 12), generator=generator)
+        labels = ids.roll(-1, 1)
+        # Rows with very unequal numbers of loss tokens: a mean of means would differ.
+        labels[0, 2:] = -100
+        labels[3, :9] = -100
+        made.append({"input_ids": ids, "labels": labels, "position_ids": torch.arange(12).expand(4, 12).contiguous()})
+    return made
+
+
+class Record(L.Callback):
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        self.losses.append(float(outputs["loss"]))
+
+
+def run_training(
+    micro_batch_rows: int = 0, steps: int = 4, data: list[Batch] | None = None, **settings: Any
+) -> tuple[list[float], LM]:
+    def make() -> LanguageModel:
+        net = LanguageModel(TINY)
+        net.init_weights(torch.Generator().manual_seed(0))
+        return net
+
+    adamw = partial(torch.optim.AdamW, lr=1e-2)
+    module = LM(make, adamw, Cosine(steps), micro_batch_rows=micro_batch_rows, **settings)
+    record = Record()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = L.Trainer(accelerator="cpu", max_steps=steps, callbacks=[record], **quiet)
+    trainer.fit(module, DataLoader(data or make_batches(steps), batch_size=None))
+    assert trainer.global_step == steps
+    return record.losses, module
+
+
+@pytest.fixture
+def tiny() -> ModelSize:
+    """The shape of what `train` trains."""
+    return TINY
+
+
+@pytest.fixture
+def batches() -> Callable[[int], list[Batch]]:
+    """The batches that `train` trains on."""
+    return make_batches
+
+
+@pytest.fixture
+def train() -> Callable[..., tuple[list[float], LM]]:
+    """Trains a tiny model, and gives the losses and the module."""
+    return run_training
 
 
 @pytest.fixture
@@ -20,6 +95,18 @@ def net(size: ModelSize) -> LanguageModel:
             if weight.ndim > 1:
                 weight *= 5
     return net
+
+
+@pytest.fixture
+def tokenizer_file(tmp_path: Path) -> Path:
+    """A ``tokenizer.json`` of single bytes and the special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return tmp_path / "tokenizer.json"
 
 
 @pytest.fixture

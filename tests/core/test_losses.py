@@ -1,5 +1,9 @@
+from importlib.util import find_spec
+
+import pytest
 import torch
 import torch.nn.functional as F
+from internlm2_core import LanguageModel
 from internlm2_core.losses import head_losses
 from torch import nn
 
@@ -30,3 +34,27 @@ def test_sums_equal_double_precision() -> None:
     expected = F.nll_loss(logits.log_softmax(-1)[kept], labels[kept], reduction="sum")
     torch.testing.assert_close(loss.double(), expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(z.double(), logits.logsumexp(-1)[kept].square().sum(), atol=1e-4, rtol=1e-5)
+
+
+def test_liger_is_refused_where_it_cannot_run(net: LanguageModel, packed: tuple[torch.Tensor, torch.Tensor]) -> None:
+    net.head_loss = "liger"
+    with pytest.raises((ModuleNotFoundError, ValueError), match=r"set model\.head_loss=chunked"):
+        net(*packed, labels_BT=packed[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    find_spec("liger_kernel") is None or not torch.cuda.is_available(), reason="needs liger-kernel and a CUDA device"
+)
+def test_liger_gives_the_loss_and_gradients_of_chunks(
+    net: LanguageModel, packed: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    net, (ids, positions) = net.cuda(), (x.cuda() for x in packed)
+    found = []
+    for kind in ("chunked", "liger"):
+        net.head_loss = kind
+        net.zero_grad()
+        loss = net(ids, positions, labels_BT=ids).cross_entropy
+        loss.backward()
+        found.append([loss.detach(), net.output.weight.grad.clone(), net.model.norm.weight.grad.clone()])
+    torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)

@@ -10,22 +10,13 @@ from internlm2_core.checkpoint import load_llama, load_released, save_released
 from internlm2_core.checkpoint.any_layout import layout_of, load_model
 from internlm2_core.checkpoint.start import start_model
 from internlm2_core.jobs import convert
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 
 @pytest.fixture
-def folder(net: LanguageModel, tmp_path: Path) -> Path:
-    tokenizer = Tokenizer(
-        models.BPE(vocab={char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, merges=[])
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    save_released(tmp_path / "model", net.size, net.state_dict().items(), tmp_path / "tokenizer.json")
+def folder(net: LanguageModel, tmp_path: Path, tokenizer_file: Path) -> Path:
+    save_released(tmp_path / "model", net.size, net.state_dict().items(), tokenizer_file)
     return tmp_path / "model"
 
 
@@ -101,6 +92,26 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_language_model_is_no_reward_model(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no v_head"):
         convert(str(folder), str(tmp_path / "reward"), "reward")
+
+
+def test_a_reward_model_is_a_sequence_classifier_of_llama(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    head = torch.randn(1, net.size.dim)
+    tensors = {**net.state_dict(), "v_head.weight": head}
+    del tensors["output.weight"]
+    save_released(tmp_path / "reward", net.size, tensors.items(), folder, architecture="InternLM2ForRewardModel")
+    convert(str(tmp_path / "reward"), str(tmp_path / "classifier"), "llama")
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier")
+    pad, ids = theirs.config.pad_token_id, torch.randint(0, 200, (2, 9))
+    ids[1, 6:] = pad
+    hidden = net.model(ids)
+    expected = torch.stack((hidden[0, 8], hidden[1, 5])) @ head.T
+    torch.testing.assert_close(theirs(ids).logits, expected, atol=1e-5, rtol=1e-5)
+    convert(str(tmp_path / "classifier"), str(tmp_path / "back"), "reward")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("reward", "back"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    with pytest.raises(ValueError, match="is a reward model; set checkpoint="):
+        load_model(tmp_path / "classifier")
 
 
 def test_conversion_onto_itself_is_refused(folder: Path) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
 from internlm2_core import LanguageModel
@@ -34,6 +36,30 @@ def test_each_sequence_stops_by_itself(net: LanguageModel) -> None:
             assert after.finish == "stop"
         else:
             assert (after.ids, after.finish) == (before.ids, "length")
+
+
+def test_a_stop_string_ends_a_sequence_across_token_borders(net: LanguageModel) -> None:
+    def decode(ids: Sequence[int]) -> str:
+        return "".join(f"{id_:03d}" for id_ in ids)
+
+    free = LocalEngine(net).generate(PROMPTS, Sampling(max_new_tokens=8, temperature=0))
+    # The end of one token and the beginning of the next.
+    stop = decode(free[0].ids[2:4])[1:5]
+    sampling = Sampling(max_new_tokens=8, temperature=0, stop=(stop,))
+    stopped = LocalEngine(net, decode=decode).generate(PROMPTS, sampling)
+    for before, after in zip(free, stopped, strict=True):
+        text = decode(before.ids)
+        if stop in text:
+            tokens = -(-(text.index(stop) + len(stop)) // 3)
+            assert (after.ids, after.finish) == (before.ids[:tokens], "stop")
+        else:
+            assert (after.ids, after.finish) == (before.ids, "length")
+    assert stopped[0].finish == "stop"
+
+
+def test_stop_strings_need_text(net: LanguageModel) -> None:
+    with pytest.raises(ValueError, match=r"stop=\['###'\] needs text: give LocalEngine decode=tokenizer.decode"):
+        LocalEngine(net).generate(PROMPTS, Sampling(stop=("###",)))
 
 
 def test_streaming_gives_every_token_in_order(net: LanguageModel) -> None:

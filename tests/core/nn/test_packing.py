@@ -53,7 +53,7 @@ def test_groups_hold_every_document_once_with_little_padding() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["sdpa", "varlen", "flash", "flex"])
+@pytest.mark.parametrize("name", ["sdpa", "varlen", "flash2", "flash3", "flash4", "flex"])
 def test_gpu_back_ends_agree_with_the_mask(name: str) -> None:
     from internlm2_core.nn.attend import named_attend
 

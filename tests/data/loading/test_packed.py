@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 from itertools import chain, islice
 from itertools import count as count_up
 
 import pytest
 import torch
-from internlm2_data.loading import HeldOutBatches, LongRows, PackedBatches, TokenSource
+from internlm2_data.loading import BatchRamp, HeldOutBatches, LongRows, PackedBatches, TokenSource
 
 
 @pytest.fixture
@@ -148,3 +149,34 @@ def test_errors_name_the_value(batches, change, message):
     fields = {k: getattr(batches, k) for k in ("sources", "context", "batch_rows", "seed", "weights")}
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         PackedBatches(**(fields | change)).loader(0, 2)
+
+
+def test_batches_grow_by_the_ramp(batches):
+    """2 rows, then 4, 6 and from 24 rows on the full 8: three stages of 8 rows each."""
+    ramped = replace(batches, batch_rows=8, ramp=BatchRamp(first_rows=2, step_rows=2, over_rows=24))
+    assert [len(batch["input_ids"]) for batch in take(ramped.loader(), 10)] == [2, 2, 2, 2, 4, 4, 6, 6, 8, 8]
+
+
+def test_the_ramp_sees_the_rows_of_a_run_without_one(batches):
+    ramped = replace(batches, batch_rows=8, ramp=BatchRamp(2, 2, 24))
+    grown = {k: torch.cat([batch[k] for batch in take(ramped.loader(), 9)]) for k in ("input_ids", "labels")}
+    plain = take(batches.loader(), 9)
+    joined = {k: torch.cat([batch[k] for batch in plain])[: len(grown[k])] for k in grown}
+    assert all(torch.equal(grown[k], joined[k]) for k in grown)
+
+
+@pytest.mark.parametrize("done", [1, 5, 8])
+def test_a_ramp_resumes_on_other_ranks(batches, done):
+    ramped = replace(batches, batch_rows=8, ramp=BatchRamp(2, 2, 24))
+    reference = take(ramped.loader(0, 2), 10)
+    first = ramped.loader(0, 1, num_workers=2)
+    take(first, done)
+    second = ramped.loader(0, 2)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert same(take(second, 10 - done), reference[done:])
+
+
+def test_a_ramp_that_ranks_cannot_share_is_refused(batches):
+    ramped = replace(batches, ramp=BatchRamp(first_rows=1, step_rows=2, over_rows=24))
+    with pytest.raises(ValueError, match=r"1 rows of a batch cannot be shared.*set batches\.ramp\.first_rows to"):
+        ramped.loader(0, 2)

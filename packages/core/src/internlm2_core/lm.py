@@ -19,7 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.losses import TokenLosses
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.recompute import Recompute, recompute_blocks
 from internlm2_core.optim import decay_groups
+from internlm2_core.spikes import SpikeGuard
 
 
 class LM(L.LightningModule):
@@ -33,6 +35,11 @@ class LM(L.LightningModule):
         max_grad_norm: gradients are clipped to this global norm; 0 clips nothing.
         micro_batch_rows: rows computed at once; 0 takes the whole local batch.
         z_loss: weight of the z-loss (arXiv 2204.02311), 0 for none; the recipe has none.
+        recompute: activations of blocks to compute again in the backward pass, see
+            :func:`~internlm2_core.nn.recompute.recompute_blocks`.
+        recompute_every: of each ``every``-th block.
+        compile_blocks: compile each block with ``torch.compile``.
+        spikes: leaves out steps whose loss stands out; None takes every step.
     """
 
     net: LanguageModel
@@ -46,18 +53,29 @@ class LM(L.LightningModule):
         max_grad_norm: float = 1.0,
         micro_batch_rows: int = 0,
         z_loss: float = 0.0,
+        recompute: Recompute = "none",
+        recompute_every: int = 1,
+        compile_blocks: bool = False,
+        spikes: SpikeGuard | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.micro_batch_rows, self.z_loss = micro_batch_rows, z_loss
+        self.recompute, self.recompute_every, self.compile_blocks = recompute, recompute_every, compile_blocks
+        self.spikes = spikes
 
     def configure_model(self) -> None:
         """Make the network, once."""
-        if not hasattr(self, "net"):
-            self.net = self.make_net()
-            self.net.with_z_loss = self.z_loss > 0
+        if hasattr(self, "net"):
+            return
+        self.net = self.make_net()
+        self.net.with_z_loss = self.z_loss > 0
+        recompute_blocks(self.net.model.layers, self.recompute, self.recompute_every)
+        if self.compile_blocks:
+            for block in self.net.model.layers:
+                block.compile()
 
     def check_vocabulary(self, ids: int) -> None:
         """Refuse a tokenizer with more ids than the network has rows.
@@ -92,6 +110,9 @@ class LM(L.LightningModule):
 
         Returns:
             The mean cross-entropy per loss token of the global batch, in nats.
+
+        Raises:
+            RuntimeError: the loss does not come down again, see :class:`~internlm2_core.spikes.SpikeGuard`.
         """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -105,15 +126,26 @@ class LM(L.LightningModule):
                 cross_entropy, z_squared = self.losses(micro_batch)
                 self.manual_backward((cross_entropy + self.z_loss * z_squared) / tokens)
             total += cross_entropy.detach()
-        if self.max_grad_norm:
-            self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
-        optimizer.step()
-        scheduler = self.lr_schedulers()
-        assert isinstance(scheduler, LambdaLR)
-        scheduler.step()
         loss = self.mean_over_ranks(total) / tokens
+        if self.spikes is None or self.spikes.accepts(float(loss), optimizer.optimizer):
+            if self.max_grad_norm:
+                self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
+            optimizer.step()
+            scheduler = self.lr_schedulers()
+            assert isinstance(scheduler, LambdaLR)
+            scheduler.step()
         self.log_dict({"train/loss": loss, "train/lr": optimizer.param_groups[0]["lr"]}, prog_bar=True)
         return loss
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What the spike guard remembers goes along."""
+        if self.spikes is not None:
+            checkpoint["spikes"] = self.spikes.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue the guard's memory, where the run that was stopped had one."""
+        if self.spikes is not None and "spikes" in checkpoint:
+            self.spikes.load_state_dict(checkpoint["spikes"])
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Log the mean cross-entropy per loss token, in nats."""

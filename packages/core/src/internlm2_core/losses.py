@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from internlm2_core.batch import IGNORE
@@ -41,6 +42,26 @@ def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: b
         return TokenLosses(cross_entropy, torch.zeros((), device=hidden_ND.device))
     z_N = logits_NV.logsumexp(-1)
     return TokenLosses(cross_entropy, (z_N.square() * (labels_N != IGNORE)).sum())
+
+
+def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenLosses:
+    """Losses by Liger's kernel, which computes the gradients of head and states along with the loss (arXiv 2410.10989).
+
+    Raises:
+        ModuleNotFoundError: liger-kernel is not installed.
+        ValueError: not on a GPU, or a head that is split over ranks.
+    """
+    try:
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'Liger is not installed; pip install "internlm2-core[liger]" or set model.head_loss=chunked.'
+        ) from error
+    if not hidden_ND.is_cuda or isinstance(head.weight, DTensor):
+        where = "a head split over ranks" if isinstance(head.weight, DTensor) else hidden_ND.device.type
+        raise ValueError(f"Liger's kernel does not run on {where}; set model.head_loss=chunked.")
+    loss = liger_fused_linear_cross_entropy(hidden_ND, head.weight, labels_N, ignore_index=IGNORE, reduction="sum")
+    return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
 
 
 def head_losses(

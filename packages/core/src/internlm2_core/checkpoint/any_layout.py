@@ -11,7 +11,7 @@ from internlm2_core.nn.language_model import LanguageModel
 
 
 def layout_of(folder: str | Path) -> str:
-    """``released``, ``llama`` or ``reward``, by config.json.
+    """``released``, ``llama``, ``reward`` (released layout) or ``llama-reward`` (sequence classifier), by config.json.
 
     Raises:
         FileNotFoundError: no config.json.
@@ -22,7 +22,7 @@ def layout_of(folder: str | Path) -> str:
     if family == "internlm2":
         return "reward" if "Reward" in architecture else "released"
     if family == "llama":
-        return "llama"
+        return "llama-reward" if "SequenceClassification" in architecture else "llama"
     raise ValueError(f"{folder} holds a model of type {family!r}; internlm2 and llama are read.")
 
 
@@ -33,6 +33,6 @@ def load_model(folder: str | Path, attend: nn.Module | None = None) -> LanguageM
         ValueError: a reward model, which has no head for words.
     """
     layout = layout_of(folder)
-    if layout == "reward":
+    if layout.endswith("reward"):
         raise ValueError(f"{folder} is a reward model; set checkpoint= to a language model.")
     return load_llama(folder) if layout == "llama" else load_released(folder, attend)

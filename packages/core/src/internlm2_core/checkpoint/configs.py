@@ -45,6 +45,18 @@ def llama_config(size: ModelSize, dtype: torch.dtype, architecture: str = "Llama
     return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype)
 
 
+def classifier_config(size: ModelSize, dtype: torch.dtype, pad_id: int) -> dict[str, Any]:
+    """``config.json`` of a reward model as a sequence classifier of the Llama layout: one label, the score.
+
+    Args:
+        size: the model's shape.
+        dtype: of the weights.
+        pad_id: the classifier reads its score at the last token that is not this one.
+    """
+    own = {"id2label": {"0": "reward"}, "pad_token_id": pad_id}
+    return llama_config(size, dtype, "LlamaForSequenceClassification") | own
+
+
 def size_of(config: dict[str, Any], source: Path) -> ModelSize:
     """The shape that a ``config.json`` of either layout describes.
 

@@ -1,19 +1,17 @@
 """Llama's layout: the same weights with ``wqkv`` split and other names (InternLM2 is LLaMA with fused rows)."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from internlm2_core.checkpoint.configs import llama_config, size_of, write_model
-from internlm2_core.checkpoint.folder import (
-    fill,
-    read_json,
-    read_tensors,
-)
+from internlm2_core.checkpoint.configs import classifier_config, llama_config, size_of, write_model
+from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.sizes import ModelSize
+from internlm2_core.text.tokenizer import load_tokenizer
 
 NAMES = {
     "tok_embeddings": "embed_tokens",
@@ -71,9 +69,12 @@ def llama_name(name: str) -> str:
 
 def released_name(name: str) -> str:
     """The released name of a Llama tensor that needs no change."""
-    return renamed(
-        name, {theirs: ours for ours, theirs in HEADS.items()}, {theirs: ours for ours, theirs in NAMES.items()}
-    )
+    return renamed(name, inverse(HEADS), inverse(NAMES))
+
+
+def inverse(names: Mapping[str, str]) -> dict[str, str]:
+    """Keys and values exchanged."""
+    return {theirs: ours for ours, theirs in names.items()}
 
 
 def renamed(name: str, heads: Mapping[str, str], parts: Mapping[str, str]) -> str:
@@ -110,10 +111,25 @@ def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterat
 
 
 def save_llama(
-    folder: str | Path, size: ModelSize, tensors: Iterable[tuple[str, Tensor]], tokenizer_path: str | Path
+    folder: str | Path,
+    size: ModelSize,
+    tensors: Iterable[tuple[str, Tensor]],
+    tokenizer_path: str | Path,
+    is_reward: bool = False,
 ) -> None:
-    """Write released tensors as a folder that ``transformers.AutoModelForCausalLM`` loads without remote code."""
-    write_model(folder, to_llama(tensors, size), lambda dtype: llama_config(size, dtype), tokenizer_path)
+    """Write released tensors as a folder that Transformers loads without remote code.
+
+    Args:
+        folder: where.
+        size: the model's shape.
+        tensors: names and tensors as in the released layout.
+        tokenizer_path: file or model folder whose tokenizer goes along.
+        is_reward: ``AutoModelForSequenceClassification`` with one label reads it; otherwise ``AutoModelForCausalLM``.
+    """
+    make_config = partial(llama_config, size)
+    if is_reward:
+        make_config = partial(classifier_config, size, pad_id=load_tokenizer(tokenizer_path).special("</s>"))
+    write_model(folder, to_llama(tensors, size), make_config, tokenizer_path)
 
 
 def load_llama(folder: str | Path) -> LanguageModel:

@@ -1,17 +1,14 @@
 """The released layout: the network's own names in safetensors."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from internlm2_core.checkpoint.configs import released_config, size_of, write_model
-from internlm2_core.checkpoint.folder import (
-    fill,
-    read_json,
-    read_tensors,
-)
+from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.rope import Scaling
 from internlm2_core.sizes import ModelSize
@@ -63,11 +60,7 @@ def load_released(
 
 def with_positions(size: ModelSize, rope_base: float | None, max_positions: int | None) -> ModelSize:
     """The same weights read with other positions."""
-    fields = vars(size) | {
-        "rope_base": rope_base or size.rope_base,
-        "max_positions": max_positions or size.max_positions,
-    }
-    return ModelSize(**fields)
+    return replace(size, rope_base=rope_base or size.rope_base, max_positions=max_positions or size.max_positions)
 
 
 def save_released(

@@ -1,11 +1,13 @@
 """What a training run starts from: random weights, or a model folder."""
 
+from typing import get_args
+
 import torch
 
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.attend import named_attend
 from internlm2_core.nn.init import STD
-from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.language_model import HeadLoss, LanguageModel
 from internlm2_core.nn.rope import Scaling
 from internlm2_core.sizes import ModelSize
 
@@ -20,6 +22,7 @@ def start_model(
     max_logits: int = 2**27,
     std: float = STD,
     embedding_std: float | None = None,
+    head_loss: HeadLoss = "chunked",
 ) -> LanguageModel:
     """A language model to train.
 
@@ -33,10 +36,13 @@ def start_model(
         max_logits: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
         std: see :func:`~internlm2_core.nn.init.init_weights`.
         embedding_std: see :func:`~internlm2_core.nn.init.init_weights`.
+        head_loss: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
 
     Raises:
-        ValueError: the folder holds a model of another shape.
+        ValueError: the folder holds a model of another shape; an unknown ``head_loss``.
     """
+    if head_loss not in get_args(HeadLoss):
+        raise ValueError(f"head_loss={head_loss!r} is neither chunked nor liger; set model.head_loss to one of them.")
     module = named_attend(attend)
     if init_from is None:
         net = LanguageModel(size, module, rope_scaling, rope_factor)
@@ -44,7 +50,7 @@ def start_model(
     else:
         net = load_released(init_from, module, size.rope_base, size.max_positions, rope_scaling, rope_factor)
         check_same_shape(size, net.size, init_from)
-    net.max_logits = max_logits
+    net.max_logits, net.head_loss = max_logits, head_loss
     return net
 
 

@@ -7,9 +7,11 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.text.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,9 @@ class Completion:
     """What followed a prompt.
 
     Attributes:
-        ids: new token ids, the stop token included.
+        ids: new token ids, the stop token or string included.
         logprobs: log-probability of each under the model, in nats, before temperature and truncation.
-        finish: ``stop`` after a stop token, ``length`` at the limit.
+        finish: ``stop`` after a stop token or string, ``length`` at the limit.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -44,10 +46,18 @@ class LocalEngine:
         net: the network, used in eval mode and without gradients.
         max_batch_tokens: prompt and answer tokens held in one cache.
         prefill_tokens: tokens of a prompt computed at once, so that a prompt of 200k tokens fits.
+        decode: token ids to text; needed for stop strings alone.
     """
 
-    def __init__(self, net: LanguageModel, max_batch_tokens: int = 65_536, prefill_tokens: int = 8_192) -> None:
+    def __init__(
+        self,
+        net: LanguageModel,
+        max_batch_tokens: int = 65_536,
+        prefill_tokens: int = 8_192,
+        decode: Callable[[Sequence[int]], str] | None = None,
+    ) -> None:
         self.net, self.max_batch_tokens, self.prefill_tokens = net, max_batch_tokens, prefill_tokens
+        self.decode = decode
 
     def generate(
         self,
@@ -63,8 +73,10 @@ class LocalEngine:
             on_token: called with (prompt index, token id) as soon as a token is known: streaming.
 
         Raises:
-            ValueError: a prompt is empty.
+            ValueError: a prompt is empty; stop strings without a way to decode.
         """
+        if sampling.stop and self.decode is None:
+            raise ValueError(f"stop={list(sampling.stop)} needs text: give LocalEngine decode=tokenizer.decode.")
         if any(not prompt for prompt in prompts):
             raise ValueError(f"prompt {[not p for p in prompts].index(True)} is empty; give at least one token.")
         device = self.net.output.weight.device
@@ -72,10 +84,17 @@ class LocalEngine:
         completions = [Completion() for _ in prompts]
         for batch in self._batches(prompts, sampling.max_new_tokens):
             self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
-        return [
-            Completion(c.ids, c.logprobs, "stop" if c.ids and c.ids[-1] in sampling.stop_ids else "length")
-            for c in completions
-        ]
+        return [Completion(c.ids, c.logprobs, "stop" if self._ends(c.ids, sampling) else "length") for c in completions]
+
+    def _ends(self, ids: list[int], sampling: Sampling) -> bool:
+        if ids[-1] in sampling.stop_ids:
+            return True
+        if not sampling.stop:
+            return False
+        assert self.decode is not None
+        # A token spells at least one byte, so that a stop string lies within as many tokens as it has bytes.
+        tail = self.decode(ids[-max(len(string.encode()) for string in sampling.stop) :])
+        return any(string in tail for string in sampling.stop)
 
     def _batches(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         batch: list[int] = []
@@ -110,13 +129,23 @@ class LocalEngine:
                     completions[owner].logprobs.append(logprob)
                     if on_token:
                         on_token(owner, id_)
-                alive = [row for row, id_ in enumerate(ids) if id_ not in sampling.stop_ids]
+                alive = [row for row, owner in enumerate(owners) if not self._ends(completions[owner].ids, sampling)]
                 if not alive or len(completions[owners[0]].ids) == sampling.max_new_tokens:
                     return
                 owners = [owners[row] for row in alive]
                 decoder.step(ids_B, alive)
         finally:
             self.net.train(was_training)
+
+
+def engine_of(checkpoint: str, max_batch_tokens: int = 65_536, prefill_tokens: int = 8_192) -> LocalEngine:
+    """A local engine for a model folder; arguments as of :class:`LocalEngine`.
+
+    Raises:
+        FileNotFoundError: no model there.
+    """
+    net = load_model(checkpoint)
+    return LocalEngine(net, max_batch_tokens, prefill_tokens, load_tokenizer(checkpoint).decode)
 
 
 class Decoder:

@@ -21,6 +21,7 @@ class Sampling:
         repetition_penalty: divides positive and multiplies negative logits of tokens already seen (CTRL,
             arXiv 1909.05858); 1 changes nothing.
         stop_ids: tokens that end a sequence; they are part of it.
+        stop: strings that end a sequence as soon as its text holds one; the string is part of it.
         seed: of the sampling; None draws from torch's global generator.
 
     Raises:
@@ -33,6 +34,7 @@ class Sampling:
     top_k: int = 0
     repetition_penalty: float = 1.0
     stop_ids: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -42,6 +44,7 @@ class Sampling:
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1"),
             "top_k": (self.top_k >= 0, "0 (all) or more"),
             "repetition_penalty": (self.repetition_penalty > 0, "above 0"),
+            "stop": (all(self.stop), "strings that are not empty"),
         }
         for name, (is_fine, limit) in limits.items():
             if not is_fine:

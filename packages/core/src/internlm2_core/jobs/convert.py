@@ -30,15 +30,15 @@ def convert(source: str, to: str, format: Literal["released", "llama", "reward"]
         raise ValueError(f"from and to are both {source}; set to= to another folder.")
     layout, size = layout_of(source), read_size(source)
     tensors: Iterable[tuple[str, Tensor]] = read_tensors(Path(source))
-    if layout == "llama":
+    if layout.startswith("llama"):
         tensors = from_llama(tensors, size)
-    is_reward = layout == "reward"
+    is_reward = layout.endswith("reward")
     if is_reward and format == "released":
         raise ValueError(f"{source} is a reward model, which has no head for words; set format=reward or format=llama.")
     if format == "reward" and not is_reward:
         raise ValueError(f"{source} has no v_head; train one with `internlm2 reward init_from={source}`.")
     if format == "llama":
-        save_llama(to, size, tensors, source)
+        save_llama(to, size, tensors, source, is_reward)
     else:
         architecture = "InternLM2ForRewardModel" if is_reward else "InternLM2ForCausalLM"
         save_released(to, size, tensors, source, architecture)

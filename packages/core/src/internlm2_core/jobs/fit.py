@@ -5,21 +5,14 @@ import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import lightning as L
 
 from internlm2_core.callbacks.export import ExportModel
 from internlm2_core.lm import LM
+from internlm2_core.phases import Batches
 from internlm2_core.text.tokenizer import Tokenizer
-
-
-class Batches(Protocol):
-    """Makes loaders of :class:`~internlm2_core.batch.Batch` for one data-parallel rank."""
-
-    def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> Iterable[Any]:
-        """This rank's share of every global batch; the loader has ``state_dict`` and ``load_state_dict``."""
-        ...
 
 
 class Loaders(L.LightningDataModule):

@@ -1,14 +1,20 @@
 """Answer one prompt and print the text."""
 
+from collections.abc import Callable
 from pathlib import Path
 
-from internlm2_core.checkpoint.any_layout import load_model
-from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.generation import Engine, Sampling, engine_of
 from internlm2_core.text import ChatFormat, load_tokenizer
 
 
 def generate(
-    checkpoint: str, prompt: str, is_chat: bool, system: str | None, sampling: Sampling, stop: list[str] | None = None
+    checkpoint: str,
+    prompt: str,
+    is_chat: bool,
+    system: str | None,
+    sampling: Sampling,
+    stop: list[str] | None = None,
+    engine: Callable[[str], Engine] = engine_of,
 ) -> str:
     """Print what the model says after a prompt.
 
@@ -18,7 +24,8 @@ def generate(
         is_chat: wrap the prompt as a user's turn of ChatML.
         system: system prompt of the chat.
         sampling: how to choose; the end of a turn or document always stops.
-        stop: strings at which the text is cut.
+        stop: strings that end the text; they are not printed.
+        engine: makes the engine from the checkpoint's folder.
 
     Returns:
         The text.
@@ -29,7 +36,7 @@ def generate(
     """
     if not prompt:
         raise ValueError('prompt="" is empty; give some text: prompt="...".')
-    net, tokenizer = load_model(checkpoint), load_tokenizer(Path(checkpoint))
+    answers, tokenizer = engine(checkpoint), load_tokenizer(Path(checkpoint))
     chat = ChatFormat(tokenizer)
     if is_chat:
         opening = [{"role": "system", "content": system}] if system else []
@@ -37,8 +44,8 @@ def generate(
     else:
         ids = tokenizer.encode(prompt)
     ends = {chat.end, tokenizer.special("</s>")}
-    fields = vars(sampling) | {"stop_ids": (*sampling.stop_ids, *ends)}
-    [completion] = LocalEngine(net).generate([ids], Sampling(**fields))
+    fields = vars(sampling) | {"stop_ids": (*sampling.stop_ids, *ends), "stop": tuple(stop or ())}
+    [completion] = answers.generate([ids], Sampling(**fields))
     text = tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends])
     for string in stop or []:
         text = text.split(string)[0]

@@ -1,14 +1,19 @@
 """The language model: trunk plus untied head. Its weight names are those of the released checkpoints."""
 
+from dataclasses import replace
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.losses import TokenLosses, head_losses
+from internlm2_core.losses import TokenLosses, head_losses, liger_losses
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.init import STD, init_weights
 from internlm2_core.nn.rope import Scaling
 from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
+
+HeadLoss = Literal["chunked", "liger"]
 
 
 class LanguageModel(nn.Module):
@@ -22,6 +27,7 @@ class LanguageModel(nn.Module):
         max_logits: logits held at once while the loss is computed; more are computed in chunks and recomputed in
             the backward pass. 2**27 fp32 logits are 512 MiB.
         with_z_loss: compute the z-loss beside the cross-entropy.
+        head_loss: ``chunked`` as above, or ``liger`` for Liger's fused kernel (CUDA, without z-loss).
     """
 
     def __init__(
@@ -32,8 +38,10 @@ class LanguageModel(nn.Module):
         rope_factor: float = 1.0,
         max_logits: int = 2**27,
         with_z_loss: bool = False,
+        head_loss: HeadLoss = "chunked",
     ) -> None:
         super().__init__()
+        self.head_loss = head_loss
         self.size, self.max_logits, self.with_z_loss = size, max_logits, with_z_loss
         self.model = Transformer(size, attend, rope_scaling, rope_factor)
         self.output = nn.Linear(size.dim, size.vocab_size, bias=False)
@@ -43,6 +51,11 @@ class LanguageModel(nn.Module):
     ) -> None:
         """Random weights as the recipe starts from; see :func:`~internlm2_core.nn.init.init_weights`."""
         init_weights(self, self.size.layers, generator, std, embedding_std)
+
+    def set_positions(self, rope_base: float, max_positions: int) -> None:
+        """Read the same weights with another RoPE base and trained length, as a new phase wants."""
+        self.size = replace(self.size, rope_base=rope_base, max_positions=max_positions)
+        self.model.rope.base, self.model.rope.max_positions = rope_base, max_positions
 
     def forward(
         self,
@@ -65,6 +78,10 @@ class LanguageModel(nn.Module):
             Logits [B, T, V], or :class:`~internlm2_core.losses.TokenLosses` when labels are given.
         """
         hidden_BTD = self.model(input_ids_BT, position_ids_BT, cache)
+        if labels_BT is not None and self.head_loss == "liger":
+            if self.with_z_loss:
+                raise ValueError("Liger's kernel has no z-loss here; set module.z_loss=0 or model.head_loss=chunked.")
+            return liger_losses(hidden_BTD.flatten(0, 1), self.output, labels_BT.flatten())
         if labels_BT is not None:
             return head_losses(hidden_BTD, self.output, labels_BT, self.max_logits, self.with_z_loss)
         return self.output(hidden_BTD[:, -1:] if last_only else hidden_BTD)

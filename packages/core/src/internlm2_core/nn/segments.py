@@ -4,7 +4,7 @@ Rows of a batch hold several documents one after the other. Attention stays insi
 crosses a row: the [B, T] batch is read as one line of B*T tokens, cut at every document start.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -20,11 +20,17 @@ class Segments:
         lengths: tokens of each document; they add up to B * T.
         rows: B.
         device: where ``cu_seqlens`` is wanted.
+        is_whole_rows: every row is exactly one document. A plain value: compiled code asks for it and must not depend
+            on the number of documents.
     """
 
     lengths: tuple[int, ...]
     rows: int
     device: torch.device
+    is_whole_rows: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_whole_rows", len(self.lengths) == self.rows)
 
     @classmethod
     def of_positions(cls, position_ids_BT: Tensor) -> "Segments":
@@ -45,11 +51,6 @@ class Segments:
     def whole_rows(cls, rows: int, tokens: int, device: torch.device) -> "Segments":
         """Each row is one document."""
         return cls((tokens,) * rows, rows, device)
-
-    @property
-    def is_whole_rows(self) -> bool:
-        """Whether every row is exactly one document."""
-        return len(self.lengths) == self.rows
 
     @property
     def max_length(self) -> int:

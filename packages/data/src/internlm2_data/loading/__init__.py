@@ -8,7 +8,7 @@ Three recipes, each with `.loader(dp_rank, dp_size, num_workers)`:
 
 * `PackedBatches(sources, context, batch_rows, seed, weights=None, short_context=None, long=None)`: endless
   pre-training rows from `sources: Mapping[str, TokenSource | path]`, mixed by tokens.
-  `long=LongRows(sources, fraction)` is phase 2.
+  `long=LongRows(sources, fraction)` is phase 2; `ramp=BatchRamp(...)` starts with smaller batches.
 * `ChatBatches(conversations, encode, context, batch_rows, seed, overlong="drop", pretrain=None,
   pretrain_fraction=0)`: one pass over conversations per iteration, packed whole.
 * `HeldOutBatches(source, context, batch_rows)`: one pass in order, for evaluation.
@@ -28,11 +28,12 @@ sequence of rows does not depend on it, so that accumulation over 2 x 8 rows see
 
 from internlm2_data.loading.chats import ChatBatches, Conversations
 from internlm2_data.loading.held_out import HeldOutBatches
-from internlm2_data.loading.loader import Loader
+from internlm2_data.loading.loader import BatchRamp, Loader
 from internlm2_data.loading.packed import LongRows, PackedBatches
 from internlm2_data.tokens import TokenSource, token_sources
 
 __all__ = [
+    "BatchRamp",
     "ChatBatches",
     "Conversations",
     "HeldOutBatches",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,11 @@ class Plan(Protocol):
         """Rows of a pass."""
         ...
 
+    @property
+    def taken(self) -> int:
+        """Rows taken since the beginning."""
+        ...
+
     def take(self, count: int) -> list[Place]:
         """The next places; fewer at the end of a pass, then none, once."""
         ...
@@ -38,6 +44,28 @@ class Plan(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue at `state`."""
         ...
+
+
+@dataclass(frozen=True)
+class BatchRamp:
+    """Batches that grow with the rows read so far: smaller ones learn as much early on (arXiv 2005.14165, 2.3).
+
+    Attributes:
+        first_rows: rows of the first batches, over all ranks.
+        step_rows: rows by which batches grow.
+        over_rows: rows read until batches are full; growth is spread evenly over them.
+    """
+
+    first_rows: int
+    step_rows: int
+    over_rows: int
+
+    def rows_at(self, taken: int, full: int) -> int:
+        """Rows of the batch that begins after `taken` rows, where full ones have `full`."""
+        stages = -(-(full - self.first_rows) // self.step_rows)
+        if taken >= self.over_rows or stages < 1:
+            return full
+        return self.first_rows + self.step_rows * (taken * stages // self.over_rows)
 
 
 class Loader:
@@ -54,6 +82,7 @@ class Loader:
         dp_size: how many ranks share the data.
         num_workers: reading processes; 0 reads in this one.
         pad_id: token id of padding.
+        ramp: how batches grow to `batch_rows`; None: all are full.
 
     Raises:
         ValueError: when the rows of a batch cannot be shared out equally.
@@ -69,21 +98,26 @@ class Loader:
         dp_size: int = 1,
         num_workers: int = 0,
         pad_id: int = 0,
+        ramp: BatchRamp | None = None,
     ) -> None:
-        if batch_rows % dp_size or batch_rows < 1:
-            raise ValueError(
-                f"{batch_rows} rows of a batch cannot be shared equally by {dp_size} data-parallel ranks: "
-                f"set batches.batch_rows to a multiple of {dp_size}"
-            )
+        sizes = {"batch_rows": batch_rows}
+        if ramp is not None:
+            sizes |= {"ramp.first_rows": ramp.first_rows, "ramp.step_rows": ramp.step_rows}
+        for name, rows in sizes.items():
+            if rows % dp_size or rows < 1:
+                raise ValueError(
+                    f"{rows} rows of a batch cannot be shared equally by {dp_size} data-parallel ranks: "
+                    f"set batches.{name} to a multiple of {dp_size}"
+                )
         if not 0 <= dp_rank < dp_size:
             raise ValueError(f"dp_rank {dp_rank} is not one of {dp_size} ranks")
         self._plan, self._state = plan, plan.state_dict()
         self._rows = _Rows(sources, context, pad_id)
         self._share, self._num_workers = slice(dp_rank, None, dp_size), num_workers
-        self.batch_rows = batch_rows
+        self.batch_rows, self._ramp = batch_rows, ramp
 
     def __len__(self) -> int:
-        """Global batches of a pass (Lightning reads unsized loaders one batch ahead of their state)."""
+        """Full global batches of a pass (Lightning reads unsized loaders one batch ahead of their state)."""
         return -(-len(self._plan) // self.batch_rows)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -108,10 +142,13 @@ class Loader:
         self._state = self._plan.state_dict()
 
     def _places(self, after: deque[dict[str, Any]]) -> Iterator[list[Place]]:
-        while places := self._plan.take(self.batch_rows):
-            padding = [Place(-1, 0)] * (self.batch_rows - len(places))
+        while places := self._plan.take(rows := self._next_rows()):
+            padding = [Place(-1, 0)] * (rows - len(places))
             after.append(self._plan.state_dict())
             yield (places + padding)[self._share]
+
+    def _next_rows(self) -> int:
+        return self._ramp.rows_at(self._plan.taken, self.batch_rows) if self._ramp else self.batch_rows
 
 
 class _Rows(Dataset[Batch]):

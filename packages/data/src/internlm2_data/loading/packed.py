@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from internlm2_data.loading.loader import Loader
+from internlm2_data.loading.loader import BatchRamp, Loader
 from internlm2_data.loading.mixture import Mixture
 from internlm2_data.loading.passes import Endless
 from internlm2_data.loading.token_rows import TokenRows
@@ -47,6 +47,7 @@ class PackedBatches:
         long: long rows, whose documents are cut at `context` only.
         pass_batches: batches that one iteration gives (Lightning's epoch); None for as many as the tokens of all
             sources fill. The next iteration goes on in the stream, wherever the pass ended.
+        ramp: how batches grow to `batch_rows`; None: all are full.
     """
 
     sources: Sources
@@ -57,6 +58,7 @@ class PackedBatches:
     short_context: int | None = None
     long: LongRows | None = None
     pass_batches: int | None = None
+    ramp: BatchRamp | None = None
     _opened: dict[str, TokenRows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +87,8 @@ class PackedBatches:
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
         """A fresh loader for one data-parallel rank; see `Loader`."""
         plan = Endless(Mixture(self.shares(), self.seed), self.batches_per_pass() * self.batch_rows)
-        return Loader(plan, self.rows(), self.context, self.batch_rows, dp_rank, dp_size, num_workers)
+        rows = self.rows()
+        return Loader(plan, rows, self.context, self.batch_rows, dp_rank, dp_size, num_workers, ramp=self.ramp)
 
     def _parts(self) -> dict[str, tuple[TokenRows, float]]:
         fraction = self.long.fraction if self.long else 0.0

@@ -23,6 +23,11 @@ class Endless:
         """Rows of a pass."""
         return self._rows
 
+    @property
+    def taken(self) -> int:
+        """Rows taken since the beginning."""
+        return self._mixture.row
+
     def take(self, count: int) -> list[Place]:
         """The next places; none at the end of a pass, once."""
         if self._ended:
@@ -70,6 +75,11 @@ class Shuffled:
     def __len__(self) -> int:
         """Rows of a pass."""
         return self._all
+
+    @property
+    def taken(self) -> int:
+        """Rows taken since the beginning."""
+        return self._pass * self._all + self._row
 
     def take(self, count: int) -> list[Place]:
         """The next places of the pass; none at its end, once."""

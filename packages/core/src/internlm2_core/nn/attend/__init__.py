@@ -6,17 +6,19 @@ Every one is called ``attend(q_BTNH, k_BTGH, v_BTGH, segments) -> out_BTNH``.
 `sdpa`        torch's scaled_dot_product_attention; documents of like length share a call (CPU default)
 `masked`      one call under an explicit document mask: slow, short, the reference of the tests
 `varlen`      torch's own variable-length kernel (CUDA)
-`flash`       flash-attn 2 or 3, variable length (CUDA, extra ``flash-attn``)
+`flash`       flash-attn, variable length (CUDA, extra ``flash-attn``): version 3, 2 or 4, whichever is there first
+`flash2` to `flash4`: that version of it
 `flex`        FlexAttention with a document mask (CUDA)
 ============  =====================================================================================
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
-from internlm2_core.nn.attend.flash import FlashAttend, flash_is_installed
+from internlm2_core.nn.attend.flash import FlashAttend, installed_versions
 from internlm2_core.nn.attend.flex import FlexAttend
 from internlm2_core.nn.attend.masked import MaskedAttend
 from internlm2_core.nn.attend.sdpa import SDPAttend
@@ -27,6 +29,9 @@ ATTENDS: dict[str, Callable[[], nn.Module]] = {
     "masked": MaskedAttend,
     "varlen": VarlenAttend,
     "flash": FlashAttend,
+    "flash2": partial(FlashAttend, 2),
+    "flash3": partial(FlashAttend, 3),
+    "flash4": partial(FlashAttend, 4),
     "flex": FlexAttend,
 }
 
@@ -49,7 +54,7 @@ def default_attend() -> nn.Module:
     """flash-attn where it is installed beside a GPU, torch's variable-length kernel on other GPUs, SDPA on CPU."""
     if not torch.cuda.is_available():
         return SDPAttend()
-    return FlashAttend() if flash_is_installed() else VarlenAttend()
+    return FlashAttend() if installed_versions() else VarlenAttend()
 
 
 __all__ = [

@@ -1,40 +1,58 @@
-"""Attention by flash-attn, version 3 (``flash_attn_interface``) or 2 (``flash_attn``): CUDA, fp16 or bf16."""
+"""Attention by flash-attn: CUDA, fp16 or bf16. Versions 2, 3 and 4 are three modules that take the same arguments."""
 
+from importlib import import_module
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor, nn
 
 from internlm2_core.nn.segments import Segments
 
+MODULES = {3: "flash_attn_interface", 2: "flash_attn.flash_attn_interface", 4: "flash_attn.cute"}
+"""Where each version is, the preferred one first; 4 is the youngest and comes last."""
 
-def flash_is_installed() -> bool:
-    """Whether flash-attn 3 or 2 can be imported."""
-    return find_spec("flash_attn_interface") is not None or find_spec("flash_attn") is not None
+
+def installed_versions() -> list[int]:
+    """Versions of flash-attn that are there, the preferred one first."""
+    return [version for version, module in MODULES.items() if is_there(module)]
+
+
+def is_there(module: str) -> bool:
+    """Whether a module can be found; that of a missing parent cannot."""
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 class FlashAttend(nn.Module):
     """Variable-length flash attention; grouped queries are handled by the kernel.
 
+    Args:
+        version: 2, 3 or 4; None takes the preferred one that is installed.
+
     Raises:
-        ModuleNotFoundError: flash-attn is not installed.
+        ModuleNotFoundError: flash-attn is not installed, or not in this version.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, version: int | None = None) -> None:
         super().__init__()
-        if find_spec("flash_attn_interface") is not None:
-            from flash_attn_interface import flash_attn_varlen_func
-        elif find_spec("flash_attn") is not None:
-            from flash_attn import flash_attn_varlen_func
-        else:
+        installed = installed_versions()
+        if not installed or version not in (None, *installed):
+            wanted = "flash-attn" if version is None else f"flash-attn {version}"
             raise ModuleNotFoundError(
-                'flash-attn is not installed; pip install "internlm2-core[flash-attn]" or set model.attend=sdpa.'
+                f'{wanted} is not installed; pip install "internlm2-core[flash-attn]" or set model.attend=sdpa.'
             )
-        self.kernel = flash_attn_varlen_func
+        self.version = version or installed[0]
+        self.kernel = import_module(MODULES[self.version]).flash_attn_varlen_func
 
+    @torch.compiler.disable  # lengths of documents are not to be compiled in
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         """Causal attention inside documents, [B, T, N, H]."""
         q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))
         ends, longest = segments.cu_seqlens, segments.max_length
-        out = self.kernel(q, k, v, ends, ends, longest, longest, causal=True)
+        out = self.kernel(
+            q, k, v, cu_seqlens_q=ends, cu_seqlens_k=ends, max_seqlen_q=longest, max_seqlen_k=longest, causal=True
+        )
         out = out[0] if isinstance(out, tuple) else out
         return out.unflatten(0, q_BTNH.shape[:2])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from internlm2_core.nn.segments import Segments
 
 MAX_WASTE = 0.25
-"""Padding allowed in a group, as a share of its tokens (chosen by tests/benchmarks/packed_attention.py)."""
+"""Padding allowed in a group, as a share of its tokens (chosen by tests/benchmarks/core/bench_packed.py)."""
 
 
 def causal(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
@@ -82,6 +82,11 @@ class SDPAttend(nn.Module):
         """Causal attention inside documents, [B, T, N, H]."""
         if segments.is_whole_rows:
             return causal(q_BTNH, k_BTGH, v_BTGH)
+        return self._by_groups(q_BTNH, k_BTGH, v_BTGH, segments)
+
+    # Documents differ from batch to batch: compiled, each batch would be a program of its own.
+    @torch.compiler.disable
+    def _by_groups(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))
         groups = grouping(segments.lengths)
         reads = (read.to(q.device) for read in groups.reads)

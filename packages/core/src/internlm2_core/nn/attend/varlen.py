@@ -1,5 +1,6 @@
 """Attention by torch's own variable-length kernel (CUDA only; no CPU kernel in torch 2.13)."""
 
+import torch
 from torch import Tensor, nn
 
 from internlm2_core.nn.segments import Segments
@@ -8,6 +9,7 @@ from internlm2_core.nn.segments import Segments
 class VarlenAttend(nn.Module):
     """``torch.nn.attention.varlen.varlen_attn`` over the whole batch as one line of tokens."""
 
+    @torch.compiler.disable  # lengths of documents are not to be compiled in
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         """Causal attention inside documents, [B, T, N, H]; bf16 or fp16.
 

@@ -1,0 +1,74 @@
+"""Generation by vLLM (extra ``vllm``), for throughput on GPUs.
+
+vLLM reads Llama's layout with its own code; the released layout would need code from the checkpoint's folder, which is
+never run here. `internlm2 convert format=llama` makes it readable.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from internlm2_core.checkpoint.any_layout import layout_of
+from internlm2_core.generation.engine import Completion
+from internlm2_core.generation.sampling import Sampling
+
+
+class VLLMEngine:
+    """An :class:`~internlm2_core.generation.Engine` for a model folder.
+
+    Log-probabilities are vLLM's raw ones: before temperature, truncation *and* repetition penalty
+    (:class:`~internlm2_core.generation.LocalEngine` gives them after the penalty).
+
+    Args:
+        checkpoint: a model folder in Llama's layout.
+        options: of ``vllm.LLM``, such as ``tensor_parallel_size`` or ``gpu_memory_utilization``.
+
+    Raises:
+        ModuleNotFoundError: vLLM is not installed.
+        ValueError: another layout.
+    """
+
+    def __init__(self, checkpoint: str | Path, **options: Any) -> None:
+        if layout_of(checkpoint) != "llama":
+            raise ValueError(
+                f"vLLM cannot read the layout of {checkpoint}; "
+                f"`internlm2 convert from={checkpoint} to=FOLDER format=llama` and give it FOLDER."
+            )
+        try:
+            from vllm import LLM
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError('vLLM is not installed; pip install "internlm2-core[vllm]".') from error
+        self.llm = LLM(model=str(checkpoint), trust_remote_code=False, logprobs_mode="raw_logprobs", **options)
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+        """One completion per prompt, in order.
+
+        Raises:
+            ValueError: a prompt is empty.
+        """
+        from vllm import SamplingParams
+
+        if any(not prompt for prompt in prompts):
+            raise ValueError(f"prompt {[not p for p in prompts].index(True)} is empty; give at least one token.")
+        params = SamplingParams(
+            max_tokens=sampling.max_new_tokens,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k or -1,
+            repetition_penalty=sampling.repetition_penalty,
+            stop_token_ids=list(sampling.stop_ids),
+            stop=list(sampling.stop) or None,
+            include_stop_str_in_output=True,
+            ignore_eos=True,  # the tokens that stop are named above
+            seed=sampling.seed,
+            logprobs=0,
+        )
+        outputs = self.llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False)
+        return [completion_of(request.outputs[0]) for request in outputs]
+
+
+def completion_of(output: Any) -> Completion:
+    """What vLLM says of one sequence, in our words."""
+    ids = list(output.token_ids)
+    logprobs = [step[id_].logprob for step, id_ in zip(output.logprobs, ids, strict=True)]
+    return Completion(ids, logprobs, "stop" if output.finish_reason == "stop" else "length")

@@ -1,0 +1,117 @@
+"""A training step (fp32, CPU) against Transformers' Llama and litgpt, eager and compiled.
+
+    OMP_NUM_THREADS=1 python tests/benchmarks/core/bench_training.py [--shape small|large] [--rounds 15]
+
+Every step: forward, loss, backward, clipping to norm 1, fused AdamW. litgpt has two variants, plain and chunked
+cross-entropy, as its own trainer uses them. `LM in Lightning` is our step as users run it, inside the Trainer.
+"Of sgemm" counts causal attention as half and is relative to an fp32 matrix product measured in the same rounds.
+"""
+
+import argparse
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from internlm2_core import LM
+from internlm2_core.optim import Constant
+from peers import SHAPES, litgpt_gpt, ours, sgemm_gflops, show, take_turns, transformers_llama
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]
+
+
+def plain_step(net: nn.Module, loss_of: Callable[[Batch], Tensor], batch: Batch) -> Callable[[], None]:
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss_of(batch).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def our_loss(net: nn.Module, batch: Batch) -> Tensor:
+    losses = net(batch["input_ids"], batch["position_ids"], labels_BT=batch["labels"])
+    return losses.cross_entropy / batch["labels"].numel()
+
+
+def transformers_loss(net: nn.Module, batch: Batch) -> Tensor:
+    return net(input_ids=batch["input_ids"], labels=batch["input_ids"], use_cache=False).loss
+
+
+def litgpt_loss(net: nn.Module, batch: Batch, chunk: int) -> Tensor:
+    from litgpt.utils import chunked_cross_entropy
+
+    logits = net(batch["input_ids"], **({"lm_head_chunk_size": chunk} if chunk else {}))
+    if chunk:
+        return chunked_cross_entropy(logits, batch["labels"], chunk_size=chunk)
+    return F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
+
+
+def in_lightning(size: Any, batch: Batch) -> Callable[[], None]:
+    """Our LightningModule; Lightning counts on where it stopped, so that each call is one more step."""
+    module = LM(lambda: ours(size), partial(torch.optim.AdamW, lr=1e-4, fused=True), Constant())
+    trainer = L.Trainer(
+        accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, [batch])
+    # What Trainer.fit does once a run is not part of a step.
+    return lambda: module.training_step(batch, 0) and None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=list(SHAPES), default="small")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    size, rows, tokens = SHAPES[options.shape]
+    ids = torch.randint(size.vocab_size, (rows, tokens + 1), generator=torch.Generator().manual_seed(1))
+    positions = torch.arange(tokens).expand(rows, tokens)
+    batch = {"input_ids": ids[:, :-1].contiguous(), "labels": ids[:, 1:].contiguous(), "position_ids": positions}
+
+    eager, compiled, packaged = ours(size), ours(size), ours(size)
+    hf, hf_compiled, lit, lit_chunked = (
+        transformers_llama(packaged),
+        transformers_llama(packaged),
+        litgpt_gpt(size),
+        litgpt_gpt(size),
+    )
+    for net in (compiled, hf_compiled):
+        net.compile()
+    speeds: list[float] = []
+    cases = {
+        "ours": plain_step(eager, partial(our_loss, eager), batch),
+        "ours compiled": plain_step(compiled, partial(our_loss, compiled), batch),
+        "ours: LM in Lightning": in_lightning(size, batch),
+        "transformers": plain_step(hf, partial(transformers_loss, hf), batch),
+        "transformers compiled": plain_step(hf_compiled, partial(transformers_loss, hf_compiled), batch),
+        "litgpt": plain_step(lit, partial(litgpt_loss, lit, chunk=0), batch),
+        "litgpt chunked": plain_step(lit_chunked, partial(litgpt_loss, lit_chunked, chunk=128), batch),
+        "sgemm": lambda: speeds.append(sgemm_gflops()),
+    }
+    seconds = take_turns(cases, options.rounds)
+    del seconds["sgemm"]
+    peak = sorted(speeds)[len(speeds) // 2]
+    flops = 1e-9 * size.flops_per_token([tokens]) * rows * tokens
+    show(
+        {
+            "shape": options.shape,
+            "tokens_per_cpu_second": {name: round(rows * tokens / s) for name, s in seconds.items()},
+            "speed_over_transformers": {name: round(seconds["transformers"] / s, 3) for name, s in seconds.items()},
+            "of_sgemm": {name: round(flops / s / peak, 3) for name, s in seconds.items()},
+            "sgemm_gflops": round(peak, 1),
+        },
+        "lightning", "transformers", "litgpt",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""`internlm2 pretrain +experiment=three_phases`, small: one run, three contexts, one model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from internlm2_data.tokens import TokenWriter
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "short": {"steps": 3, "context": 32, "batches.batch_rows": 4, "warmup_steps": 1},
+    "long": {"steps": 2, "context": 64, "batches.batch_rows": 2, "batches.short_context": 32, "warmup_steps": 0},
+    "enhancement": {"steps": 2, "context": 64, "batches.batch_rows": 2, "batches.short_context": 32, "warmup_steps": 0},
+}
+
+
+def write_inputs(folder: Path) -> None:
+    random = np.random.default_rng(1)
+    for name, length in (("tokens/web", 50), ("long/book", 500)):
+        (folder / name).parent.mkdir(parents=True)
+        with TokenWriter(folder / name, 300) as out:
+            for _ in range(20):
+                out.add(random.integers(0, 250, length).tolist())
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
+def test_one_run_goes_through_all_three(tmp_path: Path) -> None:
+    write_inputs(tmp_path)
+    small = [f"phases.phases.{name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
+    words = ["pretrain", "+experiment=three_phases", "phase.steps=7", "model=tiny", "tokens=tokens", "long_tokens=long"]
+    words += ["tokenizer.path=tokenizer.json", "trainer.log_every_n_steps=1", "output=out", *small]
+    program = [sys.executable, "-m", "internlm2_conf", *words]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 7
+    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
+    assert (config["rope_theta"], config["max_position_embeddings"]) == (1_000_000.0, 64)
