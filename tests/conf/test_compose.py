@@ -22,6 +22,7 @@ def own_groups(job: str) -> list[str]:
 UNFIT = {
     ("pretrain", "batches", "chat"): "conversations belong to sft",
     ("pretrain", "batches", "chat_mixed"): "conversations belong to sft",
+    ("chat", "answers", "vllm"): "it does not stream",
     ("sft", "batches", "packed"): "token files belong to pretrain",
     ("sft", "batches", "long"): "token files belong to pretrain",
 }

@@ -88,7 +88,9 @@ class Record(L.Callback):
         self.seen: list[tuple[float, int, int]] = []
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        self.seen.append((module.net.model.rope.base, module.net.size.max_positions, batch["input_ids"].shape[1]))
+        self.seen.append(
+            (module.net.model.rope.size.rope_base, module.net.size.max_positions, batch["input_ids"].shape[1])
+        )
 
 
 def run(size: ModelSize, steps: int) -> tuple[Record, LM]:

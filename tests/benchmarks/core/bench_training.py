@@ -1,6 +1,9 @@
 """A training step (fp32, CPU) against Transformers' Llama and litgpt, eager and compiled.
 
+    pip install psutil "jsonargparse[signatures]"; pip install --no-deps litgpt==0.5.13
     OMP_NUM_THREADS=1 python tests/benchmarks/core/bench_training.py [--shape small|large] [--rounds 15]
+
+litgpt asks for an older huggingface-hub than Transformers does, hence --no-deps.
 
 Every step: forward, loss, backward, clipping to norm 1, fused AdamW. litgpt has two variants, plain and chunked
 cross-entropy, as its own trainer uses them. `LM in Lightning` is our step as users run it, inside the Trainer.
@@ -8,6 +11,9 @@ cross-entropy, as its own trainer uses them. `LM in Lightning` is our step as us
 """
 
 import argparse
+import statistics
+import tempfile
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -18,9 +24,13 @@ import torch
 import torch.nn.functional as F
 from internlm2_core import LM
 from internlm2_core.optim import Constant
-from peers import SHAPES, litgpt_gpt, ours, sgemm_gflops, show, take_turns, transformers_llama
+from internlm2_core.sizes import ModelSize
+from lightning.pytorch.loggers import CSVLogger
+from peers import SHAPES, litgpt_gpt, ours, sgemm_gflops, show, transformers_llama
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+IN_LIGHTNING = "ours: LM in Lightning"
 Batch = dict[str, Tensor]
 
 
@@ -54,16 +64,38 @@ def litgpt_loss(net: nn.Module, batch: Batch, chunk: int) -> Tensor:
     return F.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten())
 
 
-def in_lightning(size: Any, batch: Batch) -> Callable[[], None]:
-    """Our LightningModule; Lightning counts on where it stopped, so that each call is one more step."""
+class TakeTurns(L.Callback):
+    """Lightning drives; between its steps all other cases run once. The first round is not counted."""
+
+    def __init__(self, others: dict[str, Callable[[], None]]) -> None:
+        self.others = others
+        self.seconds: dict[str, list[float]] = {name: [] for name in (IN_LIGHTNING, *others)}
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.since = time.process_time()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds[IN_LIGHTNING].append(time.process_time() - self.since)
+        for name, case in self.others.items():
+            start = time.process_time()
+            case()
+            self.seconds[name].append(time.process_time() - start)
+        self.since = time.process_time()
+
+    def medians(self) -> dict[str, float]:
+        return {name: statistics.median(seconds[1:]) for name, seconds in self.seconds.items()}
+
+
+def run(size: ModelSize, batch: Batch, others: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median CPU seconds of a step of each case."""
     module = LM(lambda: ours(size), partial(torch.optim.AdamW, lr=1e-4, fused=True), Constant())
+    turns = TakeTurns(others)
     trainer = L.Trainer(
-        accelerator="cpu", max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False,
+        accelerator="cpu", max_steps=rounds + 1, logger=CSVLogger(tempfile.mkdtemp()), log_every_n_steps=10,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[turns],
     )  # fmt: skip
-    trainer.fit(module, [batch])
-    # What Trainer.fit does once a run is not part of a step.
-    return lambda: module.training_step(batch, 0) and None
+    trainer.fit(module, DataLoader([batch] * (rounds + 1), batch_size=None))
+    return turns.medians()
 
 
 def main() -> None:
@@ -90,14 +122,13 @@ def main() -> None:
     cases = {
         "ours": plain_step(eager, partial(our_loss, eager), batch),
         "ours compiled": plain_step(compiled, partial(our_loss, compiled), batch),
-        "ours: LM in Lightning": in_lightning(size, batch),
         "transformers": plain_step(hf, partial(transformers_loss, hf), batch),
         "transformers compiled": plain_step(hf_compiled, partial(transformers_loss, hf_compiled), batch),
         "litgpt": plain_step(lit, partial(litgpt_loss, lit, chunk=0), batch),
         "litgpt chunked": plain_step(lit_chunked, partial(litgpt_loss, lit_chunked, chunk=128), batch),
         "sgemm": lambda: speeds.append(sgemm_gflops()),
     }
-    seconds = take_turns(cases, options.rounds)
+    seconds = run(size, batch, cases, options.rounds)
     del seconds["sgemm"]
     peak = sorted(speeds)[len(speeds) // 2]
     flops = 1e-9 * size.flops_per_token([tokens]) * rows * tokens

@@ -46,6 +46,26 @@ def test_transformers_loads_the_llama_layout_with_its_chat_template(
     torch.testing.assert_close(load_llama(tmp_path / "llama")(ids), net(ids))
 
 
+@pytest.mark.parametrize("scaling", ["linear", "dynamic"])
+def test_rope_scaling_survives_in_both_layouts(net: LanguageModel, folder: Path, tmp_path: Path, scaling: str) -> None:
+    net.set_positions(rope_scaling=scaling, rope_factor=2.0, max_positions=8)
+    save_released(tmp_path / "scaled", net.size, net.state_dict().items(), folder)
+    convert(str(tmp_path / "scaled"), str(tmp_path / "llama"), "llama")
+    ids = torch.randint(0, 200, (1, 20))
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
+    for ours in (load_released(tmp_path / "scaled"), load_llama(tmp_path / "llama")):
+        assert ours.size == net.size
+        torch.testing.assert_close(ours(ids), theirs(ids).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_scaling_that_is_not_known_is_refused(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"RoPE scaling 'yarn' is none of linear, dynamic"):
+        load_model(folder)
+
+
 def test_shards_and_index(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
     save_released(tmp_path / "sharded", net.size, net.state_dict().items(), folder, shard_bytes=20_000)
     index = json.loads((tmp_path / "sharded" / "model.safetensors.index.json").read_text())
@@ -128,7 +148,7 @@ def test_starting_from_another_shape_is_refused(net: LanguageModel, folder: Path
 def test_a_phase_gives_new_positions_to_old_weights(net: LanguageModel, folder: Path) -> None:
     wanted = type(net.size)(**(vars(net.size) | {"rope_base": 1e6, "max_positions": 256}))
     started = start_model(wanted, init_from=str(folder))
-    assert (started.model.rope.base, started.model.rope.max_positions) == (1e6, 256)
+    assert (started.model.rope.size.rope_base, started.size.max_positions) == (1e6, 256)
     assert torch.equal(started.output.weight, net.output.weight)
 
 

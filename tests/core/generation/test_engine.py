@@ -82,6 +82,15 @@ def test_an_empty_prompt_is_refused(net: LanguageModel) -> None:
         LocalEngine(net).generate([[1], []], Sampling())
 
 
+def test_prompts_beyond_the_trained_length_are_refused_to_people(net: LanguageModel) -> None:
+    sampling = Sampling(max_new_tokens=60, temperature=0)
+    engine = LocalEngine(net, beyond_positions=False)
+    with pytest.raises(ValueError, match=r"make 68 tokens but the model was trained for 64; .*rope_scaling=dynamic"):
+        engine.generate(PROMPTS, sampling)
+    net.set_positions(rope_scaling="dynamic")
+    assert len(engine.generate(PROMPTS, sampling)[2].ids) == 60
+
+
 def test_truncation_by_hand() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     assert keep_top_k(logits, 2).isfinite().tolist() == [[True, True, False, False]]

@@ -110,7 +110,7 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, tokenizer: T
 def test_the_model_answers(tmp_path: Path, tokenizer: TrainedTokenizer, capsys: pytest.CaptureFixture[str]) -> None:
     run(tmp_path / "run", tokenizer)
     greedy = Sampling(max_new_tokens=4, temperature=0)
-    text = generate(str(tmp_path / "run" / "model"), "hi", is_chat=True, system="be kind", sampling=greedy)
+    text = generate(str(tmp_path / "run" / "model"), "hi", is_chat=False, system=None, sampling=greedy)
     assert capsys.readouterr().out.endswith(text + "\n")
     with pytest.raises(ValueError, match='prompt="" is empty'):
         generate(str(tmp_path / "run" / "model"), "", is_chat=True, system=None, sampling=greedy)

@@ -53,7 +53,11 @@ def test_logits_and_gradients_equal_llama(num_kv_heads: int, q_per_kv: int) -> N
 def test_rope_scaling_equals_transformers(scaling: str, theirs: str) -> None:
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
-    rope = Rope(head_dim=8, base=10_000, max_positions=16, scaling=scaling, factor=2.0)
+    size = ModelSize(
+        layers=1, dim=32, num_kv_heads=4, q_per_kv=1, ffn_dim=8, head_dim=8, rope_base=10_000, max_positions=16,
+        rope_scaling=scaling, rope_factor=2.0,
+    )  # fmt: skip
+    rope = Rope(size)
     parameters = {"rope_type": theirs, "factor": 2.0, "rope_theta": 10_000.0}
     config = LlamaConfig(hidden_size=32, num_attention_heads=4, max_position_embeddings=16, rope_parameters=parameters)
     positions = torch.arange(40)[None]

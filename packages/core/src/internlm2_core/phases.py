@@ -191,4 +191,4 @@ class PhaseSwitch(L.Callback):
         assert isinstance(pl_module, LM)
         index, _ = self.phases.at(trainer.global_step)
         phase = list(self.phases.phases.values())[index]
-        pl_module.net.set_positions(phase.rope_base, phase.context)
+        pl_module.net.set_positions(rope_base=phase.rope_base, max_positions=phase.context)

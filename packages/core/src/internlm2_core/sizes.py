@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+RopeScaling = Literal["none", "linear", "dynamic"]
 
 VOCAB_SIZE = 92_544
 """Rows of the released embedding: 92,548 tokens cut to a multiple of 256 (report 3.2.1)."""
@@ -22,9 +25,12 @@ class ModelSize:
         rope_base: base of the rotary frequencies: 50,000 at 4k, 1,000,000 from 32k on.
         max_positions: trained context length in tokens.
         norm_eps: epsilon of RMSNorm.
+        rope_scaling: beyond ``max_positions``: nothing, ``linear`` (positions are divided by the factor everywhere) or
+            ``dynamic`` NTK (the base grows with the length).
+        rope_factor: strength of the scaling.
 
     Raises:
-        ValueError: a number is not positive or the head width is odd.
+        ValueError: a number is not positive, the head width is odd, the scaling unknown or its factor below 1.
     """
 
     layers: int
@@ -37,10 +43,19 @@ class ModelSize:
     rope_base: float = 50_000.0
     max_positions: int = 4096
     norm_eps: float = 1e-5
+    rope_scaling: RopeScaling = "none"
+    rope_factor: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.rope_scaling not in get_args(RopeScaling):
+            raise ValueError(
+                f"rope_scaling={self.rope_scaling!r} is none of {', '.join(get_args(RopeScaling))}; "
+                "set model.size.rope_scaling to one of them."
+            )
+        if self.rope_factor < 1:
+            raise ValueError(f"rope_factor={self.rope_factor} is below 1; set model.size.rope_factor to 1 or more.")
         for name, value in vars(self).items():
-            if value <= 0:
+            if not isinstance(value, str) and value <= 0:
                 raise ValueError(f"model size {name}={value} must be positive; set model.size.{name} to 1 or more.")
         if self.head_dim % 2:
             raise ValueError(

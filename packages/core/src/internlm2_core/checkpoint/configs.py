@@ -27,11 +27,19 @@ def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
         "max_position_embeddings": size.max_positions,
         "rms_norm_eps": size.norm_eps,
         "rope_theta": size.rope_base,
+        "rope_scaling": scaling_of(size),
         "hidden_act": "silu",
         "initializer_range": 0.02,
         "tie_word_embeddings": False,
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
+
+
+def scaling_of(size: ModelSize) -> dict[str, Any] | None:
+    """RoPE scaling as both layouts write it; Transformers reads ``rope_type``, older code ``type``."""
+    if size.rope_scaling == "none":
+        return None
+    return {"rope_type": size.rope_scaling, "type": size.rope_scaling, "factor": size.rope_factor}
 
 
 def released_config(size: ModelSize, dtype: torch.dtype, architecture: str) -> dict[str, Any]:
@@ -61,7 +69,7 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
     """The shape that a ``config.json`` of either layout describes.
 
     Raises:
-        ValueError: a field is missing, or heads do not divide.
+        ValueError: a field is missing, heads do not divide, or RoPE is scaled in a way that is not known here.
     """
     try:
         heads, kv_heads = (
@@ -70,7 +78,10 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
         )
         if heads % kv_heads:
             raise ValueError(f"{source}: num_attention_heads={heads} is no multiple of num_key_value_heads={kv_heads}.")
-        rope = config.get("rope_parameters") or {}
+        rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
+        scaling: Any = rope.get("rope_type") or rope.get("type") or "default"
+        if scaling not in ("default", "linear", "dynamic"):
+            raise ValueError(f"{source}: RoPE scaling {scaling!r} is none of linear, dynamic.")
         return ModelSize(
             layers=config["num_hidden_layers"],
             dim=config["hidden_size"],
@@ -82,6 +93,8 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
             rope_base=float(config.get("rope_theta") or rope["rope_theta"]),
             max_positions=config["max_position_embeddings"],
             norm_eps=config["rms_norm_eps"],
+            rope_scaling="none" if scaling == "default" else scaling,
+            rope_factor=float(rope.get("factor") or 1.0),
         )
     except KeyError as error:
         raise ValueError(f"{source} lacks the field {error}; is it a config.json of InternLM2 or Llama?") from error

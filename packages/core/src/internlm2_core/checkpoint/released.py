@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.nn.rope import Scaling
 from internlm2_core.sizes import ModelSize
 
 
@@ -23,20 +22,14 @@ def read_size(folder: str | Path) -> ModelSize:
 def load_released(
     folder: str | Path,
     attend: nn.Module | None = None,
-    rope_base: float | None = None,
-    max_positions: int | None = None,
-    rope_scaling: Scaling = "none",
-    rope_factor: float = 1.0,
+    positions: ModelSize | None = None,
 ) -> LanguageModel:
     """A language model from its folder, in the dtype of the file's tensors.
 
     Args:
         folder: released layout.
         attend: attention back end; None chooses.
-        rope_base: another base than the config's, as the 32k phase wants.
-        max_positions: another trained length than the config's.
-        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
-        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
+        positions: RoPE and trained length are those of this size instead of the config's, as a new phase wants.
 
     Raises:
         FileNotFoundError: no config or no safetensors.
@@ -49,18 +42,20 @@ def load_released(
             f"{folder} is of type {config.get('model_type')!r}; "
             f"`internlm2 convert from={folder} to=... format=released` makes it internlm2."
         )
-    size = with_positions(size_of(config, folder / "config.json"), rope_base, max_positions)
+    size = size_of(config, folder / "config.json")
+    size = with_positions(size, positions) if positions else size
     dtype = getattr(torch, config.get("torch_dtype", "float32"))
     with torch.device("meta"):
-        net = LanguageModel(size, attend, rope_scaling, rope_factor).to(dtype)
+        net = LanguageModel(size, attend).to(dtype)
     net.to_empty(device="cpu")
     fill(net, read_tensors(folder), folder)
     return net
 
 
-def with_positions(size: ModelSize, rope_base: float | None, max_positions: int | None) -> ModelSize:
-    """The same weights read with other positions."""
-    return replace(size, rope_base=rope_base or size.rope_base, max_positions=max_positions or size.max_positions)
+def with_positions(size: ModelSize, other: ModelSize) -> ModelSize:
+    """The same weights read with the RoPE and the trained length of another size."""
+    names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
+    return replace(size, **{name: getattr(other, name) for name in names})
 
 
 def save_released(

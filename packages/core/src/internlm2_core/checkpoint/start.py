@@ -8,7 +8,6 @@ from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.attend import named_attend
 from internlm2_core.nn.init import STD
 from internlm2_core.nn.language_model import HeadLoss, LanguageModel
-from internlm2_core.nn.rope import Scaling
 from internlm2_core.sizes import ModelSize
 
 
@@ -17,8 +16,6 @@ def start_model(
     init_from: str | None = None,
     seed: int = 1,
     attend: str = "auto",
-    rope_scaling: Scaling = "none",
-    rope_factor: float = 1.0,
     max_logits: int = 2**27,
     std: float = STD,
     embedding_std: float | None = None,
@@ -27,12 +24,10 @@ def start_model(
     """A language model to train.
 
     Args:
-        size: the shape. With ``init_from`` its positions (base, trained length) are taken and the rest must agree.
+        size: the shape. With ``init_from`` its positions (RoPE, trained length) are taken and the rest must agree.
         init_from: a model folder in released layout; None starts from random weights.
         seed: of the random weights.
         attend: name of the attention back end, see :mod:`internlm2_core.nn.attend`.
-        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
-        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
         max_logits: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
         std: see :func:`~internlm2_core.nn.init.init_weights`.
         embedding_std: see :func:`~internlm2_core.nn.init.init_weights`.
@@ -45,10 +40,10 @@ def start_model(
         raise ValueError(f"head_loss={head_loss!r} is neither chunked nor liger; set model.head_loss to one of them.")
     module = named_attend(attend)
     if init_from is None:
-        net = LanguageModel(size, module, rope_scaling, rope_factor)
+        net = LanguageModel(size, module)
         net.init_weights(torch.Generator().manual_seed(seed), std, embedding_std)
     else:
-        net = load_released(init_from, module, size.rope_base, size.max_positions, rope_scaling, rope_factor)
+        net = load_released(init_from, module, positions=size)
         check_same_shape(size, net.size, init_from)
     net.max_logits, net.head_loss = max_logits, head_loss
     return net

@@ -11,6 +11,7 @@ from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.sizes import RopeScaling
 from internlm2_core.text.tokenizer import load_tokenizer
 
 
@@ -47,6 +48,8 @@ class LocalEngine:
         max_batch_tokens: prompt and answer tokens held in one cache.
         prefill_tokens: tokens of a prompt computed at once, so that a prompt of 200k tokens fits.
         decode: token ids to text; needed for stop strings alone.
+        beyond_positions: answer prompts longer than the model was trained for, although nothing scales its positions;
+            evaluation measures what comes of it, people are better told.
     """
 
     def __init__(
@@ -55,9 +58,10 @@ class LocalEngine:
         max_batch_tokens: int = 65_536,
         prefill_tokens: int = 8_192,
         decode: Callable[[Sequence[int]], str] | None = None,
+        beyond_positions: bool = True,
     ) -> None:
         self.net, self.max_batch_tokens, self.prefill_tokens = net, max_batch_tokens, prefill_tokens
-        self.decode = decode
+        self.decode, self.beyond_positions = decode, beyond_positions
 
     def generate(
         self,
@@ -73,12 +77,18 @@ class LocalEngine:
             on_token: called with (prompt index, token id) as soon as a token is known: streaming.
 
         Raises:
-            ValueError: a prompt is empty; stop strings without a way to decode.
+            ValueError: a prompt is empty or too long; stop strings without a way to decode.
         """
         if sampling.stop and self.decode is None:
             raise ValueError(f"stop={list(sampling.stop)} needs text: give LocalEngine decode=tokenizer.decode.")
         if any(not prompt for prompt in prompts):
             raise ValueError(f"prompt {[not p for p in prompts].index(True)} is empty; give at least one token.")
+        longest, size = max(map(len, prompts), default=0) + sampling.max_new_tokens, self.net.size
+        if not self.beyond_positions and size.rope_scaling == "none" and longest > size.max_positions:
+            raise ValueError(
+                f"the prompt and max_new_tokens={sampling.max_new_tokens} make {longest} tokens but the model was "
+                f"trained for {size.max_positions}; shorten them, or set answers.rope_scaling=dynamic."
+            )
         device = self.net.output.weight.device
         generator = None if sampling.seed is None else torch.Generator(device).manual_seed(sampling.seed)
         completions = [Completion() for _ in prompts]
@@ -138,14 +148,29 @@ class LocalEngine:
             self.net.train(was_training)
 
 
-def engine_of(checkpoint: str, max_batch_tokens: int = 65_536, prefill_tokens: int = 8_192) -> LocalEngine:
-    """A local engine for a model folder; arguments as of :class:`LocalEngine`.
+def engine_of(
+    checkpoint: str,
+    max_batch_tokens: int = 65_536,
+    prefill_tokens: int = 8_192,
+    rope_scaling: RopeScaling | None = None,
+    rope_factor: float = 1.0,
+) -> LocalEngine:
+    """A local engine for a model folder, which refuses to go beyond the trained length.
+
+    Args:
+        checkpoint: the folder.
+        max_batch_tokens: see :class:`LocalEngine`.
+        prefill_tokens: see :class:`LocalEngine`.
+        rope_scaling: another scaling than the folder's config names.
+        rope_factor: its strength.
 
     Raises:
         FileNotFoundError: no model there.
     """
     net = load_model(checkpoint)
-    return LocalEngine(net, max_batch_tokens, prefill_tokens, load_tokenizer(checkpoint).decode)
+    if rope_scaling is not None:
+        net.set_positions(rope_scaling=rope_scaling, rope_factor=rope_factor)
+    return LocalEngine(net, max_batch_tokens, prefill_tokens, load_tokenizer(checkpoint).decode, beyond_positions=False)
 
 
 class Decoder:

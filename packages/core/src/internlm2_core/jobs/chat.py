@@ -5,27 +5,29 @@ from pathlib import Path
 
 from rich.console import Console
 
-from internlm2_core.checkpoint.any_layout import load_model
-from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.generation import LocalEngine, Sampling, engine_of
 from internlm2_core.text import ChatFormat, Message, Tokenizer, load_tokenizer
 
 HELP = "Type to talk; /reset forgets the conversation, /system TEXT sets the system prompt, /quit leaves."
 
 
-def chat(checkpoint: str, system: str | None, sampling: Sampling) -> None:
+def chat(
+    checkpoint: str, system: str | None, sampling: Sampling, engine: Callable[[str], LocalEngine] = engine_of
+) -> None:
     """A conversation of many turns; answers appear as they are generated.
 
     Args:
         checkpoint: a model folder of either layout.
         system: system prompt.
         sampling: how to choose.
+        engine: makes the engine from the checkpoint's folder.
 
     Raises:
         FileNotFoundError: no model there.
     """
     console = Console()
-    tokenizer = load_tokenizer(Path(checkpoint))
-    conversation = Conversation(LocalEngine(load_model(checkpoint)), tokenizer, sampling, system)
+    answers, tokenizer = engine(checkpoint), load_tokenizer(Path(checkpoint))
+    conversation = Conversation(answers, tokenizer, sampling, system)
     console.print(HELP, style="dim")
     while True:
         try:
@@ -39,7 +41,10 @@ def chat(checkpoint: str, system: str | None, sampling: Sampling) -> None:
         elif words.startswith("/system"):
             conversation.reset(words.removeprefix("/system").strip())
         elif words:
-            conversation.answer(words, lambda text: console.print(text, end="", markup=False, highlight=False))
+            try:
+                conversation.answer(words, lambda text: console.print(text, end="", markup=False, highlight=False))
+            except ValueError as error:  # a conversation that has become too long is no reason to lose it
+                console.print(f"{error} /reset begins anew.", style="red", markup=False)
             console.print()
 
 
@@ -70,11 +75,14 @@ class Conversation:
         Args:
             words: what the user says.
             show: called with pieces of the answer as they come; tool calls are spelt out.
+
+        Raises:
+            ValueError: the conversation is too long; it stays as it was.
         """
-        self.messages.append({"role": "user", "content": words})
+        asked: list[Message] = [*self.messages, {"role": "user", "content": words}]
         stream = TextStream(self.tokenizer, self.sampling.stop_ids, show)
-        self.engine.generate([self.format.prompt(self.messages)], self.sampling, on_token=stream)
-        self.messages.append({"role": "assistant", "content": stream.text})
+        self.engine.generate([self.format.prompt(asked)], self.sampling, on_token=stream)
+        self.messages = [*asked, {"role": "assistant", "content": stream.text}]
         return stream.text
 
 

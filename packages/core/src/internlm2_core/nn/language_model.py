@@ -1,7 +1,7 @@
 """The language model: trunk plus untied head. Its weight names are those of the released checkpoints."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from internlm2_core.losses import TokenLosses, head_losses, liger_losses
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.init import STD, init_weights
-from internlm2_core.nn.rope import Scaling
 from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
 
@@ -22,8 +21,6 @@ class LanguageModel(nn.Module):
     Args:
         size: the model's shape, kept as ``size``.
         attend: attention back end; None chooses.
-        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
-        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
         max_logits: logits held at once while the loss is computed; more are computed in chunks and recomputed in
             the backward pass. 2**27 fp32 logits are 512 MiB.
         with_z_loss: compute the z-loss beside the cross-entropy.
@@ -34,8 +31,6 @@ class LanguageModel(nn.Module):
         self,
         size: ModelSize,
         attend: nn.Module | None = None,
-        rope_scaling: Scaling = "none",
-        rope_factor: float = 1.0,
         max_logits: int = 2**27,
         with_z_loss: bool = False,
         head_loss: HeadLoss = "chunked",
@@ -43,7 +38,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.head_loss = head_loss
         self.size, self.max_logits, self.with_z_loss = size, max_logits, with_z_loss
-        self.model = Transformer(size, attend, rope_scaling, rope_factor)
+        self.model = Transformer(size, attend)
         self.output = nn.Linear(size.dim, size.vocab_size, bias=False)
 
     def init_weights(
@@ -52,10 +47,13 @@ class LanguageModel(nn.Module):
         """Random weights as the recipe starts from; see :func:`~internlm2_core.nn.init.init_weights`."""
         init_weights(self, self.size.layers, generator, std, embedding_std)
 
-    def set_positions(self, rope_base: float, max_positions: int) -> None:
-        """Read the same weights with another RoPE base and trained length, as a new phase wants."""
-        self.size = replace(self.size, rope_base=rope_base, max_positions=max_positions)
-        self.model.rope.base, self.model.rope.max_positions = rope_base, max_positions
+    def set_positions(self, **fields: Any) -> None:
+        """Read the same weights with another RoPE or trained length, as a new phase wants.
+
+        Args:
+            fields: of :class:`~internlm2_core.sizes.ModelSize`, such as ``rope_base`` and ``max_positions``.
+        """
+        self.size = self.model.rope.size = replace(self.size, **fields)
 
     def forward(
         self,

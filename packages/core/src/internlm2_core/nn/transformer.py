@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from internlm2_core.nn.attend import default_attend
 from internlm2_core.nn.block import Block
 from internlm2_core.nn.cache import KeyValueCache
-from internlm2_core.nn.rope import Rope, Scaling
+from internlm2_core.nn.rope import Rope
 from internlm2_core.nn.segments import Segments
 from internlm2_core.sizes import ModelSize
 
@@ -17,23 +17,15 @@ class Transformer(nn.Module):
     Args:
         size: the model's shape.
         attend: attention back end without weights; None takes what is fastest on the device at hand.
-        rope_scaling: see :class:`~internlm2_core.nn.rope.Rope`.
-        rope_factor: see :class:`~internlm2_core.nn.rope.Rope`.
     """
 
-    def __init__(
-        self,
-        size: ModelSize,
-        attend: nn.Module | None = None,
-        rope_scaling: Scaling = "none",
-        rope_factor: float = 1.0,
-    ) -> None:
+    def __init__(self, size: ModelSize, attend: nn.Module | None = None) -> None:
         super().__init__()
         attend = attend or default_attend()
         self.tok_embeddings = nn.Embedding(size.vocab_size, size.dim)
         self.layers = nn.ModuleList(Block(size, attend) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
-        self.rope = Rope(size.head_dim, size.rope_base, size.max_positions, rope_scaling, rope_factor)
+        self.rope = Rope(size)
 
     def forward(
         self,
