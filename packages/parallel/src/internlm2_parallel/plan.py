@@ -26,6 +26,7 @@ LLAMA: TensorPlan = MappingProxyType(
     {
         "*tok_embeddings": RowwiseParallel(input_layouts=Replicate(), output_layouts=Replicate()),
         "*layers.*.attention.wqkv": ColwiseParallel(),
+        "*layers.*.attention.w[qkv]": ColwiseParallel(),  # where they are three
         "*layers.*.attention.wo": RowwiseParallel(),
         "*layers.*.feed_forward.w[13]": ColwiseParallel(),
         "*layers.*.feed_forward.w2": RowwiseParallel(),
@@ -39,6 +40,7 @@ LLAMA_SEQUENCE: TensorPlan = MappingProxyType(
         "*tok_embeddings": RowwiseParallel(input_layouts=Replicate(), output_layouts=Shard(1)),
         "*layers.*.attention_norm": SequenceParallel(use_local_output=True),
         "*layers.*.attention.wqkv": ColwiseParallel(input_layouts=Shard(1)),
+        "*layers.*.attention.w[qkv]": ColwiseParallel(input_layouts=Shard(1)),
         "*layers.*.attention.wo": RowwiseParallel(output_layouts=Shard(1)),
         "*layers.*.ffn_norm": SequenceParallel(use_local_output=True),
         "*layers.*.feed_forward": PrepareModuleInput(

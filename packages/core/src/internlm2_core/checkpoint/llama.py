@@ -10,6 +10,7 @@ from torch import Tensor
 from internlm2_core.checkpoint.configs import classifier_config, llama_config, size_of, write_model
 from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.split import join_wqkv, split_wqkv
 from internlm2_core.sizes import ModelSize
 from internlm2_core.text.tokenizer import load_tokenizer
 
@@ -30,33 +31,12 @@ HEADS = {"output.weight": "lm_head.weight", "v_head.weight": "score.weight"}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
-def split_wqkv(wqkv: Tensor, size: ModelSize) -> tuple[Tensor, Tensor, Tensor]:
-    """Interleaved rows to query, key and value matrices of Llama.
-
-    Args:
-        wqkv: [G * (Q + 2) * H, D].
-        size: for Q and H.
-
-    Returns:
-        [G*Q*H, D], [G*H, D], [G*H, D].
-    """
-    rows = wqkv.unflatten(0, (-1, size.q_per_kv + 2, size.head_dim))
-    return rows[:, :-2].flatten(0, 2), rows[:, -2].flatten(0, 1), rows[:, -1].flatten(0, 1)
-
-
-def join_wqkv(q: Tensor, k: Tensor, v: Tensor, size: ModelSize) -> Tensor:
-    """The inverse of :func:`split_wqkv`."""
-    q = q.unflatten(0, (-1, size.q_per_kv, size.head_dim))
-    k, v = (x.unflatten(0, (-1, 1, size.head_dim)) for x in (k, v))
-    return torch.cat((q, k, v), dim=1).flatten(0, 2)
-
-
 def to_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
     """Released names and tensors as Llama's."""
     for name, tensor in tensors:
         if name.endswith("attention.wqkv.weight"):
             prefix = name.removesuffix("attention.wqkv.weight") + "self_attn."
-            for part, matrix in zip(PROJECTIONS, split_wqkv(tensor, size), strict=True):
+            for part, matrix in zip(PROJECTIONS, split_wqkv(tensor, size.q_per_kv, size.head_dim), strict=True):
                 yield f"{prefix}{part}.weight", matrix
         else:
             yield llama_name(name), tensor
@@ -97,10 +77,8 @@ def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterat
             block = waiting.setdefault(prefix, {})
             block[part] = tensor
             if len(block) == len(PROJECTIONS):
-                yield (
-                    f"{prefix}attention.wqkv.weight",
-                    join_wqkv(block["q_proj"], block["k_proj"], block["v_proj"], size),
-                )
+                q, k, v = (block[name] for name in PROJECTIONS)
+                yield f"{prefix}attention.wqkv.weight", join_wqkv(q, k, v, size.q_per_kv, size.head_dim)
                 del waiting[prefix]
         else:
             yield released_name(name), tensor

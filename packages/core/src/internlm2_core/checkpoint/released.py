@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize
 
 
@@ -71,9 +72,10 @@ def save_released(
     Args:
         folder: where; an older one is replaced.
         size: the model's shape.
-        tensors: names and full tensors, e.g. ``net.state_dict().items()``.
+        tensors: names and full tensors, e.g. ``net.state_dict().items()``; split projections are joined.
         tokenizer_path: file or model folder whose tokenizer goes along.
         architecture: what config.json names.
         shard_bytes: largest file.
     """
+    tensors = joined(tensors, size.q_per_kv, size.head_dim)
     write_model(folder, tensors, lambda dtype: released_config(size, dtype, architecture), tokenizer_path, shard_bytes)

@@ -8,6 +8,7 @@ from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.attend import named_attend
 from internlm2_core.nn.init import STD
 from internlm2_core.nn.language_model import HeadLoss, LanguageModel
+from internlm2_core.nn.split import split_projections
 from internlm2_core.sizes import ModelSize
 
 
@@ -20,6 +21,7 @@ def start_model(
     std: float = STD,
     embedding_std: float | None = None,
     head_loss: HeadLoss = "chunked",
+    is_split: bool = False,
 ) -> LanguageModel:
     """A language model to train.
 
@@ -32,6 +34,7 @@ def start_model(
         std: see :func:`~internlm2_core.nn.init.init_weights`.
         embedding_std: see :func:`~internlm2_core.nn.init.init_weights`.
         head_loss: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
+        is_split: three projections instead of the fused one, see :mod:`internlm2_core.nn.split`.
 
     Raises:
         ValueError: the folder holds a model of another shape; an unknown ``head_loss``.
@@ -46,6 +49,8 @@ def start_model(
         net = load_released(init_from, module, positions=size)
         check_same_shape(size, net.size, init_from)
     net.max_logits, net.head_loss = max_logits, head_loss
+    if is_split:
+        split_projections(net.model.layers)
     return net
 
 

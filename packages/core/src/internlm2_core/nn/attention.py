@@ -31,6 +31,10 @@ class Attention(nn.Module):
         self.wqkv = nn.Linear(dim, num_kv_heads * (q_per_kv + 2) * head_dim, bias=False)
         self.wo = nn.Linear(num_kv_heads * q_per_kv * head_dim, dim, bias=False)
 
+    def project(self, x_BTD: Tensor) -> Tensor:
+        """Queries, keys and values of each group side by side, [B, T, G, Q + 2, H]."""
+        return self.wqkv(x_BTD).unflatten(-1, (-1, self.q_per_kv + 2, self.head_dim))
+
     def forward(
         self,
         x_BTD: Tensor,
@@ -49,7 +53,7 @@ class Attention(nn.Module):
         Returns:
             [B, T, D].
         """
-        qkv_BTGPH = self.wqkv(x_BTD).unflatten(-1, (-1, self.q_per_kv + 2, self.head_dim))
+        qkv_BTGPH = self.project(x_BTD)
         # Queries and keys of a group lie side by side, so one rotation turns both.
         turned = rotate(qkv_BTGPH[..., :-1, :].flatten(2, 3), *rotation).unflatten(2, (-1, self.q_per_kv + 1))
         q_BTNH, k_BTGH = turned[..., :-1, :].flatten(2, 3), turned[..., -1, :]

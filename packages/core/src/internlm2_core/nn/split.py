@@ -1,0 +1,80 @@
+"""Query, key and value projections as three matrices instead of one: for comparison with the fused one.
+
+Checkpoints stay in the released layout: what is saved is joined again (`internlm2_core.checkpoint.released`).
+
+Legend: D width, G kv groups, Q query heads per group, H head width.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from internlm2_core.nn.attention import Attention
+
+PARTS = ("wq", "wk", "wv")
+
+
+def split_wqkv(wqkv: Tensor, q_per_kv: int, head_dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Interleaved rows to query, key and value matrices.
+
+    Args:
+        wqkv: [G * (Q + 2) * H, D].
+        q_per_kv: Q.
+        head_dim: H.
+
+    Returns:
+        [G*Q*H, D], [G*H, D], [G*H, D].
+    """
+    rows = wqkv.unflatten(0, (-1, q_per_kv + 2, head_dim))
+    return rows[:, :-2].flatten(0, 2), rows[:, -2].flatten(0, 1), rows[:, -1].flatten(0, 1)
+
+
+def join_wqkv(q: Tensor, k: Tensor, v: Tensor, q_per_kv: int, head_dim: int) -> Tensor:
+    """The inverse of :func:`split_wqkv`."""
+    q = q.unflatten(0, (-1, q_per_kv, head_dim))
+    k, v = (x.unflatten(0, (-1, 1, head_dim)) for x in (k, v))
+    return torch.cat((q, k, v), dim=1).flatten(0, 2)
+
+
+class SplitAttention(Attention):
+    """Attention with ``wq``, ``wk`` and ``wv``; made from a fused one, whose other weights it shares.
+
+    Args:
+        fused: the attention to take over.
+    """
+
+    def __init__(self, fused: Attention) -> None:
+        nn.Module.__init__(self)
+        self.q_per_kv, self.head_dim, self.attend, self.wo = fused.q_per_kv, fused.head_dim, fused.attend, fused.wo
+        parts = split_wqkv(fused.wqkv.weight.detach(), self.q_per_kv, self.head_dim)
+        for name, part in zip(PARTS, parts, strict=True):
+            matrix = nn.Linear(part.shape[1], part.shape[0], bias=False, device="meta")
+            matrix.weight = nn.Parameter(part.contiguous())
+            setattr(self, name, matrix)
+
+    def project(self, x_BTD: Tensor) -> Tensor:
+        """Queries, keys and values of each group side by side, [B, T, G, Q + 2, H]."""
+        q = self.wq(x_BTD).unflatten(-1, (-1, self.q_per_kv, self.head_dim))
+        k, v = (w(x_BTD).unflatten(-1, (-1, 1, self.head_dim)) for w in (self.wk, self.wv))
+        return torch.cat((q, k, v), dim=-2)
+
+
+def split_projections(blocks: Iterable[nn.Module]) -> None:
+    """Give every block a :class:`SplitAttention`, in place."""
+    for block in blocks:
+        block.attention = SplitAttention(block.attention)  # type: ignore[arg-type]
+
+
+def joined(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors with the three matrices of each block joined to ``wqkv``; others pass."""
+    waiting: dict[str, Tensor] = {}
+    for name, tensor in tensors:
+        prefix, part = name.removesuffix(".weight").rpartition(".")[::2]
+        if part not in PARTS:
+            yield name, tensor
+            continue
+        waiting[part] = tensor
+        if len(waiting) == len(PARTS):
+            q, k, v = (waiting.pop(part) for part in PARTS)
+            yield f"{prefix}.wqkv.weight", join_wqkv(q, k, v, q_per_kv, head_dim)
