@@ -44,6 +44,10 @@ class SplitAttention(Attention):
         fused: the attention to take over.
     """
 
+    wq: nn.Linear
+    wk: nn.Linear
+    wv: nn.Linear
+
     def __init__(self, fused: Attention) -> None:
         nn.Module.__init__(self)
         self.q_per_kv, self.head_dim, self.attend, self.wo = fused.q_per_kv, fused.head_dim, fused.attend, fused.wo
