@@ -36,6 +36,55 @@ def test_sums_equal_double_precision() -> None:
     torch.testing.assert_close(z.double(), logits.logsumexp(-1)[kept].square().sum(), atol=1e-4, rtol=1e-5)
 
 
+def gradients(dtype: torch.dtype, max_logits: int, with_z: bool) -> list[torch.Tensor]:
+    hidden, head, labels = case()
+    hidden = hidden.detach().to(dtype).requires_grad_()
+    head.to(dtype)
+    loss = head_losses(hidden, head, labels, max_logits, with_z).cross_entropy / 7
+    loss.backward()
+    assert hidden.grad is not None
+    assert head.weight.grad is not None
+    return [loss.detach(), hidden.grad, head.weight.grad]
+
+
+@pytest.mark.parametrize("max_logits", [10_000, 150])
+def test_gradients_taken_along_equal_those_of_autograd(max_logits: int) -> None:
+    """With the z-loss asked for (and not used) the loss goes through autograd."""
+    torch.testing.assert_close(gradients(torch.float32, max_logits, False), gradients(torch.float32, max_logits, True))
+
+
+def test_half_precision_stays_near_double() -> None:
+    exact = gradients(torch.float64, 150, True)
+    for ours, theirs in zip(gradients(torch.bfloat16, 150, False), exact, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, atol=2e-2, rtol=5e-2)
+
+
+def test_under_autocast_the_head_keeps_its_dtype() -> None:
+    hidden, head, labels = case()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = head_losses(hidden, head, labels, 150).cross_entropy
+    loss.backward()
+    assert (loss.dtype, head.weight.grad.dtype, hidden.grad.dtype) == (torch.float32,) * 3
+    exact = gradients(torch.float32, 150, True)[2]
+    torch.testing.assert_close(head.weight.grad / 7, exact, atol=2e-2, rtol=5e-2)
+
+
+def test_a_frozen_head_costs_no_gradient() -> None:
+    hidden, head, labels = case()
+    head.requires_grad_(False)
+    head_losses(hidden, head, labels, 150).cross_entropy.backward()
+    assert hidden.grad is not None
+    assert head.weight.grad is None
+
+
+def test_a_second_backward_pass_is_refused() -> None:
+    hidden, head, labels = case()
+    loss = head_losses(hidden, head, labels, 150).cross_entropy
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="compute it again"):
+        loss.backward()
+
+
 def test_liger_is_refused_where_it_cannot_run(net: LanguageModel, packed: tuple[torch.Tensor, torch.Tensor]) -> None:
     net.head_loss = "liger"
     with pytest.raises((ModuleNotFoundError, ValueError), match=r"set model\.head_loss=chunked"):

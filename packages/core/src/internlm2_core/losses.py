@@ -1,14 +1,15 @@
 """Next-token loss of a hidden state and a head, without ever holding all logits.
 
-Logits of 32,768 positions over 92,544 tokens are 12 GB in fp32. They are computed chunk by chunk and again in the
-backward pass, so that only one chunk lives at a time. Small ones are computed once.
+Logits of 32,768 positions over 92,544 tokens are 12 GB in fp32. They are computed chunk by chunk, and the gradients of
+states and head along with them (as in arXiv 2410.10989), so that one chunk lives at a time and none is computed twice.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
@@ -36,7 +37,8 @@ def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: b
         labels_N: [N] int64, -100 where there is no loss.
         with_z: compute the z-loss as well; 0 otherwise.
     """
-    logits_NV = head(hidden_ND).float()
+    logits_NV = head(hidden_ND)
+    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
     cross_entropy = F.cross_entropy(logits_NV, labels_N, ignore_index=IGNORE, reduction="sum")
     if not with_z:
         return TokenLosses(cross_entropy, torch.zeros((), device=hidden_ND.device))
@@ -64,6 +66,54 @@ def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenL
     return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
 
 
+class LinearCrossEntropy(torch.autograd.Function):
+    """Sum of cross-entropies of a head's logits; gradients are computed in the forward pass, chunk by chunk.
+
+    Against the loss of whole logits this saves the pass that fills a gradient of their size with zeros, and against
+    recomputation one matrix product in four (tests/benchmarks/core/bench_training.py).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, rows: int) -> Tensor:
+        """Scalar, in fp32 or more; ``rows`` positions at once."""
+        dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+        trains_hidden, trains_weight = ctx.needs_input_grad[:2]
+        total = torch.zeros((), dtype=dtype, device=hidden_ND.device)
+        hidden_grads: list[Tensor] = []
+        weight_grad = None
+        for hidden, labels in zip(hidden_ND.split(rows), labels_N.split(rows), strict=True):
+            logprobs = F.log_softmax(hidden @ weight_VD.t(), dim=-1, dtype=dtype)
+            has_loss = labels != IGNORE
+            chosen = labels.where(has_loss, 0)[:, None]
+            total -= logprobs.gather(1, chosen)[:, 0].where(has_loss, 0).sum()
+            if not (trains_hidden or trains_weight):
+                continue
+            # What softmax and label differ by, in the memory of the log-probabilities.
+            grad = logprobs.exp_()
+            grad.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=grad.dtype))
+            if not has_loss.all():
+                grad *= has_loss[:, None]
+            grad = grad.to(hidden.dtype)
+            if trains_hidden:
+                hidden_grads.append(grad @ weight_VD)
+            if trains_weight:
+                part = (grad.t() @ hidden).to(weight_VD.dtype)
+                weight_grad = part if weight_grad is None else weight_grad.add_(part)
+        ctx.hidden_grad = torch.cat(hidden_grads) if hidden_grads else None
+        ctx.weight_grad, ctx.is_used = weight_grad, False
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """The gradients that wait since the forward pass, scaled in place: once."""
+        if ctx.is_used:
+            raise RuntimeError("the loss of the head was differentiated before; compute it again.")
+        ctx.is_used = True
+        hidden_grad, weight_grad = (None if x is None else x.mul_(scale) for x in (ctx.hidden_grad, ctx.weight_grad))
+        return hidden_grad, weight_grad, None, None
+
+
 def head_losses(
     hidden_BTD: Tensor, head: nn.Linear, labels_BT: Tensor, max_logits: int, with_z: bool = False
 ) -> TokenLosses:
@@ -79,6 +129,11 @@ def head_losses(
     hidden_ND, labels_N = hidden_BTD.flatten(0, 1), labels_BT.flatten()
     vocab_size = head.weight.shape[0]
     rows = max(1, max_logits // vocab_size)
+    # Where all logits fit, compiled programs fuse the plain loss better.
+    is_fused_anyway = torch.compiler.is_compiling() and len(labels_N) <= rows
+    if not (with_z or is_fused_anyway or isinstance(head.weight, DTensor)):
+        loss = LinearCrossEntropy.apply(hidden_ND, head.weight, labels_N, rows)
+        return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
     if len(labels_N) <= rows:
         return chunk_losses(hidden_ND, head, labels_N, with_z)
     parts = [

@@ -54,10 +54,12 @@ class Attention(nn.Module):
             [B, T, D].
         """
         qkv_BTGPH = self.project(x_BTD)
-        # Queries and keys of a group lie side by side, so one rotation turns both.
-        turned = rotate(qkv_BTGPH[..., :-1, :].flatten(2, 3), *rotation).unflatten(2, (-1, self.q_per_kv + 1))
-        q_BTNH, k_BTGH = turned[..., :-1, :].flatten(2, 3), turned[..., -1, :]
-        v_BTGH = qkv_BTGPH[..., -1, :]
+        # Queries and keys of a group lie side by side, so one rotation turns both. Split, not sliced: the backward pass
+        # of a slice pads with zeros and adds.
+        qk_BTGPH, v_BTG1H = qkv_BTGPH.split((self.q_per_kv + 1, 1), dim=-2)
+        turned = rotate(qk_BTGPH.flatten(2, 3), *rotation).unflatten(2, (-1, self.q_per_kv + 1))
+        q_BTGQH, k_BTG1H = turned.split((self.q_per_kv, 1), dim=-2)
+        q_BTNH, k_BTGH, v_BTGH = q_BTGQH.flatten(2, 3), k_BTG1H.squeeze(-2), v_BTG1H.squeeze(-2)
         if cache is None:
             out_BTNH = self.attend(q_BTNH, k_BTGH, v_BTGH, segments)
         else:
