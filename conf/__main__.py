@@ -16,6 +16,9 @@ from internlm2_conf.errors import sentence
 from internlm2_conf.help import job_help, job_names, nearest, overview
 from omegaconf import DictConfig, OmegaConf
 
+TEXTS = ("prompt", "system")
+"""Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
+
 
 @hydra.main(version_base="1.3", config_path="pkg://internlm2_conf", config_name=None)
 def run(cfg: DictConfig) -> None:
@@ -50,6 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
     if job is not None and {"-h", "--help"} & set(rest):
         print(job_help(job))
         return
+    rest = [as_text(word) for word in rest]
     if "--cfg" in rest and "--resolve" not in rest:
         rest = ["--resolve", *rest]
     if any(word.startswith("hydra/launcher=") for word in rest) and not {"-m", "--multirun", "--cfg"} & set(rest):
@@ -60,6 +64,15 @@ def main(arguments: list[str] | None = None) -> None:
     # Else Hydra prints errors of composition by itself, in many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     in_one_sentence(run, job)
+
+
+def as_text(word: str) -> str:
+    """An override whose value people write as they speak, in the quotes that Hydra's grammar wants around it."""
+    key, _, value = word.partition("=")
+    if key not in TEXTS or not value or value[0] in "'\"":
+        return word
+    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'")
+    return f"{key}='{escaped}'"
 
 
 def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:

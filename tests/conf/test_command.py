@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 MISTAKES = {
     "job": (["pretran"], "no job 'pretran' (did you mean pretrain?)"),
@@ -32,6 +33,15 @@ def test_mistakes_end_in_one_sentence(mistake: str, tmp_path: Path) -> None:
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["12 + 7 = ?", "你好！把这些词排好：a, b", "it's [x] {y} $z", "a 'b' \"c\"", "back\\slash", "(1, 2)", "x=y"]
+)
+def test_prompts_are_plain_text(text: str, tmp_path: Path) -> None:
+    words = ("generate", f"prompt={text}", "checkpoint=nope", "--cfg", "job")
+    result = command(*words, folder=tmp_path)
+    assert yaml.safe_load(result.stdout)["job"]["prompt"] == text, result.stderr
 
 
 def test_a_traceback_is_there_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

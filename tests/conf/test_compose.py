@@ -23,18 +23,24 @@ UNFIT = {
     ("pretrain", "batches", "chat"): "conversations belong to sft",
     ("pretrain", "batches", "chat_mixed"): "conversations belong to sft",
     ("chat", "answers", "vllm"): "it does not stream",
+    ("reward", "callbacks", "samples"): "a reward model says nothing",
     ("sft", "batches", "packed"): "token files belong to pretrain",
     ("sft", "batches", "long"): "token files belong to pretrain",
 }
-# PPO runs in one process and checkpoints by itself.
-ONE_PROCESS = {("ppo", "strategy"), ("online_rlhf", "strategy"), ("ppo", "callbacks"), ("online_rlhf", "callbacks")}
+# What these jobs bring themselves, and how they may run.
+FEW = {
+    ("ppo", "strategy"): ("single", "ddp", "zero1"),
+    ("online_rlhf", "strategy"): ("single",),
+    ("ppo", "callbacks"): ("none",),
+    ("online_rlhf", "callbacks"): ("none",),
+}
 
 
 def fits(job: str, group: str, option: str) -> bool:
     if group == "strategy" and option == "mesh":
         return False  # what the named strategies share
-    if (job, group) in ONE_PROCESS:
-        return option in ("single", "none", "progress")
+    if (job, group) in FEW:
+        return option in FEW[job, group]
     if group == "experiment":
         # An experiment is the record of one job's runs.
         return "stages:" in (CONF / group / f"{option}.yaml").read_text() or option == "smoke"

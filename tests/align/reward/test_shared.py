@@ -16,7 +16,7 @@ def test_layout_by_hand():
     packed = pack_groups([Group([1, 2], [[3, 9], [4, 5, 9]]), Group([6], [[9]])])
     assert packed.input_ids.tolist() == [[1, 2, 3, 9, 4, 5, 9, 6, 9]]
     assert packed.position_ids.tolist() == [[0, 1, 2, 3, 2, 3, 4, 0, 1]]
-    assert packed.score_index.tolist() == [3, 6, 8]
+    assert packed.places.tolist() == [3, 6, 8]
     assert packed.attended_lengths.tolist() == [4, 5, 2]
     #                                      [1  2  3  9][1  2  4  5  9][6  9]
     assert packed.attended_index.tolist() == [0, 1, 2, 3, 0, 1, 4, 5, 6, 7, 8]

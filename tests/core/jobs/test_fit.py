@@ -10,16 +10,14 @@ import lightning as L
 import pytest
 import torch
 from internlm2_core import LM, LanguageModel, ModelSize
-from internlm2_core.callbacks import AtomicCheckpointIO, StepProgress, Throughput
+from internlm2_core.callbacks import AtomicCheckpointIO, SampleAnswers, StepProgress, Throughput
 from internlm2_core.callbacks.throughput import mfu
 from internlm2_core.generation import Sampling
 from internlm2_core.jobs import fit, generate
 from internlm2_core.optim import Cosine
 from internlm2_core.text import TrainedTokenizer
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=300, head_dim=8, max_positions=16)
 
@@ -62,16 +60,16 @@ class KillAt(L.Callback):
 
 
 @pytest.fixture
-def tokenizer(tmp_path: Path) -> TrainedTokenizer:
-    alphabet = {char: i for i, char in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab=alphabet, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    return TrainedTokenizer(tmp_path / "tokenizer.json")
+def tokenizer(tokenizer_file: Path) -> TrainedTokenizer:
+    return TrainedTokenizer(tokenizer_file)
 
 
-def run(folder: Path, tokenizer: TrainedTokenizer, extra: list[L.Callback] | None = None) -> dict[str, torch.Tensor]:
+def run(
+    folder: Path,
+    tokenizer: TrainedTokenizer,
+    extra: list[L.Callback] | None = None,
+    validation: dict[str, Any] | None = None,
+) -> dict[str, torch.Tensor]:
     def make() -> LanguageModel:
         net = LanguageModel(SIZE)
         net.init_weights(torch.Generator().manual_seed(0))
@@ -88,9 +86,11 @@ def run(folder: Path, tokenizer: TrainedTokenizer, extra: list[L.Callback] | Non
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,
+        val_check_interval=3 if validation else None,
+        limit_val_batches=2,
     )
     module = LM(make, partial(torch.optim.AdamW, lr=1e-2), Cosine(7))
-    fit(module, CountingBatches(), trainer, tokenizer, str(folder), seed=1)
+    fit(module, CountingBatches(), trainer, tokenizer, str(folder), seed=1, validation=validation)
     return load_file(folder / "model" / "model.safetensors")
 
 
@@ -105,6 +105,22 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, tokenizer: T
     assert record["steps"] == 7
     # 16 tokens a step; those before the kill are counted too.
     assert record["figures"]["train/tokens"] == 7 * 16
+
+
+def test_validation_sets_are_logged_by_name(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
+    run(tmp_path, tokenizer, validation={"helpful": CountingBatches(), "maths": CountingBatches()})
+    figures = json.loads((tmp_path / "training.json").read_text())["figures"]
+    assert figures["valid/helpful"] == pytest.approx(figures["valid/maths"])
+    assert {name for name in figures if "valid" in name} == {"valid/helpful", "valid/maths"}
+
+
+def test_answers_during_training_change_nothing(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
+    samples = SampleAnswers({"hello": "hi", "你好": "你好"}, tokenizer, tmp_path, every_steps=3, max_new_tokens=5)
+    watched, alone = run(tmp_path / "watched", tokenizer, [samples]), run(tmp_path / "alone", tokenizer)
+    assert all(torch.equal(watched[name], alone[name]) for name in alone)
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["name"]) for line in lines] == [(s, n) for s in (3, 6) for n in ("hello", "你好")]
+    assert all(isinstance(line["answer"], str) for line in lines)
 
 
 def test_the_model_answers(tmp_path: Path, tokenizer: TrainedTokenizer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,8 +107,8 @@ def test_a_share_of_rows_is_plain_text(chats, numbered):
 
 def test_broken_lines_are_named(tmp_path):
     path = tmp_path / "bad.jsonl"
-    path.write_text('{"messages": []}\n{"text": 1}\n')
-    with pytest.raises(ValueError, match=r"bad.jsonl line 2"):
+    path.write_text('{"messages": [{"role": "user", "content": "x"}]}\n{"messages": \n')
+    with pytest.raises(ValueError, match=r"bad.jsonl line 2 is no JSON"):
         ChatBatches([path], encode, 10, 1, seed=0).loader()
     with pytest.raises(FileNotFoundError, match="no conversations at"):
         ChatBatches(["nowhere.jsonl"], encode, 10, 1, seed=0).loader()

@@ -65,6 +65,7 @@ class LM(L.LightningModule):
         self.micro_batch_rows, self.z_loss = micro_batch_rows, z_loss
         self.recompute, self.recompute_every, self.compile_blocks = recompute, recompute_every, compile_blocks
         self.spikes = spikes
+        self.validation_names: list[str] = []
 
     def configure_model(self) -> None:
         """Make the network, once."""
@@ -148,10 +149,11 @@ class LM(L.LightningModule):
             self.spikes.load_state_dict(checkpoint["spikes"])
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Log the mean cross-entropy per loss token, in nats."""
+        """Log the mean cross-entropy per loss token, in nats, of each set by its name in ``validation_names``."""
         tokens = (batch["labels"] != IGNORE).sum()
         loss = self.losses(batch).cross_entropy / tokens
-        self.log("valid/loss", loss, batch_size=int(tokens), sync_dist=True, add_dataloader_idx=True)
+        name = f"valid/{self.validation_names[dataloader_idx]}" if self.validation_names else "valid/loss"
+        self.log(name, loss, batch_size=int(tokens), sync_dist=True, add_dataloader_idx=not self.validation_names)
 
     def mean_over_ranks(self, count: Tensor) -> Tensor:
         """Average a local sum over all ranks.

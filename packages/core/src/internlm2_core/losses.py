@@ -46,6 +46,30 @@ def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: b
     return TokenLosses(cross_entropy, (z_N.square() * (labels_N != IGNORE)).sum())
 
 
+def target_logprobs(hidden_ND: Tensor, head: nn.Linear, targets_N: Tensor, max_logits: int) -> Tensor:
+    """Log-probability of one token at each position, [N] in nats, without holding more than ``max_logits`` logits.
+
+    Args:
+        hidden_ND: [N, D] states after the last norm.
+        head: the output projection.
+        targets_N: [N] int64.
+        max_logits: logits held at once; beyond, chunks are computed again in the backward pass.
+    """
+    rows = max(1, max_logits // head.weight.shape[0])
+    if len(targets_N) <= rows:
+        return chunk_logprobs(hidden_ND, head, targets_N)
+    parts = [
+        checkpoint(chunk_logprobs, hidden, head, targets, use_reentrant=False)
+        for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
+    ]
+    return torch.cat(parts)
+
+
+def chunk_logprobs(hidden_ND: Tensor, head: nn.Module, targets_N: Tensor) -> Tensor:
+    """The same for positions whose logits are held whole; they are raised to fp32."""
+    return -F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+
+
 def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenLosses:
     """Losses by Liger's kernel, which computes the gradients of head and states along with the loss (arXiv 2410.10989).
 

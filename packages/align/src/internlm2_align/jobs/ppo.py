@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from internlm2_core.evaluation.written import write_json
+from lightning.pytorch.utilities import rank_zero_only
 
 from internlm2_align.ppo.recipe import PPORecipe
 
@@ -48,5 +49,5 @@ def ppo(recipe: PPORecipe, checkpoint: str, reward: str, output: str) -> dict[st
     figures = recipe.run(checkpoint, reward, Path(output))
     judge = None if recipe.judge is None else type(recipe.judge).__name__
     metrics = {"schema": SCHEMA, "checkpoint": checkpoint, "reward": reward, "judge": judge, **figures}
-    write_json(Path(output) / "metrics.json", metrics)
+    rank_zero_only(write_json)(Path(output) / "metrics.json", metrics)
     return metrics

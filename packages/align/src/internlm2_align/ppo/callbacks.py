@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 from internlm2_core.callbacks import ProgressLine
+from internlm2_core.callbacks.export import whole_weights
 from internlm2_core.checkpoint import save_released
 
 from internlm2_align.ppo.system import PPOSystem
@@ -28,24 +29,45 @@ class IterationProgress(ProgressLine):
         self.move(pl_module.iteration, figures=f"reward {last['train/reward']:+.2f} kl {last['train/kl']:.2f}")
 
 
-class Snapshots(L.Callback):
-    """Writes the actor as a model folder after some iterations, for the rounds of online RLHF to compare.
+class SaveActors(L.Callback):
+    """Writes the actor as model folders: ``model``, the best on validation; ``last``; ``snapshots/iteration-N``.
 
     Args:
-        folder: Gets one folder ``iteration-N`` each.
-        iterations: Counted with the critic's warm-up.
+        folder: Of the run.
+        snapshots: Iterations after which one is kept, for the rounds of online RLHF to compare; the critic's warm-up
+            counts.
         tokenizer_path: Whose tokenizer goes along.
     """
 
-    def __init__(self, folder: Path, iterations: Sequence[int], tokenizer_path: str | Path) -> None:
-        self.folder, self.iterations, self.tokenizer_path = folder, set(iterations), tokenizer_path
+    def __init__(self, folder: Path, snapshots: Sequence[int], tokenizer_path: str | Path) -> None:
+        self.folder, self.snapshots, self.tokenizer_path = folder, set(snapshots), tokenizer_path
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Write if it is time."""
         assert isinstance(pl_module, PPOSystem)
-        if pl_module.iteration in self.iterations and trainer.is_global_zero:
-            folder = self.folder / f"iteration-{pl_module.iteration}"
-            net = pl_module.actor
-            save_released(folder, net.size, net.state_dict().items(), self.tokenizer_path)
+        if pl_module.iteration in self.snapshots:
+            self._write(trainer, pl_module, f"snapshots/iteration-{pl_module.iteration}")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write if none was better; the actor before training does not count."""
+        assert isinstance(pl_module, PPOSystem)
+        if trainer.sanity_checking:
+            return
+        *before, now = (e["valid/reward"] for e in pl_module.history if e["iteration"] and "valid/reward" in e)
+        if all(now > reward for reward in before):
+            self._write(trainer, pl_module, "model")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the last one, unless training was interrupted."""
+        assert isinstance(pl_module, PPOSystem)
+        if not trainer.interrupted:
+            self._write(trainer, pl_module, "last")
+
+    def _write(self, trainer: L.Trainer, system: PPOSystem, name: str) -> None:
+        gather = getattr(trainer.strategy, "whole_weights", whole_weights)
+        tensors = gather(system.actor)
+        if trainer.is_global_zero:
+            save_released(self.folder / name, system.actor.size, tensors.items(), self.tokenizer_path)
+        trainer.strategy.barrier("actor")

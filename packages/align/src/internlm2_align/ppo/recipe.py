@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
-from internlm2_core.checkpoint import save_released
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import load_tokenizer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from internlm2_align.ppo.audit import Judge
-from internlm2_align.ppo.callbacks import IterationProgress, Snapshots
-from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader, read_prompts
+from internlm2_align.ppo.callbacks import IterationProgress, SaveActors
+from internlm2_align.ppo.prompts import Queries, QueryLoader, read_prompts
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.system import PPOSystem
 from internlm2_align.quiet import without_needless_warnings
@@ -105,40 +103,36 @@ class PPORecipe:
             judge=self.judge,
             seed=self.seed,
         )
-        queries, held, counts = self._loaders(encoder.chat)
-        saver = ModelCheckpoint(
-            folder / "checkpoints", monitor="valid/reward", mode="max", save_last=True, save_on_train_epoch_end=False
+        queries, counts = self._queries(encoder.chat)
+        last = folder / "checkpoints" / "last.ckpt"
+        # What Lightning calls a sanity check is here the validation of the actor before training.
+        first_look = 0 if last.exists() else -1
+        trainer = self.trainer(
+            max_epochs=1,
+            val_check_interval=self.validate_every,
+            num_sanity_val_steps=first_look,
+            enable_checkpointing=False,
         )
-        trainer = self.trainer(max_epochs=1, val_check_interval=self.validate_every, enable_checkpointing=False)
-        callbacks = [IterationProgress(), Snapshots(folder / "snapshots", self.snapshots, checkpoint), saver]
+        saver = ModelCheckpoint(folder / "checkpoints", save_last=True, save_on_train_epoch_end=False)
+        callbacks = [IterationProgress(), SaveActors(folder, self.snapshots, checkpoint), saver]
         trainer.callbacks += callbacks  # type: ignore[attr-defined]
         start = time.perf_counter()
-        last = folder / "checkpoints" / "last.ckpt"
         with without_needless_warnings():
-            if not last.is_file():
-                trainer.validate(system, held, verbose=False)
-            trainer.fit(system, queries, held, ckpt_path=last if last.is_file() else None)
+            trainer.fit(system, datamodule=queries, ckpt_path=last if last.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
-        figures = {"prompts": counts, "seconds": round(time.perf_counter() - start, 2), **_course(system)}
-        self._write(system, saver, checkpoint, folder)
-        return figures
+        return {"prompts": counts, "seconds": round(time.perf_counter() - start, 2), **_course(system)}
 
-    def _loaders(self, chat: ChatFormat) -> tuple[QueryLoader, HeldOutQueries, dict[str, dict[str, int]]]:
+    def _queries(self, chat: ChatFormat) -> tuple[Queries, dict[str, dict[str, int]]]:
         prompts, counts = read_prompts(self.instructions, chat, self.domains, self.max_prompt_tokens)
         held, held_counts = read_prompts(self.heldout, chat, self.domains, self.max_prompt_tokens)
-        places = range(0, len(held), max(1, -(-len(held) // self.heldout_limit)))
-        chosen = [held[place] for place in places]
-        texts = None if self.pretrain is None else self.pretrain.loader(0, 1, 0)
-        loader = QueryLoader(prompts, self.queries, self.iterations, self.seed, texts)
-        return loader, HeldOutQueries(chosen, self.queries), {"train": counts, "heldout": held_counts}
+        chosen = held[:: max(1, -(-len(held) // self.heldout_limit))]
 
-    def _write(self, system: PPOSystem, saver: ModelCheckpoint, checkpoint: str | Path, folder: Path) -> None:
-        size = system.actor.size
-        save_released(folder / "last", size, system.actor.state_dict().items(), checkpoint)
-        best = torch.load(saver.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        actor = {name.removeprefix("actor."): value for name, value in best.items() if name.startswith("actor.")}
-        save_released(folder / "model", size, actor.items(), checkpoint)
+        def train(dp_rank: int, dp_size: int) -> QueryLoader:
+            texts = None if self.pretrain is None else self.pretrain.loader(dp_rank, dp_size, 0)
+            return QueryLoader(prompts, self.queries, self.iterations, self.seed, texts, dp_rank, dp_size)
+
+        return Queries(train, chosen, self.queries), {"train": counts, "heldout": held_counts}
 
 
 def _course(system: PPOSystem) -> dict[str, Any]:

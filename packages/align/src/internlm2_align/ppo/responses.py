@@ -18,8 +18,6 @@ from dataclasses import dataclass
 import torch
 from internlm2_core.nn.language_model import LanguageModel
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from internlm2_align.budget import plan_batches
 from internlm2_align.reward.network import RewardNetwork
@@ -96,25 +94,18 @@ class PackedResponses:
     places: Tensor
     targets: Tensor
 
+    def segments(self) -> None:
+        """The documents show in the positions."""
+
 
 def token_logprobs(net: LanguageModel, packed: PackedResponses) -> Tensor:
     """Log-probability of each response token, float32 [N], without ever holding all logits."""
-    hidden_ND = net.model(packed.input_ids, packed.position_ids)[0].index_select(0, packed.places)
-    chunk = max(1, net.max_logits // net.size.vocab_size)
-    if len(hidden_ND) <= chunk:
-        return _logprobs(hidden_ND, net.output, packed.targets)
-    parts = [
-        checkpoint(_logprobs, hidden, net.output, targets, use_reentrant=False)
-        for hidden, targets in zip(hidden_ND.split(chunk), packed.targets.split(chunk), strict=True)
-    ]
-    return torch.cat(parts)
-
-
-def _logprobs(hidden_ND: Tensor, head: torch.nn.Module, targets_N: Tensor) -> Tensor:
-    return -F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+    logprobs = net(packed.input_ids, packed.position_ids, places_N=packed.places, targets_N=packed.targets)
+    assert isinstance(logprobs, Tensor)
+    return logprobs
 
 
 def token_values(critic: RewardNetwork, packed: PackedResponses) -> Tensor:
     """The critic's estimate before each response token, float32 [N]."""
-    hidden_ND = critic.model(packed.input_ids, packed.position_ids)[0].index_select(0, packed.places)
-    return F.linear(hidden_ND.float(), critic.v_head.weight.float()).squeeze(-1)
+    values: Tensor = critic(packed)
+    return values

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from internlm2_align.ppo.audit import Judge, SampleMeans
-from internlm2_align.ppo.prompts import Query
+from internlm2_align.ppo.prompts import Query, share_of
 from internlm2_align.ppo.rewards import sequence_kl
 from internlm2_align.ppo.rollout import Rollout, judge_rollout
 from internlm2_align.ppo.sampling import Scored, sample_and_score
@@ -93,6 +93,23 @@ class PPOSystem(L.LightningModule):
         figures = ("reward", "kl", "length", "finished", *(["judge"] if judge else []))
         self.means = SampleMeans(encoder.conditions.domains, figures)
 
+    def setup(self, stage: str) -> None:
+        """Refuse what would wait for ever: ranks sample replies of different lengths and must not need each other then.
+
+        Raises:
+            ValueError: A strategy that gathers weights in every forward pass, or splits rows or matrices.
+        """
+        strategy = self.trainer.strategy
+        treatment, layout = getattr(strategy, "treatment", None), getattr(strategy, "layout", None)
+        if treatment is None or layout is None:
+            return
+        is_split = layout.tensor * layout.context * layout.pipeline > 1
+        if is_split or treatment.sharding.parameters != "replica":
+            raise ValueError(
+                f"PPO samples with whole weights on each rank; layout {layout} with sharding.parameters="
+                f"{treatment.sharding.parameters} has none. Set strategy=ddp or strategy=zero1."
+            )
+
     def configure_model(self) -> None:
         """Make the four networks, once."""
         if hasattr(self, "actor"):
@@ -123,6 +140,7 @@ class PPOSystem(L.LightningModule):
             if not self.is_warming_up:
                 sums.update(self._actor_step(part, texts))
         figures |= {f"train/{name}": value / (parts * epochs) for name, value in sums.items()}
+        figures = {name: float(self._mean_over_ranks(torch.tensor(value))) for name, value in figures.items()}
         self.history.append({"iteration": self.iteration + 1, "critic_only": self.is_warming_up, **figures})
         self.iteration += 1
         self.log_dict(figures)
@@ -155,9 +173,14 @@ class PPOSystem(L.LightningModule):
             self.make_engine(self.actor),
             self.sampling,
             Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
-            seed=seed + self.global_rank * 7_919,
+            seed=seed + self._data_rank * 7_919,
             truncation_penalty=self.settings.truncation_penalty,
         )
+
+    @property
+    def _data_rank(self) -> int:
+        # Ranks that share rows must sample the same replies.
+        return int(share_of(self.trainer)["rank"])
 
     def _judge(self, scored: Scored) -> Rollout:
         return judge_rollout(
@@ -180,7 +203,7 @@ class PPOSystem(L.LightningModule):
     def _actor_step(self, rollout: Rollout, texts: Batch | None) -> dict[str, float]:
         settings, budget = self.settings, self.settings.micro_batch_tokens
         tokens = self._mean_over_ranks(rollout.mask.sum())
-        text_tokens = self._mean_over_ranks(loss_tokens(texts).to(self.device))
+        text_tokens = self._mean_over_ranks(loss_tokens(texts))
         policy = actor_losses(self.actor, rollout, tokens, budget, clip=settings.clip)
         text = pretrain_losses(self.actor, texts, text_tokens, budget, coefficient=settings.pretrain_coefficient)
         return self._step(0, chain(policy, text))
@@ -201,7 +224,7 @@ class PPOSystem(L.LightningModule):
 
     def _mean_over_ranks(self, count: Tensor) -> Tensor:
         # Data-parallel strategies average gradients: a local sum over the mean count is the global mean.
-        return self.trainer.strategy.reduce(count.detach().float(), reduce_op="mean")
+        return self.trainer.strategy.reduce(count.detach().float().to(self.device), reduce_op="mean")
 
     def transfer_batch_to_device(self, batch: Query, device: torch.device, dataloader_idx: int) -> Query:
         """Move the pre-training rows; prompts stay Python."""

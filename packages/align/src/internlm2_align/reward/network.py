@@ -6,18 +6,44 @@ Shape suffixes: T stored tokens, D width, S conversations.
 """
 
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from internlm2_core.checkpoint import load_released, read_size, save_released
 from internlm2_core.checkpoint.folder import fill, new_folder, read_names, read_tensors, tensor_files
 from internlm2_core.nn.attend import default_attend
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.nn.segments import Segments
 from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
 from torch import Tensor, nn
 
 from internlm2_align.reward.conditions import FILE_NAME, ConditionTable
-from internlm2_align.reward.shared import PackedGroups, SharedPromptAttend
+from internlm2_align.reward.shared import SharedPromptAttend
+
+
+class Packed(Protocol):
+    """A row of tokens and where values are wanted."""
+
+    @property
+    def input_ids(self) -> Tensor:
+        """[1, T] int64."""
+        ...
+
+    @property
+    def position_ids(self) -> Tensor:
+        """[1, T] int64."""
+        ...
+
+    @property
+    def places(self) -> Tensor:
+        """[S] int64."""
+        ...
+
+    def segments(self) -> Segments | None:
+        """What attention needs to know of the row; None where its positions say it all."""
+        ...
+
 
 ARCHITECTURE = "InternLM2ForRewardModel"
 
@@ -41,10 +67,10 @@ class RewardNetwork(nn.Module):
         with torch.no_grad():
             self.v_head.weight.normal_(0.0, (self.size.dim + 1) ** -0.5, generator=generator)
 
-    def forward(self, packed: PackedGroups) -> Tensor:
-        """Score of each reply at its last token, float32 [S]."""
+    def forward(self, packed: Packed) -> Tensor:
+        """Value at each of the row's places, float32 [S]: a score at a reply's last token, or what a critic expects."""
         hidden_1TD = self.model(packed.input_ids, packed.position_ids, segments=packed.segments())
-        hidden_SD = hidden_1TD[0].index_select(0, packed.score_index)
+        hidden_SD = hidden_1TD[0].index_select(0, packed.places)
         # float32: bfloat16 has steps of 0.03 near the bounds of the barrier.
         return nn.functional.linear(hidden_SD.float(), self.v_head.weight.float()).squeeze(-1)
 

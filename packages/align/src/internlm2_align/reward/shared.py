@@ -46,7 +46,7 @@ class PackedGroups(NamedTuple):
         attended_index: [A] int64, the stored token at each attended place.
         stored_index: [T] int64, an attended place of each stored token.
         attended_lengths: [S] int64 tokens of each prompt with reply; they add up to A.
-        score_index: [S] int64, the stored place of each reply's score token, groups in order.
+        places: [S] int64, the stored place of each reply's score token, groups in order.
     """
 
     input_ids: Tensor
@@ -54,7 +54,7 @@ class PackedGroups(NamedTuple):
     attended_index: Tensor
     stored_index: Tensor
     attended_lengths: Tensor
-    score_index: Tensor
+    places: Tensor
 
     def segments(self) -> Segments:
         """What attention needs to know of the row."""
@@ -138,5 +138,5 @@ def pack_groups(groups: Sequence[Group], *, share_prompts: bool = True) -> Packe
         attended_index=torch.tensor(attended),
         stored_index=torch.tensor(stored),
         attended_lengths=torch.tensor(lengths),
-        score_index=torch.tensor(scores),
+        places=torch.tensor(scores),
     )

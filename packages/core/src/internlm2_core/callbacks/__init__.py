@@ -3,6 +3,7 @@
 from internlm2_core.callbacks.atomic import AtomicCheckpointIO
 from internlm2_core.callbacks.export import ExportModel
 from internlm2_core.callbacks.progress import ProgressLine, StepProgress
+from internlm2_core.callbacks.samples import SampleAnswers
 from internlm2_core.callbacks.throughput import Throughput
 
-__all__ = ["AtomicCheckpointIO", "ExportModel", "ProgressLine", "StepProgress", "Throughput"]
+__all__ = ["AtomicCheckpointIO", "ExportModel", "ProgressLine", "SampleAnswers", "StepProgress", "Throughput"]

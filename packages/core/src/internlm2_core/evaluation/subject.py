@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from internlm2_core.batch import IGNORE, Batch
@@ -86,13 +85,12 @@ class Subject:
     def _row_losses(self, documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
         ids_BT, labels_BT = (x_BT.to(self.net.output.weight.device) for x_BT in padded(documents))
         # Padding stands at the end, where causality hides it.
-        hidden_ND = self.net.model(ids_BT).flatten(0, 1)
-        chunk = max(1, self.net.max_logits // self.net.size.vocab_size)
-        nats_N = [
-            F.cross_entropy(self.net.output(hidden).float(), labels, ignore_index=IGNORE, reduction="none")
-            for hidden, labels in zip(hidden_ND.split(chunk), labels_BT.flatten().split(chunk), strict=True)
-        ]
-        return labels_BT, torch.cat(nats_N).view_as(labels_BT).sum(1)
+        has_label_BT = labels_BT != IGNORE
+        places_N = has_label_BT.flatten().nonzero().flatten()
+        logprobs_N = self.net(ids_BT, places_N=places_N, targets_N=labels_BT[has_label_BT])
+        assert isinstance(logprobs_N, Tensor)
+        nats_BT = logprobs_N.new_zeros(labels_BT.shape).masked_scatter(has_label_BT, -logprobs_N)
+        return labels_BT, nats_BT.sum(1)
 
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         """The most probable continuation of each prompt, as text without the token that ended it.

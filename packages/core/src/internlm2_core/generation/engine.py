@@ -117,7 +117,9 @@ class LocalEngine:
         if batch:
             yield batch
 
-    @torch.inference_mode()
+    # Not in inference mode from the start: a strategy may gather weights in the first forward pass, and trains on them
+    # afterwards.
+    @torch.no_grad()
     def _answer(
         self,
         batch: list[tuple[int, Sequence[int]]],
@@ -143,7 +145,8 @@ class LocalEngine:
                 if not alive or len(completions[owners[0]].ids) == sampling.max_new_tokens:
                     return
                 owners = [owners[row] for row in alive]
-                decoder.step(ids_B, alive)
+                with torch.inference_mode():
+                    decoder.step(ids_B, alive)
         finally:
             self.net.train(was_training)
 
@@ -209,16 +212,18 @@ class Decoder:
             self.seen_BV = torch.zeros_like(self.logits_BV, dtype=torch.bool).scatter_(1, padded_BT, True)
 
     def _prefill(self, prompts_BT: Tensor, lengths_B: Tensor, prefill_tokens: int) -> Tensor:
-        last_BD = None
+        logits_BV = torch.empty(0)
         for start in range(0, prompts_BT.shape[1], prefill_tokens):
             chunk_BT = prompts_BT[:, start : start + prefill_tokens]
-            hidden_BTD = self.net.model(chunk_BT, cache=self.cache)
+            B, T = chunk_BT.shape
             ends_B = lengths_B - 1 - start
-            here_BD = hidden_BTD[torch.arange(len(lengths_B)), ends_B.clamp(0, chunk_BT.shape[1] - 1)]
-            is_here = (ends_B >= 0) & (ends_B < chunk_BT.shape[1])
-            last_BD = here_BD if last_BD is None else torch.where(is_here[:, None], here_BD, last_BD)
+            places_B = torch.arange(B, device=ends_B.device) * T + ends_B.clamp(0, T - 1)
+            here_BV = self.net(chunk_BT, cache=self.cache, places_N=places_B)
+            assert isinstance(here_BV, Tensor)
+            is_here = (ends_B >= 0) & (ends_B < T)
+            logits_BV = here_BV if start == 0 else torch.where(is_here[:, None], here_BV, logits_BV)
         self.cache.truncate(lengths_B)
-        return self.net.output(last_BD).float()
+        return logits_BV.float()
 
     def choose(self) -> tuple[Tensor, Tensor]:
         """Next token of each row and its log-probability, [B] each."""
@@ -241,7 +246,7 @@ class Decoder:
             ids_B = ids_B[rows]
             self.cache.keep_rows(rows)
             self.seen_BV = self.seen_BV[rows] if self.seen_BV is not None else None
-        logits_B1V = self.net(ids_B[:, None], cache=self.cache, last_only=True)
+        logits_B1V = self.net(ids_B[:, None], cache=self.cache)
         assert isinstance(logits_B1V, Tensor)
         self.logits_BV = logits_B1V[:, 0].float()
 

@@ -64,7 +64,8 @@ def fit(
         tokenizer: goes along with the model.
         output: folder of the run.
         seed: of everything random that is not seeded elsewhere.
-        validation: makes loaders of held-out data by name; the Trainer's ``val_check_interval`` says how often.
+        validation: makes loaders of held-out data by name, logged as ``valid/NAME``; how often says the Trainer's
+            ``val_check_interval``.
         num_workers: reading processes.
 
     Raises:
@@ -81,6 +82,7 @@ def fit(
     trainer.callbacks.append(ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
     last = folder / "checkpoints" / "last.ckpt"
     start = time.perf_counter()
+    module.validation_names = list(validation or {})
     data = Loaders(batches, validation or {}, num_workers)
     trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
     if trainer.interrupted:

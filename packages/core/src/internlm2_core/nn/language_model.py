@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.losses import TokenLosses, head_losses, liger_losses
+from internlm2_core.losses import TokenLosses, head_losses, liger_losses, target_logprobs
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.init import STD, init_weights
 from internlm2_core.nn.transformer import Transformer
@@ -61,19 +61,24 @@ class LanguageModel(nn.Module):
         position_ids_BT: Tensor | None = None,
         labels_BT: Tensor | None = None,
         cache: KeyValueCache | None = None,
-        last_only: bool = False,
+        places_N: Tensor | None = None,
+        targets_N: Tensor | None = None,
     ) -> Tensor | TokenLosses:
-        """Logits, or the losses of the labels without ever holding all logits.
+        """Logits; or the losses of labels, or log-probabilities of tokens, without ever holding all logits.
+
+        Everything goes through this one call, since strategies gather weights when it begins.
 
         Args:
             input_ids_BT: [B, T] int64.
             position_ids_BT: [B, T] int64, restarting at each packed document; None: each row is one document.
             labels_BT: [B, T] int64, shifted, -100 where there is no loss.
             cache: earlier keys and values, for generation.
-            last_only: logits of the last position alone, [B, 1, V].
+            places_N: [N] int64 indices into the B * T positions; nothing is computed at others.
+            targets_N: [N] int64 tokens whose log-probability at those places is wanted.
 
         Returns:
-            Logits [B, T, V], or :class:`~internlm2_core.losses.TokenLosses` when labels are given.
+            Logits [B, T, V]; :class:`~internlm2_core.losses.TokenLosses` when labels are given; logits [N, V] with
+            places; log-probabilities [N] in nats with places and targets.
         """
         hidden_BTD = self.model(input_ids_BT, position_ids_BT, cache)
         if labels_BT is not None and self.head_loss == "liger":
@@ -82,4 +87,9 @@ class LanguageModel(nn.Module):
             return liger_losses(hidden_BTD.flatten(0, 1), self.output, labels_BT.flatten())
         if labels_BT is not None:
             return head_losses(hidden_BTD, self.output, labels_BT, self.max_logits, self.with_z_loss)
-        return self.output(hidden_BTD[:, -1:] if last_only else hidden_BTD)
+        if places_N is None:
+            return self.output(hidden_BTD)
+        hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, places_N)
+        if targets_N is None:
+            return self.output(hidden_ND)
+        return target_logprobs(hidden_ND, self.output, targets_N, self.max_logits)

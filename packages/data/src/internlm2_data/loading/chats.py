@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from internlm2_data.loading.conversations import Messages, read_conversations
 from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packed import PackedBatches
@@ -36,7 +36,7 @@ class Encoded(Protocol):
         ...
 
 
-Encode = Callable[[list[dict[str, str]]], Encoded]
+Encode = Callable[[Messages], Encoded]
 
 
 class Conversations:
@@ -54,7 +54,7 @@ class Conversations:
 
     def __init__(
         self,
-        messages: Iterable[list[dict[str, str]]],
+        messages: Iterable[Messages],
         encode: Encode,
         context: int,
         overlong: Literal["drop", "cut"] = "drop",
@@ -129,31 +129,12 @@ class ChatRows:
         return filler.row
 
 
-def read_messages(paths: Sequence[str | Path]) -> Iterable[list[dict[str, str]]]:
-    """The `messages` of each line of JSONL files.
-
-    Raises:
-        FileNotFoundError: for a file that is not there.
-        ValueError: for a line that is not an object with `messages`, with file and line.
-    """
-    for path in paths:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"no conversations at {path}: set batches.conversations")
-        with Path(path).open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    messages = json.loads(line)["messages"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{path} line {number} is no JSON object with `messages`: {error}") from None
-                yield messages
-
-
 @dataclass(frozen=True)
 class ChatBatches:
     """One pass over the conversations per iteration, whole conversations packed first-fit into rows.
 
     Attributes:
-        conversations: JSONL files with a `messages` list a line.
+        conversations: files of the formats of `internlm2_data.loading.conversations`.
         encode: messages -> object with `.ids` and `.loss_mask`.
         context: tokens of a row.
         batch_rows: rows of a batch over all ranks; the last batch of a pass is filled up with rows of
@@ -190,7 +171,7 @@ class ChatBatches:
 
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
         """Encode all conversations, and give a loader for one data-parallel rank; see `Loader`."""
-        conversations = Conversations(read_messages(self.conversations), self.encode, self.context, self.overlong)
+        conversations = Conversations(read_conversations(self.conversations), self.encode, self.context, self.overlong)
         chats = ChatRows(conversations, self.context, self.seed, self.pad_id)
         mixed = self.pretrain if self.pretrain_fraction else None
         texts = mixed.shares() if mixed else None
