@@ -4,7 +4,8 @@ import pytest
 import torch
 from internlm2_core import LanguageModel
 from internlm2_core.generation import LocalEngine, Sampling
-from internlm2_core.generation.sampling import keep_top_k, keep_top_p, penalise_repeats
+from internlm2_core.generation.column_major import column_major
+from internlm2_core.generation.sampling import candidates, draw, penalise_repeats
 
 PROMPTS = [[5, 6, 7], [9], [3, 1, 4, 1, 5, 9, 2, 6]]
 
@@ -92,12 +93,37 @@ def test_prompts_beyond_the_trained_length_are_refused_to_people(net: LanguageMo
 
 
 def test_truncation_by_hand() -> None:
-    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    assert keep_top_k(logits, 2).isfinite().tolist() == [[True, True, False, False]]
-    assert keep_top_p(logits, 0.6).isfinite().tolist() == [[True, True, False, False]]
-    assert keep_top_p(logits, 0.01).isfinite().tolist() == [[True, False, False, False]]
-    shuffled = logits[:, [2, 0, 3, 1]]
-    assert keep_top_p(shuffled, 0.9).isfinite().tolist() == [[True, True, False, True]]
+    logits = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log()
+    kept = {
+        (2, 1.0): {1: 0.625, 3: 0.375},
+        (0, 0.6): {1: 0.5, 3: 0.3},
+        (0, 0.01): {1: 0.5},
+        (0, 0.9): {1: 0.5, 3: 0.3, 0: 0.15},
+        (3, 0.6): {1: 0.5 / 0.95, 3: 0.3 / 0.95},
+        (0, 1.0): {1: 0.5, 3: 0.3, 0: 0.15, 2: 0.05},
+    }
+    for (top_k, top_p), expected in kept.items():
+        probs, ids = candidates(logits, Sampling(top_k=top_k, top_p=top_p))
+        tokens = range(4) if ids is None else ids[0].tolist()
+        found = {token: prob for token, prob in zip(tokens, probs[0].tolist(), strict=True) if prob}
+        assert found == pytest.approx(expected, abs=1e-6), (top_k, top_p)
+
+
+def test_draws_follow_the_probabilities() -> None:
+    probs = torch.tensor([[0.5, 0.0, 0.3, 0.2, 0.0]]).expand(20_000, -1)
+    counts = draw(probs, torch.Generator().manual_seed(1)).flatten().bincount(minlength=5) / 20_000
+    torch.testing.assert_close(counts, probs[0], atol=0.015, rtol=0)
+    assert counts[1] == counts[4] == 0
+
+
+def test_the_layout_of_decoding_leaves_no_trace(net: LanguageModel) -> None:
+    before = {name: (weight.clone(), weight.stride()) for name, weight in net.named_parameters()}
+    with column_major(net):
+        assert net.output.weight.stride() == (1, net.size.vocab_size)
+        assert torch.equal(net.output.weight, before["output.weight"][0])
+    for name, weight in net.named_parameters():
+        assert torch.equal(weight, before[name][0])
+        assert weight.stride() == before[name][1]
 
 
 def test_repeats_by_hand() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from internlm2_core.checkpoint.any_layout import load_model
+from internlm2_core.generation.column_major import column_major
 from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.language_model import LanguageModel
@@ -92,8 +93,9 @@ class LocalEngine:
         device = self.net.output.weight.device
         generator = None if sampling.seed is None else torch.Generator(device).manual_seed(sampling.seed)
         completions = [Completion() for _ in prompts]
-        for batch in self._batches(prompts, sampling.max_new_tokens):
-            self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
+        with column_major(self.net):
+            for batch in self._batches(prompts, sampling.max_new_tokens):
+                self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
         return [Completion(c.ids, c.logprobs, "stop" if self._ends(c.ids, sampling) else "length") for c in completions]
 
     def _ends(self, ids: list[int], sampling: Sampling) -> bool:

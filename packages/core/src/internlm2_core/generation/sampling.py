@@ -68,19 +68,38 @@ def penalise_repeats(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tens
     return torch.where(seen_BV, penalised, logits_BV)
 
 
-def keep_top_k(logits_BV: Tensor, top_k: int) -> Tensor:
-    """All but the ``top_k`` largest logits become -inf."""
-    smallest_kept = logits_BV.topk(min(top_k, logits_BV.shape[-1])).values[:, -1:]
-    return logits_BV.masked_fill(logits_BV < smallest_kept, float("-inf"))
+def candidates(logits_BV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | None]:
+    """What may be drawn, under temperature, top-k and top-p (arXiv 1904.09751).
+
+    Args:
+        logits_BV: [B, V].
+        sampling: not greedy.
+
+    Returns:
+        Probabilities [B, K], not normalised again after truncation, 0 for tokens that are cut off; and the token of
+        each, the most probable first, or None where all V tokens stand in their own order.
+    """
+    V = logits_BV.shape[-1]
+    is_cut = 0 < sampling.top_k < V
+    if not is_cut and sampling.top_p == 1:
+        return (logits_BV / sampling.temperature).softmax(-1), None
+    # Cut first: what follows then works on a few tokens instead of the vocabulary.
+    values_BK, ids_BK = logits_BV.topk(sampling.top_k) if is_cut else logits_BV.sort(descending=True)
+    probs_BK = (values_BK / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        # A token goes when those before it already reach top_p; the first never does.
+        probs_BK = probs_BK.masked_fill(probs_BK.cumsum(-1) - probs_BK >= sampling.top_p, 0.0)
+    return probs_BK, ids_BK
 
 
-def keep_top_p(logits_BV: Tensor, top_p: float) -> Tensor:
-    """Keep the fewest tokens whose probabilities reach ``top_p`` (arXiv 1904.09751); at least one stays."""
-    sorted_BV, order_BV = logits_BV.sort(descending=True)
-    probs_BV = sorted_BV.softmax(-1)
-    # A token goes when those before it already reach top_p.
-    beyond_BV = probs_BV.cumsum(-1) - probs_BV >= top_p
-    return logits_BV.masked_fill(beyond_BV.scatter(1, order_BV, beyond_BV), float("-inf"))
+def draw(probs_BK: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One place a row, in proportion to its weights, [B, 1]: where a uniform number falls in their running sum."""
+    sums_BK = probs_BK.cumsum(-1)
+    uniform_B1 = torch.rand(len(probs_BK), 1, generator=generator, device=probs_BK.device)
+    places_B1 = torch.searchsorted(sums_BK, uniform_B1 * sums_BK[:, -1:], right=True)
+    # Rounding may reach the end of the sum: take the last place that has weight.
+    last_B1 = (sums_BK < sums_BK[:, -1:]).sum(-1, keepdim=True)
+    return places_B1.minimum(last_B1)
 
 
 def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -96,13 +115,10 @@ def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | N
         forward pass gives, and what PPO compares with.
     """
     if sampling.is_greedy:
-        ids_B = logits_BV.argmax(-1)
+        ids_B1 = logits_BV.argmax(-1, keepdim=True)
     else:
-        scaled = logits_BV / sampling.temperature
-        if sampling.top_k:
-            scaled = keep_top_k(scaled, sampling.top_k)
-        if sampling.top_p < 1:
-            scaled = keep_top_p(scaled, sampling.top_p)
-        ids_B = torch.multinomial(scaled.softmax(-1), 1, generator=generator)[:, 0]
-    logprobs_B = logits_BV.gather(1, ids_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
-    return ids_B, logprobs_B
+        probs_BK, tokens_BK = candidates(logits_BV, sampling)
+        ids_B1 = draw(probs_BK, generator)
+        ids_B1 = ids_B1 if tokens_BK is None else tokens_BK.gather(1, ids_B1)
+    logprobs_B = logits_BV.gather(1, ids_B1)[:, 0] - logits_BV.logsumexp(-1)
+    return ids_B1[:, 0], logprobs_B

@@ -1,0 +1,109 @@
+"""Preference pairs of real data for the ablation with and without conditions.
+
+    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-domain 800]
+    internlm2 reward -m +experiment=conditions seed=1,2,3 checkpoint=SFT preferences=[FOLDER/pairs.jsonl] heldout=[] \
+        heldout_share=0.2 conditions.file=FOLDER/conditions.yaml max_tokens=512
+
+DATA holds files of public repositories under their own names. helpful: FineGrainedRLHF (1 and 2 name the better answer)
+and PandaLM (majority of three annotators); general: DPO demos in English and Chinese; maths: solutions to GSM8K, right
+against wrong; code: ToRA's programs, of two models, whose result is right against wrong. Held-out pairs are split off by
+question, so that no prompt is on both sides.
+"""
+
+import argparse
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+Pair = tuple[str, str, str, str]
+"""Language, prompt, chosen, rejected."""
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return json.load(file) if path.name.endswith(".json.gz") else [json.loads(line) for line in file]
+
+
+def helpful(data: Path) -> Iterator[Pair]:
+    for record in read(data / "fgrlhf_qa_dev_feedback.json.gz"):
+        answers = [record[f"prediction {number}"] for number in (1, 2, 3, 4)]
+        for (a, b), verdict in zip(combinations(answers, 2), record["preference"], strict=True):
+            if verdict:
+                yield ("en", record["question"], *((a, b) if verdict == 1 else (b, a)))
+    for record in read(data / "pandalm_testset_human.json.gz"):
+        votes = Counter(record[f"annotator{number}"] for number in (1, 2, 3))
+        (winner, count), replies = votes.most_common(1)[0], (str(record["response1"]), str(record["response2"]))
+        if winner and count >= 2:
+            asked = "\n".join(part for part in (record["instruction"], record["input"]) if part)
+            yield ("en", asked, replies[winner - 1], replies[2 - winner])
+
+
+def general(data: Path) -> Iterator[Pair]:
+    for name, language in (("dpo_en_demo.json.gz", "en"), ("dpo_zh_demo.json.gz", "zh"), ("dpo_zh_500.jsonl.gz", "zh")):
+        for record in read(data / name):
+            if len(record["conversations"]) == 1:
+                said = [x["value"] if isinstance(x, dict) else x for x in (record["chosen"], record["rejected"])]
+                yield (language, record["conversations"][0]["value"], *said)
+
+
+def maths(data: Path) -> Iterator[Pair]:
+    models = [f"{size}_{kind}" for size in ("6b", "175b") for kind in ("finetuning", "verification")]
+    for record in read(data / "gsm8k_example_model_solutions.jsonl.gz"):
+        sides = {True: [], False: []}
+        for model in models:
+            sides[record[model]["is_correct"]].append(record[model]["solution"])
+        yield from (("en", record["question"], right, wrong) for right, wrong in product(sides[True], sides[False]))
+
+
+def code(data: Path) -> Iterator[Pair]:
+    files = [read(path) for path in sorted(data.glob("tora-*gsm8k_programs.jsonl.gz"))]
+    for records in zip(*files, strict=True):
+        right = [same_number(record["pred"][0], record["gt"]) for record in records]
+        if len(set(right)) == 2:
+            programs = {ok: record["code"][0] for ok, record in zip(right, records, strict=True)}
+            yield ("en", records[0]["question"], programs[True], programs[False])
+
+
+def same_number(first: Any, second: Any) -> bool:
+    try:
+        return abs(float(first) - float(second)) < 1e-3
+    except (TypeError, ValueError):
+        return False
+
+
+CONDITIONS = """extends: default
+domains:
+  general: {en: Score which reply people would rather have., zh: 评价人们更喜欢哪个回答。}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--per-domain", type=int, default=800)
+    parser.add_argument("--max-characters", type=int, default=1200, help="of prompt and longer reply together")
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    counts = {}
+    with (options.folder / "pairs.jsonl").open("w", encoding="utf-8") as out:
+        for domain, source in {"helpful": helpful, "general": general, "maths": maths, "code": code}.items():
+            pairs = [p for p in source(options.data) if len(p[1]) + max(map(len, p[2:])) <= options.max_characters]
+            random.Random(1).shuffle(pairs)
+            for language, asked, chosen, rejected in pairs[: options.per_domain]:
+                prompt = [{"role": "user", "content": asked}]
+                meta = {"language": language, "question": asked}
+                record = {"domain": domain, "prompt": prompt, "chosen": chosen, "rejected": rejected, "meta": meta}
+                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+            counts[domain] = min(len(pairs), options.per_domain)
+    (options.folder / "conditions.yaml").write_text(CONDITIONS, encoding="utf-8")
+    print(json.dumps(counts))
+
+
+if __name__ == "__main__":
+    main()
