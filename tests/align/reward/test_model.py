@@ -50,6 +50,18 @@ def loader(model, budget=1200):
     return PairBatches(budget, seed=1).loader(encode_pairs(conflicting(24), model.encoder, Counter()))
 
 
+def test_rows_change_neither_loss_nor_weights(make, tmp_path):
+    results = []
+    for row_tokens in (0, 200):
+        model = make()
+        batches = PairBatches(1200, seed=1, row_tokens=row_tokens)
+        pairs = batches.loader(encode_pairs(conflicting(24), model.encoder, Counter()))
+        fit = trainer(tmp_path, max_epochs=2, enable_checkpointing=False)
+        fit.fit(model, pairs)
+        results.append((fit.callback_metrics["train/loss"], [weight.detach().clone() for weight in model.parameters()]))
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
+
+
 def test_learns_preferences_that_conflict_by_condition_alone(make, tmp_path):
     model = make()
     fit = trainer(tmp_path, max_epochs=25, enable_checkpointing=False)

@@ -1,6 +1,7 @@
 from collections import Counter
 
 import pytest
+import torch
 from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.encoding import SCORE_TOKEN, ConversationEncoder
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
@@ -51,7 +52,7 @@ def test_bad_pairs_are_counted(encoder):
 
 
 def flat(batches):
-    return [batch.packed.input_ids.flatten().tolist() for batch in batches]
+    return [row.packed.input_ids.flatten().tolist() for (row,) in batches]
 
 
 def test_batches_hold_both_sides_and_resume_in_the_middle(encoder):
@@ -80,7 +81,7 @@ def test_ranks_share_an_epoch_evenly(encoder, dp_size):
         PairBatches(budget_tokens=1000).loader(encoded, dp_rank=rank, dp_size=dp_size) for rank in range(dp_size)
     ]
     assert len({len(loader) for loader in loaders}) == 1
-    pairs = [len(batch.domain_index) for loader in loaders for batch in loader]
+    pairs = [len(row.domain_index) for loader in loaders for (row,) in loader]
     assert sum(pairs) == 40
 
 
@@ -88,5 +89,18 @@ def test_share_prompts_counts_what_is_stored(encoder):
     shared, apart = (encode_pairs([pair(1)], encoder, Counter(), share_prompts=share)[0] for share in (True, False))
     assert apart.stored_tokens - shared.stored_tokens == len(shared.group.prompt)
     loader = PairBatches(budget_tokens=1000, share_prompts=False).loader([apart])
-    (batch,) = list(loader)
-    assert batch.packed.input_ids.numel() == apart.stored_tokens
+    ((row,),) = list(loader)
+    assert row.packed.input_ids.numel() == apart.stored_tokens
+
+
+def test_rows_hold_the_pairs_of_their_batch_in_order(encoder):
+    encoded = encode_pairs([pair(i) for i in range(40)], encoder, Counter())
+    whole, cut = (PairBatches(1000, seed=5, row_tokens=tokens).loader(encoded) for tokens in (0, 250))
+    batches = list(zip(whole, cut, strict=True))
+    assert max(len(rows) for _, rows in batches) > 1
+    for (one,), rows in batches:
+        assert all(row.packed.input_ids.numel() <= 250 for row in rows)
+        joined = torch.cat([row.packed.input_ids for row in rows], dim=1)
+        assert torch.equal(joined, one.packed.input_ids)
+    with pytest.raises(ValueError, match=r"row_tokens=-1 0 or more; set batches"):
+        PairBatches(row_tokens=-1)

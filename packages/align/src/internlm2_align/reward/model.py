@@ -29,7 +29,7 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
 from internlm2_align.reward.metrics import PairMetrics
 from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
-from internlm2_align.reward.pairs import PairBatch
+from internlm2_align.reward.pairs import PairBatch, PairRow
 from internlm2_align.reward.scoring import Scorer
 
 ADAMW = partial(torch.optim.AdamW, lr=1e-5)
@@ -78,37 +78,44 @@ class RewardModel(L.LightningModule):
         optimizer = self.make_optimizer(decay_groups(self.net, self.weight_decay))
         return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
 
-    def forward(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, row: PairRow) -> tuple[Tensor, Tensor]:
         """Scores of both sides, float32 [P] each."""
-        scores_P2 = self.net(batch.packed).view(-1, 2)
+        scores_P2 = self.net(row.packed).view(-1, 2)
         return scores_P2[:, 0], scores_P2[:, 1]
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """One optimizer step; returns this rank's share of the loss."""
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
-        chosen_P, rejected_P = self(batch)
         # Data-parallel strategies average gradients, so a sum over the mean number of pairs is the global mean.
-        count = torch.tensor(float(len(chosen_P)), device=self.device)
+        count = torch.tensor(float(sum(len(row.margin) for row in batch)), device=self.device)
         pairs = self.trainer.strategy.reduce(count, reduce_op="mean")
-        loss = self.loss(chosen_P, rejected_P, margin_P=batch.margin, pairs=pairs)
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        losses, sides = [], []
+        for index, row in enumerate(batch):
+            with optimizer.toggle_model(sync_grad=index == len(batch) - 1):
+                chosen_P, rejected_P = self(row)
+                loss = self.loss(chosen_P, rejected_P, margin_P=row.margin, pairs=pairs)
+                self.manual_backward(loss)
+            losses.append(loss.detach())
+            sides.append(torch.stack((chosen_P, rejected_P)).detach())
+        loss, (chosen_P, rejected_P) = torch.stack(losses).sum(), torch.cat(sides, dim=1)
         if self.max_grad_norm:
             self.clip_gradients(optimizer, self.max_grad_norm, "norm")
         optimizer.step()
         schedule.step()
         accuracy = (chosen_P > rejected_P).float().mean()
-        extreme = torch.cat((chosen_P, rejected_P)).detach().abs().max()
-        logged = {"train/loss": loss.detach(), "train/accuracy": accuracy, "train/largest_score": extreme}
+        extreme = torch.cat((chosen_P, rejected_P)).abs().max()
+        logged = {"train/loss": loss, "train/accuracy": accuracy, "train/largest_score": extreme}
         self.log_dict(logged, prog_bar=True)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
-        return loss.detach()
+        return loss
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Count pairs by domain."""
-        chosen_P, rejected_P = self(batch)
-        self.metrics.update(chosen_P, rejected_P, batch.domain_index)
+        for row in batch:
+            chosen_P, rejected_P = self(row)
+            self.metrics.update(chosen_P, rejected_P, row.domain_index)
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy, margin and calibration by domain."""

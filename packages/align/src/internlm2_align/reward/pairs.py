@@ -15,8 +15,8 @@ from internlm2_align.reward.preference import OnBad, Preference, usable
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
 
-class PairBatch(NamedTuple):
-    """Pairs of one batch. P pairs.
+class PairRow(NamedTuple):
+    """Pairs that are computed together. P pairs.
 
     Attributes:
         packed: The row; replies come chosen, rejected, chosen, rejected, ...
@@ -27,6 +27,10 @@ class PairBatch(NamedTuple):
     packed: PackedGroups
     domain_index: Tensor
     margin: Tensor
+
+
+PairBatch = tuple[PairRow, ...]
+"""Pairs of one optimizer step on one rank, in rows that are computed one after the other."""
 
 
 class EncodedPair(NamedTuple):
@@ -81,11 +85,24 @@ class PairBatches:
         budget_tokens: Most tokens of a batch on each rank; 16,384 in the report.
         seed: Of the order.
         share_prompts: Compute the prompt of a pair once.
+        row_tokens: Most tokens computed at once; 0 computes a batch as one row. On CPU, rows that fit its caches are
+            faster (tests/benchmarks/align/bench_reward.py); the loss does not depend on it.
+
+    Raises:
+        ValueError: If a number is negative or the budget 0.
     """
 
     budget_tokens: int = 16_384
     seed: int = 1
     share_prompts: bool = True
+    row_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.budget_tokens < 1 or self.row_tokens < 0:
+            raise ValueError(
+                f"budget_tokens={self.budget_tokens} must be 1 or more and row_tokens={self.row_tokens} 0 or more; set "
+                "batches.budget_tokens and batches.row_tokens so."
+            )
 
     def loader(
         self, pairs: Sequence[EncodedPair], *, dp_rank: int = 0, dp_size: int = 1, shuffle: bool = True
@@ -181,8 +198,24 @@ class PairLoader:
 
     def _batch(self, indices: Sequence[int]) -> PairBatch:
         pairs = [self.pairs[index] for index in indices]
-        return PairBatch(
+        return tuple(self._row(part) for part in in_rows(pairs, self.recipe.row_tokens))
+
+    def _row(self, pairs: Sequence[EncodedPair]) -> PairRow:
+        return PairRow(
             packed=pack_groups([pair.group for pair in pairs], share_prompts=self.recipe.share_prompts),
             domain_index=torch.tensor([pair.domain_index for pair in pairs]),
             margin=torch.tensor([pair.margin for pair in pairs]),
         )
+
+
+def in_rows(pairs: Sequence[EncodedPair], row_tokens: int) -> Iterator[list[EncodedPair]]:
+    """Cut a batch where a row would become longer than ``row_tokens``; 0 cuts nowhere."""
+    row: list[EncodedPair] = []
+    tokens = 0
+    for pair in pairs:
+        if row and row_tokens and tokens + pair.stored_tokens > row_tokens:
+            yield row
+            row, tokens = [], 0
+        row.append(pair)
+        tokens += pair.stored_tokens
+    yield row
