@@ -1,10 +1,11 @@
 """The cost model: by hand, against measured state, and what the search refuses."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
-from internlm2_parallel.search import MACHINES, Workload, candidates, memory_of, plan, ranked, time_of
+from internlm2_parallel.search import MACHINES, Workload, candidates, memory_of, plan, ranked, scaling, time_of
 from internlm2_parallel.search.plans import SHARDINGS, Plan
 from internlm2_parallel.testing import LAYOUTS, TinyLM, TinySize, quiet_trainer, run_ranks
 from torch.distributed.tensor import DTensor
@@ -100,3 +101,12 @@ def test_treatments_of_the_table_have_prices():
     for case in LAYOUTS.values():
         assert isinstance(case.treatment, Treatment) and isinstance(case.treatment.sharding, Sharding)
         assert memory_of(Plan(case.layout, case.treatment.sharding, "", "all", 4, 1), WORK).total > 0
+
+
+def test_scaling_draws_what_fits_and_says_what_does_not(tmp_path):
+    points = scaling(SEVEN_B, [1, 8, 64], [4096], 2**22, "a100", str(tmp_path))
+    assert points[0].mfu is None and "smallest needs" in points[0].layout
+    assert points[1].mfu >= points[2].mfu > 0
+    best = ranked(WORK, 8, A100)[0][2]
+    assert points[1].mfu == pytest.approx(best.mfu, abs=1e-4)
+    assert len(json.loads((tmp_path / "scaling.json").read_text())) == 3

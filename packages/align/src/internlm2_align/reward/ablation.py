@@ -142,7 +142,7 @@ def plot(rows: dict[str, dict[str, Cell]], columns: Sequence[str], file: Path) -
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        print("no plot: matplotlib is not installed (pip install matplotlib)")
+        print('no plot: matplotlib is not installed (pip install "internlm2-align[plots]")')
         return
     figure = Figure(figsize=(1.5 + 1.2 * len(columns), 3.5), layout="constrained")
     axes = figure.subplots()

@@ -13,6 +13,7 @@ from internlm2_parallel.search.machine import MACHINES, Machine
 from internlm2_parallel.search.memory import Memory, memory_of
 from internlm2_parallel.search.plans import Plan, Workload, candidates
 from internlm2_parallel.search.ranking import ranked
+from internlm2_parallel.search.scaling import scaling
 from internlm2_parallel.search.time import Time, time_of
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "memory_of",
     "plan",
     "ranked",
+    "scaling",
     "time_of",
 ]

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from internlm2_parallel.layout import describe
-from internlm2_parallel.search.machine import MACHINES
+from internlm2_parallel.search.machine import MACHINES, Machine
 from internlm2_parallel.search.memory import Memory
 from internlm2_parallel.search.plans import Plan, PlannedShape, Workload
 from internlm2_parallel.search.ranking import ranked
@@ -34,9 +34,7 @@ def plan(
     Raises:
         ValueError: unknown hardware, or nothing divides or fits.
     """
-    if hardware not in MACHINES:
-        raise ValueError(f"hardware={hardware!r} is none of {', '.join(MACHINES)}; set hardware= to one of them.")
-    machine = MACHINES[hardware]
+    machine = machine_called(hardware)
     plans = ranked(Workload(shape, seq, batch_tokens), gpus, machine)
     records = [record(*entry) for entry in plans]
     folder = Path(output)
@@ -44,6 +42,17 @@ def plan(
     (folder / "plans.json").write_text(json.dumps(records, indent=1) + "\n")
     Console().print(as_table(records[:top], f"{gpus} x {hardware}, rows of {seq}, batch of {batch_tokens} tokens"))
     return records[:top]
+
+
+def machine_called(name: str) -> Machine:
+    """The machine of that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in MACHINES:
+        raise ValueError(f"hardware={name!r} is none of {', '.join(MACHINES)}; set hardware= to one of them.")
+    return MACHINES[name]
 
 
 def record(plan: Plan, memory: Memory, time: Time) -> dict[str, object]:
