@@ -3,7 +3,7 @@
 Every one is called ``attend(q_BTNH, k_BTGH, v_BTGH, segments) -> out_BTNH``.
 
 ============  =====================================================================================
-`sdpa`        torch's scaled_dot_product_attention; documents of like length share a call (CPU default)
+`sdpa`        torch's scaled_dot_product_attention, document by document (CPU default)
 `masked`      one call under an explicit document mask: slow, short, the reference of the tests
 `varlen`      torch's own variable-length kernel (CUDA)
 `flash`       flash-attn, variable length (CUDA, extra ``flash-attn``): version 3, 2 or 4, whichever is there first

@@ -1,16 +1,18 @@
 """Attention by torch's scaled_dot_product_attention, the fastest correct path on CPU.
 
-Documents are sorted into groups of like length; a group is padded at its end to its longest member and computed in one
-causal call. Padding stands after every real token, so causality alone hides it and no mask is needed.
+Each document is one causal call on a view of the row: nothing is copied but the results. Documents so short that the
+call costs more than copies are sorted into groups of like length; a group is padded at its end to its longest member and
+computed in one call. Padding stands after every real token, so causality alone hides it and no mask is needed.
 
-    row 0: aaaa bb c        group 1: aaaa    group 2: bb
-    row 1: dddd eee    ->            dddd             c.
-                                     eee.
+    row 0: aaaaaaaaa bb c   calls: aaaaaaaaa,   bb
+    row 1: dddddddddd eee          dddddddddd,  c.
+                                                eee
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +21,22 @@ from torch import Tensor, nn
 from internlm2_core.nn.segments import Segments
 
 MAX_WASTE = 0.25
-"""Padding allowed in a group, as a share of its tokens (chosen by tests/benchmarks/core/bench_packed.py)."""
+"""Padding allowed in a group, as a share of its tokens."""
+
+SHORT = 6144
+"""Numbers in the queries of a document (tokens x heads x head width) up to which it joins a group; measured on one core
+(tests/benchmarks/core/bench_packed.py)."""
 
 
 def causal(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
     """Plain causal attention of whole rows, [B, T, N, H]."""
     q, k, v = (x.transpose(1, 2) for x in (q_BTNH, k_BTGH, v_BTGH))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
+
+
+def select(tokens: Tensor, read: Tensor) -> Tensor:
+    """Tokens of a group, [documents, longest, heads, H]. Its backward pass adds whole rows, unlike that of indexing."""
+    return tokens.index_select(0, read.flatten()).unflatten(0, read.shape)
 
 
 def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
@@ -40,16 +51,17 @@ def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
             group, tokens = [], 0
         group.append(index)
         tokens += lengths[index]
-    yield group
+    if group:
+        yield group
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which tokens each call reads, and where its results stand.
+    """Which tokens each call on short documents reads, and where its results stand.
 
     Attributes:
         reads: for each group, token indices [documents, longest]; padding reads the document's last token.
-        restore: [tokens] place of each token in the groups' results, laid end to end.
+        restore: [tokens of short documents] place of each in the groups' results, laid end to end.
     """
 
     reads: tuple[Tensor, ...]
@@ -58,37 +70,55 @@ class Grouping:
 
 # All blocks of a network group the same documents.
 @lru_cache(maxsize=8)
-def grouping(lengths: tuple[int, ...]) -> Grouping:
-    """Group the documents of a batch, on CPU."""
-    sizes = torch.tensor(lengths)
-    starts = sizes.cumsum(0) - sizes
+def grouping(lengths: tuple[int, ...], limit: int) -> Grouping | None:
+    """Group the documents of at most ``limit`` tokens, on CPU; None where there are none."""
+    starts = [0, *accumulate(lengths)]
+    short = [index for index, length in enumerate(lengths) if length <= limit]
     reads, places, results = [], [], 0
-    for group in groups_of_like_length(lengths):
-        offsets = torch.arange(lengths[group[0]])
-        own_starts, own_sizes = starts[group, None], sizes[group, None]
-        read = own_starts + offsets.minimum(own_sizes - 1)
+    for group in groups_of_like_length(tuple(lengths[index] for index in short)):
+        members = [short[place] for place in group]
+        sizes = torch.tensor([lengths[index] for index in members])[:, None]
+        offsets = torch.arange(int(sizes.max()))
+        read = torch.tensor([starts[index] for index in members])[:, None] + offsets.minimum(sizes - 1)
         reads.append(read)
-        is_real = (offsets < own_sizes).flatten()
+        is_real = (offsets < sizes).flatten()
         places.append(torch.stack((read.flatten()[is_real], results + is_real.nonzero().flatten())))
         results += read.numel()
+    if not reads:
+        return None
     tokens, where = torch.cat(places, dim=1)
     return Grouping(tuple(reads), where[tokens.argsort()])
 
 
 class SDPAttend(nn.Module):
-    """Groups of documents of like length, one call a group."""
+    """Document by document, the short ones in groups."""
 
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         """Causal attention inside documents, [B, T, N, H]."""
         if segments.is_whole_rows:
             return causal(q_BTNH, k_BTGH, v_BTGH)
-        return self._by_groups(q_BTNH, k_BTGH, v_BTGH, segments)
+        return self._by_document(q_BTNH, k_BTGH, v_BTGH, segments)
 
     # Documents differ from batch to batch: compiled, each batch would be a program of its own.
     @torch.compiler.disable
-    def _by_groups(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
-        q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))
-        groups = grouping(segments.lengths)
-        reads = (read.to(q.device) for read in groups.reads)
-        out = torch.cat([causal(q[read], k[read], v[read]).flatten(0, 1) for read in reads])
-        return out.index_select(0, groups.restore.to(q.device)).unflatten(0, q_BTNH.shape[:2])
+    def _by_document(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
+        flat = [x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH)]
+        limit = SHORT // flat[0][0].numel()
+        short = self._short(flat, segments.lengths, limit)
+        outs = [
+            next(short) if length <= limit else causal(*(x[None] for x in document))[0]
+            for length, document in zip(
+                segments.lengths, zip(*(x.split(segments.lengths) for x in flat), strict=True), strict=True
+            )
+        ]
+        return torch.cat(outs).unflatten(0, q_BTNH.shape[:2])
+
+    def _short(self, flat: list[Tensor], lengths: tuple[int, ...], limit: int) -> Iterator[Tensor]:
+        """Results of the short documents, in order."""
+        groups = grouping(lengths, limit)
+        if groups is None:
+            return iter(())
+        device = flat[0].device
+        outs = [causal(*(select(x, read.to(device)) for x in flat)).flatten(0, 1) for read in groups.reads]
+        tokens = torch.cat(outs).index_select(0, groups.restore.to(device))
+        return iter(tokens.split([length for length in lengths if length <= limit]))
