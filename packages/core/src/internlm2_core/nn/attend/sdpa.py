@@ -1,8 +1,8 @@
 """Attention by torch's scaled_dot_product_attention, the fastest correct path on CPU.
 
 Each document is one causal call on a view of the row: nothing is copied but the results. Documents so short that the
-call costs more than copies are sorted into groups of like length; a group is padded at its end to its longest member and
-computed in one call. Padding stands after every real token, so causality alone hides it and no mask is needed.
+call costs more than copies are sorted into groups of like length; a group is padded to its longest member at its end,
+and computed in one call. Padding stands after every real token, so causality alone hides it and no mask is needed.
 
     row 0: aaaaaaaaa bb c   calls: aaaaaaaaa,   bb
     row 1: dddddddddd eee          dddddddddd,  c.
