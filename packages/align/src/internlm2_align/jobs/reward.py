@@ -11,7 +11,8 @@ Writes ``OUTPUT/model`` (released reward layout with its condition table) and, l
     curve         [{"step", "loss", "accuracy", "largest_score"}]: means over stretches of training
     heldout       {"pairs", "accuracy", "margin", "calibration_error", "domains": {DOMAIN: {the same four, "histogram":
                   {"edges", "counts"}, "slices": {SLICE: the same four}}}}, or null without held-out pairs.
-                  SLICE "conflicting" holds the questions that two domains answer differently.
+                  SLICE "conflicting" holds the questions that two domains answer differently, "opposed" the pairs that
+                  another domain has the other way round.
 """
 
 from collections import Counter

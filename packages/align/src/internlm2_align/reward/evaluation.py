@@ -1,7 +1,8 @@
 """Figures of a reward model on held-out pairs, by domain and by slices of a domain.
 
 A pair belongs to its domain, and to each slice named in its ``meta["slices"]``, e.g. ``conflicting`` for questions that
-two domains answer differently.
+two domains answer differently. ``opposed`` are pairs that another domain has the other way round: whoever does not know the
+domain can be right about one of the two only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,15 +27,29 @@ def pair_figures(pairs: Sequence[Preference], scores: Sequence[tuple[float, floa
     """
     places = {domain: [i for i, pair in enumerate(pairs) if pair.domain == domain] for domain in _domains(pairs)}
     domains = {domain: _figures(scores, rows) for domain, rows in places.items()}
+    slices = _slices(pairs)
     for domain, rows in places.items():
-        slices = sorted({name for i in rows for name in pairs[i].meta.get("slices", ())})
         domains[domain]["slices"] = {
-            name: _figures(scores, [i for i in rows if name in pairs[i].meta.get("slices", ())], with_histogram=False)
-            for name in slices
+            name: _figures(scores, [i for i in rows if name in slices[i]], with_histogram=False)
+            for name in sorted({name for i in rows for name in slices[i]})
         }
     names = ("accuracy", "margin", "calibration_error")
     means = {name: sum(part[name] for part in domains.values()) / max(1, len(domains)) for name in names}
     return {"pairs": len(pairs), **means, "domains": domains}
+
+
+def _slices(pairs: Sequence[Preference]) -> list[list[str]]:
+    """Names of the slices of each pair."""
+    seen = {(_asked(pair), pair.chosen, pair.rejected): pair.domain for pair in pairs}
+
+    def is_opposed(pair: Preference) -> bool:
+        return seen.get((_asked(pair), pair.rejected, pair.chosen), pair.domain) != pair.domain
+
+    return [[*pair.meta.get("slices", ()), *(["opposed"] if is_opposed(pair) else [])] for pair in pairs]
+
+
+def _asked(pair: Preference) -> tuple[str, ...]:
+    return tuple(message["content"] for message in pair.prompt)
 
 
 def _domains(pairs: Iterable[Preference]) -> list[str]:
