@@ -1,8 +1,8 @@
 """Figures of a reward model on held-out pairs, by domain and by slices of a domain.
 
 A pair belongs to its domain, and to each slice named in its ``meta["slices"]``, e.g. ``conflicting`` for questions that
-two domains answer differently. ``opposed`` are pairs that another domain has the other way round: whoever does not know the
-domain can be right about one of the two only.
+two domains answer differently. ``opposed`` are pairs that another domain has the other way round: whoever does not know
+the domain can be right about one of the two only.
 """
 
 from collections.abc import Iterable, Sequence
