@@ -9,7 +9,10 @@ import lightning as L
 import pytest
 import torch
 from internlm2_parallel import Layout, MeshStrategy
-from internlm2_parallel.health import HangWatch, Preempted, Preemption, diagnose
+from internlm2_parallel.checkpoint import CheckpointPolicy
+from internlm2_parallel.checkpoint.folder import completed
+from internlm2_parallel.health import HangWatch, Preempted, Preemption, diagnose, preemption
+from internlm2_parallel.health.preemption import requeue
 from internlm2_parallel.testing import LAYOUTS, RankError, TinyLM, quiet_trainer, run_ranks, train, train_case
 
 
@@ -39,6 +42,27 @@ def test_a_signal_to_one_rank_stops_all_at_the_step_boundary_and_the_run_goes_on
     records = train_case(LAYOUTS["tensor"], ckpt_path=tmp_path / "last.ckpt", callbacks=[Preemption(tmp_path)])
     assert len(records[0].losses) == 3
     assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+def test_a_checkpoint_written_in_the_background_is_whole_before_the_job_is_requeued(tmp_path, monkeypatch):
+    def preempted():
+        whole = []
+        monkeypatch.setattr(preemption, "requeue", lambda: whole.append(completed(tmp_path / "last.ckpt")))
+        strategy = MeshStrategy(Layout(shard=2), checkpoints=CheckpointPolicy(asynchronous=True))
+        with pytest.raises(Preempted):
+            quiet_trainer(strategy, 2, callbacks=[Signal(), Preemption(tmp_path)]).fit(TinyLM())
+        return whole
+
+    assert run_ranks(preempted, 2, join=False) == [[True], []]
+
+
+def test_without_scontrol_the_state_is_saved_all_the_same(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert not requeue()
+    assert "job 7 is not requeued: there is no scontrol here" in caplog.text
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert not requeue()
 
 
 def test_an_unknown_signal_is_refused(tmp_path):

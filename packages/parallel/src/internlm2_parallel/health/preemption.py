@@ -16,6 +16,8 @@ from typing import Any
 
 import lightning as L
 
+from internlm2_parallel.strategy import MeshStrategy
+
 log = logging.getLogger(__name__)
 TRY_AGAIN = 75
 """Exit code of a run that was pre-empted: EX_TEMPFAIL of sysexits.h."""
@@ -67,8 +69,9 @@ class Preemption(L.Callback):
         if not trainer.strategy.reduce_boolean_decision(asked, all=False):
             return
         trainer.save_checkpoint(self.folder / "last.ckpt")
-        trainer.strategy.barrier("preemption")
+        finish_writing(trainer)
         log.warning("stopped after step %d (%s); state saved", trainer.global_step, self.asked_by or "another rank")
+        trainer.strategy.barrier("preemption")
         if trainer.is_global_zero and self.requeue:
             requeue()
         raise Preempted(TRY_AGAIN)
@@ -80,11 +83,47 @@ class Preemption(L.Callback):
         self._before = {}
 
 
+def finish_writing(trainer: L.Trainer) -> None:
+    """Have on disk what is still in memory: once a job is requeued, Slurm kills its ranks within milliseconds."""
+    # Lightning logs a step after the hook from which the run leaves.
+    trainer._logger_connector.on_batch_end()
+    trainer._logger_connector.update_train_step_metrics()
+    if isinstance(trainer.strategy, MeshStrategy):
+        trainer.strategy.store.close()
+    else:
+        trainer.strategy.checkpoint_io.teardown()
+
+
 def requeue() -> bool:
-    """Put the current Slurm job back into the queue; False outside Slurm."""
+    """Put the current Slurm job back into the queue.
+
+    Returns:
+        False outside Slurm, for a job that is being ended, and where Slurm refuses.
+    """
     job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
     if job is None:
         return False
     task = os.environ.get("SLURM_ARRAY_TASK_ID")
-    subprocess.run(["scontrol", "requeue", f"{job}_{task}" if task is not None else job], check=True)
-    return True
+    name = f"{job}_{task}" if task is not None else job
+    reason = requeue_or_say_why_not(name)
+    if reason:
+        log.warning("job %s is not requeued: %s", name, reason)
+    return not reason
+
+
+def requeue_or_say_why_not(job: str) -> str:
+    """Ask Slurm; empty where the job was requeued."""
+    try:
+        # scancel sends SIGTERM like a pre-emption does, and Slurm would requeue even a job that it is cancelling.
+        if "JobState=COMPLETING" in scontrol("show", "job", job).stdout:
+            return "Slurm is ending it"
+        done = scontrol("requeue", job)
+    except FileNotFoundError:
+        return "there is no scontrol here; submit it again"
+    # Below zero: Slurm ended scontrol along with the job that it requeued.
+    return f"{done.stderr.strip()}; submit it again" if done.returncode > 0 else ""
+
+
+def scontrol(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run Slurm's command for administration."""
+    return subprocess.run(["scontrol", *words], capture_output=True, text=True, check=False)
