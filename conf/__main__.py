@@ -3,9 +3,11 @@
 This is the whole composition root. It knows no package: the configuration names what to call.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -13,8 +15,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import call
 from internlm2_conf.errors import sentence
+from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, job_names, nearest, overview
 from omegaconf import DictConfig, OmegaConf
+
+DONE = "done.json"
+"""What a finished job of a sweep leaves in its folder."""
 
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
@@ -23,10 +29,27 @@ TEXTS = ("prompt", "system")
 @hydra.main(version_base="1.3", config_path="pkg://internlm2_conf", config_name=None)
 def run(cfg: DictConfig) -> None:
     """Call what the configuration's node ``job`` describes."""
+    job = HydraConfig.get().job.config_name
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         # Each job of a sweep has a folder of its own.
         cfg.output = HydraConfig.get().runtime.output_dir
-    in_one_sentence(lambda: call_job(cfg), HydraConfig.get().job.config_name)
+        in_one_sentence(lambda: call_once(cfg, Path(cfg.output) / DONE), job)
+    else:
+        in_one_sentence(lambda: call_job(cfg), job)
+
+
+def call_once(cfg: DictConfig, marker: Path) -> None:
+    """Call a job of a sweep, unless the same configuration and code have finished it.
+
+    A sweep that was stopped goes on with what is left when it is started again with the same ``hydra.sweep.dir``.
+    """
+    values = OmegaConf.to_container(cfg)
+    made_of = text_hash(json.dumps([values, code_hash(targets(values))]))
+    if marker.is_file() and json.loads(marker.read_text()) == made_of:
+        print(f"{cfg.output}: done already")
+        return
+    call_job(cfg)
+    marker.write_text(json.dumps(made_of) + "\n")
 
 
 def call_job(cfg: DictConfig) -> None:

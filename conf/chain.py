@@ -18,7 +18,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.utils import call
-from internlm2_conf.hashing import code_hash, file_records, is_intact, text_hash
+from internlm2_conf.hashing import code_hash, file_records, is_intact, targets, text_hash
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -120,16 +120,6 @@ def config_hash(cfg: DictConfig, root: Path) -> str:
     """Hash of the resolved configuration; a run that is moved to another folder keeps it."""
     resolved = json.dumps(OmegaConf.to_container(cfg, resolve=True), sort_keys=True, default=str)
     return text_hash(resolved.replace(str(root), "OUTPUT"))
-
-
-def targets(node: Any) -> set[str]:
-    """Top-level packages that a configuration calls."""
-    if isinstance(node, Mapping):
-        own = {str(node["_target_"]).partition(".")[0]} if "_target_" in node else set()
-        return own.union(*(targets(value) for value in node.values()))
-    if isinstance(node, list):
-        return set().union(*(targets(value) for value in node))
-    return set()
 
 
 def read_manifest(file: Path) -> dict[str, Any] | None:

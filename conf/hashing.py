@@ -24,6 +24,16 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+def targets(node: Any) -> set[str]:
+    """Top-level packages that a configuration calls."""
+    if isinstance(node, Mapping):
+        own = {str(node["_target_"]).partition(".")[0]} if "_target_" in node else set()
+        return own.union(*(targets(value) for value in node.values()))
+    if isinstance(node, list):
+        return set().union(*(targets(value) for value in node))
+    return set()
+
+
 def code_hash(packages: Iterable[str]) -> str:
     """Hash of the source of those of our packages that are named, and of what they import of ours."""
     ours = {package for package in packages if package.startswith("internlm2_")}

@@ -44,6 +44,22 @@ def test_prompts_are_plain_text(text: str, tmp_path: Path) -> None:
     assert yaml.safe_load(result.stdout)["job"]["prompt"] == text, result.stderr
 
 
+def test_a_sweep_goes_on_with_what_is_left(tmp_path: Path) -> None:
+    words = ("plan", "-m", "gpus=8,16", "hydra.sweep.dir=sweep")
+    command(*words, folder=tmp_path)
+    plans = [tmp_path / "sweep" / number / "plans.json" for number in "01"]
+    plans[1].unlink()
+    (plans[1].parent / "done.json").unlink()
+    before = plans[0].stat().st_mtime_ns
+    again = command(*words, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("done already") == 1
+    assert plans[0].stat().st_mtime_ns == before
+    assert plans[1].is_file()
+    changed = command(*words, "top=3", folder=tmp_path)
+    assert "done already" not in changed.stdout
+
+
 def test_a_traceback_is_there_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERNLM2_TRACEBACK", "1")
     assert "Traceback" in command("generate", "prompt=x", "checkpoint=nope", folder=tmp_path).stderr

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from internlm2_conf.chain import targets
+from internlm2_conf.hashing import targets
 from internlm2_conf.help import CONF, comment, groups, job_help, job_names, overview
 from omegaconf import OmegaConf
 
