@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 
@@ -17,9 +18,10 @@ def column_major(net: nn.Module) -> Iterator[None]:
 
     Args:
         net: shapes, values and names of its weights stay as they are. Matrices elsewhere, or split over ranks, are left
-            alone.
+            alone, and so are those that FSDP gathers into memory of its own.
     """
-    matrices = [module.weight for module in net.modules() if isinstance(module, nn.Linear)]
+    is_gathered = any(isinstance(module, FSDPModule) for module in net.modules())
+    matrices = [] if is_gathered else [module.weight for module in net.modules() if isinstance(module, nn.Linear)]
     turned = [w for w in matrices if w.device.type == "cpu" and not isinstance(w, DTensor) and w.is_contiguous()]
     for weight in turned:
         weight.data = weight.data.t().contiguous().t()
