@@ -115,13 +115,12 @@ class LinearCrossEntropy(torch.autograd.Function):
             # What softmax and label differ by, in the memory of the log-probabilities.
             grad = logprobs.exp_()
             grad.scatter_add_(1, chosen, torch.full_like(chosen, -1, dtype=grad.dtype))
-            if not has_loss.all():
-                grad *= has_loss[:, None]
             grad = grad.to(hidden.dtype)
+            # Positions without loss are left out of the narrow factors, not of the wide gradient.
             if trains_hidden:
-                hidden_grads.append(grad @ weight_VD)
+                hidden_grads.append((grad @ weight_VD) * has_loss[:, None])
             if trains_weight:
-                part = (grad.t() @ hidden).to(weight_VD.dtype)
+                part = (grad.t() @ (hidden * has_loss[:, None])).to(weight_VD.dtype)
                 weight_grad = part if weight_grad is None else weight_grad.add_(part)
         ctx.hidden_grad = torch.cat(hidden_grads) if hidden_grads else None
         ctx.weight_grad, ctx.is_used = weight_grad, False
@@ -156,7 +155,9 @@ def head_losses(
     # Where all logits fit, compiled programs fuse the plain loss better.
     is_fused_anyway = torch.compiler.is_compiling() and len(labels_N) <= rows
     if not (with_z or is_fused_anyway or isinstance(head.weight, DTensor)):
-        loss = LinearCrossEntropy.apply(hidden_ND, head.weight, labels_N, rows)
+        # Without a backward pass to come, as in validation, no gradient is worked out.
+        weight = head.weight if torch.is_grad_enabled() else head.weight.detach()
+        loss = LinearCrossEntropy.apply(hidden_ND, weight, labels_N, rows)
         return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
     if len(labels_N) <= rows:
         return chunk_losses(hidden_ND, head, labels_N, with_z)

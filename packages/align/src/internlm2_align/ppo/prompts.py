@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import torch
 from internlm2_core.batch import Batch
+from internlm2_core.shares import share_of
 from internlm2_core.text.chat import ChatFormat, Message
 
 
@@ -83,11 +84,6 @@ class Query:
 
     prompts: Sequence[Prompt]
     pretrain: Batch | None = None
-
-
-def share_of(trainer: L.Trainer) -> dict[str, int]:
-    """``rank`` and ``num_replicas`` of this process among those that read different rows."""
-    return getattr(trainer.strategy, "distributed_sampler_kwargs", None) or {"rank": 0, "num_replicas": 1}
 
 
 class Queries(L.LightningDataModule):

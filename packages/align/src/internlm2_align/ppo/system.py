@@ -21,11 +21,12 @@ import torch
 from internlm2_core.batch import Batch
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.shares import share_of
 from torch import Tensor
 from torch.optim import Optimizer
 
 from internlm2_align.ppo.audit import Judge, SampleMeans
-from internlm2_align.ppo.prompts import Query, share_of
+from internlm2_align.ppo.prompts import Query
 from internlm2_align.ppo.rewards import sequence_kl
 from internlm2_align.ppo.rollout import Rollout, judge_rollout
 from internlm2_align.ppo.sampling import Scored, sample_and_score

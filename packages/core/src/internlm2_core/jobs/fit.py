@@ -12,6 +12,7 @@ import lightning as L
 from internlm2_core.callbacks.export import ExportModel
 from internlm2_core.lm import LM
 from internlm2_core.phases import Batches
+from internlm2_core.shares import share_of
 from internlm2_core.text.tokenizer import Tokenizer
 
 
@@ -38,9 +39,8 @@ class Loaders(L.LightningDataModule):
 
     def _load(self, batches: Batches) -> Iterable[Any]:
         assert self.trainer is not None
-        # Every parallel strategy of Lightning says here how data are shared out.
-        shares = getattr(self.trainer.strategy, "distributed_sampler_kwargs", None) or {"rank": 0, "num_replicas": 1}
-        return batches.loader(shares["rank"], shares["num_replicas"], self.num_workers)
+        share = share_of(self.trainer)
+        return batches.loader(share["rank"], share["num_replicas"], self.num_workers)
 
 
 def fit(
