@@ -16,32 +16,13 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.roles import Roles
 from internlm2_core.generation import Sampling
-from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.sizes import ModelSize
 from internlm2_core.text.tokenizer import ByteTokenizer
 from internlm2_parallel import MeshStrategy
 from internlm2_parallel.pipeline import whole_state
 from internlm2_parallel.testing import LAYOUTS, quiet_trainer, run_ranks
 
-SIZE = ModelSize(
-    layers=2, dim=32, num_kv_heads=2, q_per_kv=2, ffn_dim=64, vocab_size=288, head_dim=8, max_positions=512
-)
 ENCODER = ConversationEncoder(ByteTokenizer(), Conditions({"maths": {"en": "MM"}, "format": {"en": "F"}}), 200)
 NETS = ("actor", "critic", "reference", "reward")
-
-
-def model() -> LanguageModel:
-    net = LanguageModel(SIZE)
-    net.init_weights(torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for weight in net.parameters():
-            if weight.ndim > 1:
-                weight.mul_(8)
-    return net
-
-
-def reward():
-    return from_language_model(model(), torch.Generator().manual_seed(5))
 
 
 def prompts() -> list[Prompt]:
@@ -69,9 +50,12 @@ def queries(dp_rank: int, dp_size: int) -> QueryLoader:
     return QueryLoader(prompts(), 8, 5, pretrain=Texts(dp_rank, dp_size), dp_rank=dp_rank, dp_size=dp_size)
 
 
-def train(strategy, devices: int):
+def train(make_model, strategy, devices: int):
+    def reward():
+        return from_language_model(make_model(), torch.Generator().manual_seed(5))
+
     system = PPOSystem(
-        Roles(actor=model, critic=lambda: without_head(reward()), reference=model, reward=reward),
+        Roles(actor=make_model, critic=lambda: without_head(reward()), reference=make_model, reward=reward),
         ENCODER,
         sampling=Sampling(max_new_tokens=5, temperature=0),
         settings=PPOSettings(warmup_iterations=1, mini_batches=1, max_grad_norm=0.5),
@@ -91,15 +75,15 @@ def comparable(history):
 
 
 @pytest.mark.parametrize("name", ["ddp", "zero1"])
-def test_iterations_and_weights_equal_one_process(name):
+def test_iterations_and_weights_equal_one_process(name, make_model):
     torch.set_num_threads(1)
-    reference, reference_weights = train("auto", 1)
+    reference, reference_weights = train(make_model, "auto", 1)
     expected = comparable(reference)
     assert len(expected) == 5
     case = LAYOUTS[name]
 
     def rank():
-        return train(MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
+        return train(make_model, MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
 
     for history, weights in run_ranks(rank, case.ranks, join=False):
         for ours, theirs in zip(comparable(history), expected, strict=True):
@@ -110,12 +94,12 @@ def test_iterations_and_weights_equal_one_process(name):
 
 
 @pytest.mark.parametrize("name", ["fsdp", "tensor"])
-def test_layouts_under_which_sampling_would_hang_are_refused(name):
+def test_layouts_under_which_sampling_would_hang_are_refused(name, make_model):
     case = LAYOUTS[name]
 
     def rank():
         with pytest.raises(ValueError, match=r"samples with whole weights on each rank.*Set strategy=ddp"):
-            train(MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
+            train(make_model, MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
         return True
 
     assert all(run_ranks(rank, case.ranks, join=False))

@@ -11,27 +11,12 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
 from internlm2_align.reward.preference import Preference
-from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.sizes import ModelSize
 from internlm2_core.text.tokenizer import ByteTokenizer
 from internlm2_parallel import MeshStrategy
 from internlm2_parallel.clipping import global_norm
 from internlm2_parallel.testing import LAYOUTS, quiet_trainer, run_ranks
 
 TOKENIZER = ByteTokenizer()
-SIZE = ModelSize(
-    layers=2, dim=32, num_kv_heads=2, q_per_kv=2, ffn_dim=64, vocab_size=288, head_dim=8, max_positions=512
-)
-
-
-def make_net():
-    net = LanguageModel(SIZE)
-    net.init_weights(torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for weight in net.parameters():
-            if weight.ndim > 1:
-                weight.mul_(8)
-    return from_language_model(net, torch.Generator().manual_seed(1))
 
 
 class Batches:
@@ -48,9 +33,14 @@ class Batches:
 
 
 class RecordedRewardModel(RewardModel):
-    def __init__(self) -> None:
+    def __init__(self, make_model) -> None:
         encoder = ConversationEncoder(TOKENIZER, Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}}), 200)
-        super().__init__(make_net, encoder, optimizer=partial(torch.optim.AdamW, lr=1e-3), max_grad_norm=0.5)
+        super().__init__(
+            lambda: from_language_model(make_model(), torch.Generator().manual_seed(1)),
+            encoder,
+            optimizer=partial(torch.optim.AdamW, lr=1e-3),
+            max_grad_norm=0.5,
+        )
         self.record: list[float] = []
         self.norms: list[float] = []
 
@@ -76,19 +66,21 @@ class RecordedRewardModel(RewardModel):
         return loss
 
 
-def train(strategy, devices: int):
-    module = RecordedRewardModel()
+def train(make_model, strategy, devices: int):
+    module = RecordedRewardModel(make_model)
     quiet_trainer(strategy, devices).fit(module)
     return module.record, module.norms
 
 
 @pytest.mark.parametrize("name", ["ddp", "zero1", "fsdp", "hsdp", "tensor", "tensor_sequence"])
-def test_losses_and_norms_equal_one_process(name):
+def test_losses_and_norms_equal_one_process(name, make_model):
     torch.set_num_threads(1)
-    reference = train("auto", 1)
+    reference = train(make_model, "auto", 1)
     assert len(reference[0]) == 5
     case = LAYOUTS[name]
-    records = run_ranks(lambda: train(MeshStrategy(case.layout, case.treatment), case.ranks), case.ranks, join=False)
+    records = run_ranks(
+        lambda: train(make_model, MeshStrategy(case.layout, case.treatment), case.ranks), case.ranks, join=False
+    )
     for record in records:
         for values, expected in zip(record, reference, strict=True):
             assert max(abs(a - b) for a, b in zip(values, expected, strict=True)) < 1e-5
