@@ -78,9 +78,9 @@ class Phases:
         if not phases or any(phase.steps < 1 for phase in phases.values()):
             steps = {name: phase.steps for name, phase in phases.items()}
             raise ValueError(f"phases have {steps} steps; set phases.NAME.steps to 1 or more for each.")
-        self.phases = dict(phases)
-        self._ends = list(accumulate(phase.steps for phase in phases.values()))
-        self.rates = [Cosine(phase.steps, phase.warmup_steps, phase.floor) for phase in phases.values()]
+        self.phases = list(phases.values())
+        self._ends = list(accumulate(phase.steps for phase in self.phases))
+        self._rates = [Cosine(phase.steps, phase.warmup_steps, phase.floor) for phase in self.phases]
 
     @property
     def total_steps(self) -> int:
@@ -90,7 +90,7 @@ class Phases:
     @property
     def peak_lr(self) -> float:
         """The highest learning rate of all phases: what the factors of the schedule refer to."""
-        return max(phase.peak_lr for phase in self.phases.values())
+        return max(phase.peak_lr for phase in self.phases)
 
     def at(self, step: int) -> tuple[int, int]:
         """Index of the phase at an optimizer step, and the step inside it; the last phase has no end."""
@@ -100,7 +100,7 @@ class Phases:
     def __call__(self, step: int) -> float:
         """Factor of the learning rate at an optimizer step."""
         index, inside = self.at(step)
-        return self.rates[index](inside) * list(self.phases.values())[index].peak_lr / self.peak_lr
+        return self._rates[index](inside) * self.phases[index].peak_lr / self.peak_lr
 
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> "PhasedLoader":
         """The loaders of all phases as one."""
@@ -151,7 +151,7 @@ class PhasedLoader:
 
     def _open(self, index: int) -> BatchLoader:
         self._index = index
-        return list(self.phases.phases.values())[index].batches.loader(*self._rank)
+        return self.phases.phases[index].batches.loader(*self._rank)
 
 
 def endless(loader: BatchLoader) -> Generator[Batch, None, None]:
@@ -190,5 +190,5 @@ class PhaseSwitch(L.Callback):
         """Set what the phase of this step wants."""
         assert isinstance(pl_module, LM)
         index, _ = self.phases.at(trainer.global_step)
-        phase = list(self.phases.phases.values())[index]
+        phase = self.phases.phases[index]
         pl_module.net.set_positions(rope_base=phase.rope_base, max_positions=phase.context)
