@@ -40,8 +40,9 @@ def test_z_loss_reaches_the_gradient(train: Any) -> None:
 
 def test_a_vocabulary_smaller_than_the_tokenizers_is_refused(tiny: ModelSize) -> None:
     module = LM(lambda: LanguageModel(tiny), partial(torch.optim.AdamW, lr=1e-3), Constant())
+    module.tokenizer_ids = 61
     with pytest.raises(ValueError, match=r"61 ids but the model 60 rows; set model\.size\.vocab_size=61"):
-        module.check_vocabulary(61)
+        module.configure_model()
 
 
 def test_norms_do_not_decay(tiny: ModelSize) -> None:

@@ -4,7 +4,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from internlm2_parallel.testing import LAYOUTS, Case, Record, SaveAt, train, train_case
+from internlm2_parallel import MeshStrategy
+from internlm2_parallel.testing import (
+    LAYOUTS,
+    Case,
+    RankError,
+    Record,
+    SaveAt,
+    TinyLlama,
+    TinyLM,
+    train,
+    train_case,
+)
 
 NAMES = list(LAYOUTS)
 SAVED_AT = 3
@@ -56,6 +67,30 @@ def test_checkpoint_goes_on_under_another_layout(
     records = train_case(LAYOUTS[target], ckpt_path=checkpoint_of(source, folder, saved), max_steps=SAVED_AT + 1)
     assert [len(record.losses) for record in records] == [1] * LAYOUTS[target].ranks
     assert max(record.distance(reference, SAVED_AT) for record in records) < 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_from_the_meta_device_begins_and_trains_alike(name: str, reference: Record):
+    def strategy(case: Case) -> MeshStrategy:
+        return MeshStrategy(case.layout, case.treatment, deferred=True)
+
+    records = train_case(LAYOUTS[name], strategy=strategy, max_steps=2)
+    assert max(record.distance(reference) for record in records) < 1e-5
+
+
+def test_a_network_that_does_not_say_its_weights_is_refused():
+    class Silent(TinyLlama):
+        def __init__(self) -> None:
+            super().__init__()
+            del self.initial_weights
+
+    case = LAYOUTS["fsdp"]
+    with pytest.raises(RankError, match=r"Silent was made on the meta device .* strategy\.deferred=false"):
+        train_case(
+            case,
+            module=lambda: TinyLM(net=Silent),
+            strategy=lambda case: MeshStrategy(case.layout, case.treatment, deferred=True),
+        )
 
 
 def test_the_table_is_long_enough():

@@ -40,6 +40,10 @@ class LM(L.LightningModule):
         recompute_every: of each ``every``-th block.
         compile_blocks: compile each block with ``torch.compile``.
         spikes: leaves out steps whose loss stands out; None takes every step.
+
+    Attributes:
+        tokenizer_ids: ids that the tokenizer has; a network with fewer rows is refused. 0 asks for none.
+        validation_names: names of the validation loaders in their order.
     """
 
     net: LanguageModel
@@ -66,30 +70,27 @@ class LM(L.LightningModule):
         self.recompute, self.recompute_every, self.compile_blocks = recompute, recompute_every, compile_blocks
         self.spikes = spikes
         self.validation_names: list[str] = []
+        self.tokenizer_ids = 0
 
     def configure_model(self) -> None:
-        """Make the network, once."""
+        """Make the network, once.
+
+        Raises:
+            ValueError: it has fewer rows than ``tokenizer_ids``.
+        """
         if hasattr(self, "net"):
             return
         self.net = self.make_net()
+        if self.tokenizer_ids > self.net.size.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {self.tokenizer_ids} ids but the model {self.net.size.vocab_size} rows; "
+                f"set model.size.vocab_size={self.tokenizer_ids}."
+            )
         self.net.with_z_loss = self.z_loss > 0
         recompute_blocks(self.net.model.layers, self.recompute, self.recompute_every)
         if self.compile_blocks:
             for block in self.net.model.layers:
                 block.compile()
-
-    def check_vocabulary(self, ids: int) -> None:
-        """Refuse a tokenizer with more ids than the network has rows.
-
-        Raises:
-            ValueError: with both numbers.
-        """
-        self.configure_model()
-        if ids > self.net.size.vocab_size:
-            raise ValueError(
-                f"the tokenizer has {ids} ids but the model {self.net.size.vocab_size} rows; "
-                f"set model.size.vocab_size={ids}."
-            )
 
     def configure_optimizers(self) -> Any:
         """One optimizer over two groups, one schedule stepped after every optimizer step."""

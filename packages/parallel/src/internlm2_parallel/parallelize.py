@@ -1,6 +1,6 @@
 """The one place that fixes the order in which a network is taken apart.
 
-pipeline stages; then in each: tensor (and sequence) -> context -> recompute -> compile -> shard
+pipeline stages; then in each: tensor (and sequence) -> context -> recompute -> compile -> shard -> fill (if deferred)
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from internlm2_parallel.context import ContextAttention, split_tokens
-from internlm2_parallel.memory import Recompute, recompute_blocks
+from internlm2_parallel.memory import Recompute, Weights, fill_kept, recompute_blocks, weights_for
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.pipeline import Pipeline, PipelinedNet
 from internlm2_parallel.plan import TensorPlan, llama_plan
@@ -46,22 +46,26 @@ def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
     """Take ``net`` apart in place.
 
     Args:
-        net: a network with the released names.
+        net: a network with the released names, in place or on the meta device (then its ``initial_weights()`` gives
+            whole weights by name, and each rank keeps its part).
         ranks: the meshes of the layout.
         how: everything that is not a degree.
 
     Raises:
         ValueError: the treatment does not fit the layout or the network's names.
     """
+    weights = weights_for(net)
     if ranks.layout.pipeline == 1:
-        parallelize_stage(net, ranks, how)
+        parallelize_stage(net, ranks, how, weights)
         return
     pipelined = PipelinedNet(net, ranks.pipeline, how.pipeline, ranks.layout.context, how.param_dtype)
     for index, stage in pipelined.shells.items():
-        parallelize_stage(stage, ranks, how, is_last=index == pipelined.num_stages - 1)
+        parallelize_stage(stage, ranks, how, weights, is_last=index == pipelined.num_stages - 1)
 
 
-def parallelize_stage(stage: nn.Module, ranks: Ranks, how: Treatment, is_last: bool = True) -> None:
+def parallelize_stage(
+    stage: nn.Module, ranks: Ranks, how: Treatment, weights: Weights | None, is_last: bool = True
+) -> None:
     """Everything but the pipeline: a whole network, or one stage of it."""
     layout = ranks.layout
     if layout.tensor > 1:
@@ -75,6 +79,8 @@ def parallelize_stage(stage: nn.Module, ranks: Ranks, how: Treatment, is_last: b
         for block in blocks:
             block.compile()
     shard_state(stage, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.param_dtype)
+    if weights is not None:
+        fill_kept(stage, weights, ranks.weights.device_type)
 
 
 def blocks_of(net: nn.Module) -> list[nn.Module]:

@@ -37,6 +37,7 @@ from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
 from internlm2_parallel.clipping import clip_by_global_norm
 from internlm2_parallel.launcher import RankLauncher, forget_earlier_job, fresh_store
 from internlm2_parallel.layout import Layout, NetShape
+from internlm2_parallel.memory import is_deferred
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.parallelize import Treatment, parallelize
 from internlm2_parallel.pipeline import whole_state
@@ -53,6 +54,8 @@ class MeshStrategy(ModelParallelStrategy):
         nets: names of the networks in the LightningModule (PPO has several). Those it lacks are skipped.
         shape: sizes of the network, to refuse a layout that they do not divide before any process group exists.
         tokens: length of a row, for the same reason.
+        deferred: make networks on the meta device and give each rank only what it keeps. They must say what their
+            weights are (``initial_weights``), as core's and align's do.
         checkpoints: how checkpoints are written, copied and kept.
         timeout_s: seconds that a collective may take before the run is given up.
         process_group_backend: None takes gloo on CPU and nccl on GPUs.
@@ -71,13 +74,14 @@ class MeshStrategy(ModelParallelStrategy):
         nets: Sequence[str] = ("net",),
         shape: NetShape | None = None,
         tokens: int | None = None,
+        deferred: bool = False,
         checkpoints: CheckpointPolicy | None = None,
         timeout_s: float = 1800.0,
         process_group_backend: str | None = None,
     ) -> None:
         super().__init__(process_group_backend=process_group_backend, timeout=timedelta(seconds=timeout_s))
         self.layout, self.treatment = layout or Layout(), treatment or Treatment()
-        self.nets, self.shape, self.tokens = tuple(nets), shape, tokens
+        self.nets, self.shape, self.tokens, self.deferred = tuple(nets), shape, tokens, deferred
         self._ranks: Ranks | None = None
         self._tensor_context = TensorContext()
         self.store = CheckpointStore(checkpoints or CheckpointPolicy())
@@ -139,14 +143,22 @@ class MeshStrategy(ModelParallelStrategy):
 
     # ---- the networks
 
+    @contextmanager
+    def tensor_init_context(self, empty_init: bool | None = None) -> Iterator[None]:
+        """Inside, networks are made: on the meta device where ``deferred`` says so."""
+        with super().tensor_init_context(self.deferred if empty_init is None else empty_init):
+            yield
+
     def setup(self, trainer: L.Trainer) -> None:
         """Take the networks apart, then make the optimizers over what is left on this rank."""
         assert self.accelerator is not None and self.model is not None
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(self.model)
-        self.model_to_device()
         for net in self.networks():
+            if not is_deferred(net):
+                net.to(self.root_device)
             parallelize(net, self.ranks, self.treatment)
+        self.model_to_device()
         self._bind_clipping()
         self.barrier()
         fitting = trainer.state.fn == TrainerFn.FITTING

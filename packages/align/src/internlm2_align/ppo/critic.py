@@ -6,6 +6,8 @@ head must learn in the first iterations is where a score will end up. The head s
 
 from pathlib import Path
 
+import torch
+
 from internlm2_align.reward.network import RewardNetwork, load_reward
 
 
@@ -21,5 +23,10 @@ def start_critic(folder: str | Path) -> RewardNetwork:
 
 def without_head(net: RewardNetwork) -> RewardNetwork:
     """The same network, its head set to zero in place."""
-    net.v_head.weight.data.zero_()
+    if (whole := net.initial_weights) is not None:
+        net.initial_weights = lambda: (
+            (name, torch.zeros_like(tensor) if name == "v_head.weight" else tensor) for name, tensor in whole()
+        )
+    else:
+        net.v_head.weight.data.zero_()
     return net

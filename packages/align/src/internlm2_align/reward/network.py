@@ -5,13 +5,23 @@ Weight names are those of released reward checkpoints: ``model.*`` and ``v_head.
 Shape suffixes: T stored tokens, D width, S conversations.
 """
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from internlm2_core.checkpoint import load_released, read_size, save_released
-from internlm2_core.checkpoint.folder import fill, new_folder, read_names, read_tensors, tensor_files
+from internlm2_core.checkpoint.folder import (
+    allocated,
+    fill_or_defer,
+    new_folder,
+    read_names,
+    read_tensors,
+    tensor_files,
+)
 from internlm2_core.nn.attend import default_attend
+from internlm2_core.nn.init import Weights
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.segments import Segments
 from internlm2_core.nn.transformer import Transformer
@@ -54,18 +64,17 @@ class RewardNetwork(nn.Module):
     Args:
         size: Shape of the trunk, kept as ``size``.
         attend: Attention back end; None chooses. It is wrapped so that prompts shared by replies are computed once.
+
+    Attributes:
+        initial_weights: As those of `internlm2_core.nn.language_model.LanguageModel`.
     """
 
     def __init__(self, size: ModelSize, attend: nn.Module | None = None) -> None:
         super().__init__()
+        self.initial_weights: Weights | None = None
         self.size = size
         self.model = Transformer(size, SharedPromptAttend(attend or default_attend()))
         self.v_head = nn.Linear(size.dim, 1, bias=False)
-
-    def init_head(self, generator: torch.Generator | None = None) -> None:
-        """Random head, N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1."""
-        with torch.no_grad():
-            self.v_head.weight.normal_(0.0, (self.size.dim + 1) ** -0.5, generator=generator)
 
     def forward(self, packed: Packed) -> Tensor:
         """Value at each of the row's places, float32 [S]: a score at a reply's last token, or what a critic expects."""
@@ -78,13 +87,25 @@ class RewardNetwork(nn.Module):
 def from_language_model(net: LanguageModel, generator: torch.Generator | None = None) -> RewardNetwork:
     """A reward network around the trunk of a language model (shared, not copied), with a random head.
 
+    The head is N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1.
+
     Args:
         net: The SFT model; its output head is dropped.
-        generator: Source of the head's randomness.
+        generator: Source of the head's randomness, on the CPU.
     """
     reward = RewardNetwork(net.size).to(net.output.weight.dtype)
     reward.model.load_state_dict(net.model.state_dict(), assign=True)
-    reward.init_head(generator)
+    head = torch.empty(1, net.size.dim, dtype=net.output.weight.dtype, device="cpu")
+    head.normal_(0.0, (net.size.dim + 1) ** -0.5, generator=generator)
+    if (whole := net.initial_weights) is not None:
+
+        def weights() -> Iterator[tuple[str, Tensor]]:
+            yield from ((name, tensor) for name, tensor in whole() if name != "output.weight")
+            yield "v_head.weight", head
+
+        reward.initial_weights = weights
+        return reward
+    reward.v_head.weight.data = head
     return reward.to(net.output.weight.device)
 
 
@@ -111,8 +132,7 @@ def load_reward(folder: str | Path) -> RewardNetwork:
     with torch.device("meta"):
         net = RewardNetwork(size)
     first = next(tensor for name, tensor in read_tensors(folder) if name == "v_head.weight")
-    net = net.to(first.dtype).to_empty(device="cpu")
-    fill(net, read_tensors(folder), folder)
+    fill_or_defer(allocated(net.to(first.dtype)), partial(read_tensors, folder), folder)
     return net
 
 

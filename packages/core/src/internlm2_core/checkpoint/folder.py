@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from internlm2_core.nn.init import Weights
+
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
@@ -120,7 +122,7 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_byt
     return dtype
 
 
-def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Path) -> None:
+def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:
     """Copy tensors into the parameters of the same names; every one must be there once and fit.
 
     Raises:
@@ -142,6 +144,28 @@ def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Pa
         missing.discard(name)
     if missing:
         raise ValueError(f"{source} lacks {len(missing)} tensors, {min(missing)} among them.")
+
+
+def allocated(net: torch.nn.Module) -> torch.nn.Module:
+    """``net`` with memory on the CPU for its weights; as it is inside ``torch.device("meta")``."""
+    return net if torch.get_default_device().type == "meta" else net.to_empty(device="cpu")
+
+
+def fill_or_defer(net: torch.nn.Module, weights: Weights, source: Path | str) -> None:
+    """Fill a network; one on the meta device remembers the weights for the strategy that fills it later.
+
+    Args:
+        net: with an attribute ``initial_weights``.
+        weights: all of its weights.
+        source: named in errors.
+
+    Raises:
+        ValueError: see :func:`fill`.
+    """
+    if next(net.parameters()).is_meta:
+        net.initial_weights = weights  # type: ignore[assignment]
+    else:
+        fill(net, weights(), source)
 
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:

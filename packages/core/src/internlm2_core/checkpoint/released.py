@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from internlm2_core.checkpoint.configs import released_config, size_of, write_model
-from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
+from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize
@@ -25,7 +26,9 @@ def load_released(
     attend: nn.Module | None = None,
     positions: ModelSize | None = None,
 ) -> LanguageModel:
-    """A language model from its folder, in the dtype of the file's tensors.
+    """A language model from its folder, in the dtype of the file's tensors, on the CPU.
+
+    Inside ``torch.device("meta")`` the tensors are left in the folder, for a strategy to fill in.
 
     Args:
         folder: released layout.
@@ -48,8 +51,7 @@ def load_released(
     dtype = getattr(torch, config.get("torch_dtype", "float32"))
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype)
-    net.to_empty(device="cpu")
-    fill(net, read_tensors(folder), folder)
+    fill_or_defer(allocated(net), partial(read_tensors, folder), folder)
     return net
 
 

@@ -1,12 +1,15 @@
 """What a training run starts from: random weights, or a model folder."""
 
+from collections.abc import Iterator
 from typing import get_args
 
 import torch
+from torch import Tensor
 
+from internlm2_core.checkpoint.folder import fill_or_defer
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.attend import named_attend
-from internlm2_core.nn.init import STD
+from internlm2_core.nn.init import STD, drawn_weights
 from internlm2_core.nn.language_model import HeadLoss, LanguageModel
 from internlm2_core.nn.split import split_projections
 from internlm2_core.sizes import ModelSize
@@ -23,7 +26,7 @@ def start_model(
     head_loss: HeadLoss = "chunked",
     is_split: bool = False,
 ) -> LanguageModel:
-    """A language model to train.
+    """A language model to train. Inside ``torch.device("meta")`` its weights are left to a strategy to fill.
 
     Args:
         size: the shape. With ``init_from`` its positions (RoPE, trained length) are taken and the rest must agree.
@@ -31,8 +34,8 @@ def start_model(
         seed: of the random weights.
         attend: name of the attention back end, see :mod:`internlm2_core.nn.attend`.
         max_logits: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
-        std: see :func:`~internlm2_core.nn.init.init_weights`.
-        embedding_std: see :func:`~internlm2_core.nn.init.init_weights`.
+        std: see :func:`~internlm2_core.nn.init.drawn_weights`.
+        embedding_std: see :func:`~internlm2_core.nn.init.drawn_weights`.
         head_loss: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
         is_split: three projections instead of the fused one, see :mod:`internlm2_core.nn.split`.
 
@@ -44,13 +47,18 @@ def start_model(
     module = named_attend(attend)
     if init_from is None:
         net = LanguageModel(size, module)
-        net.init_weights(torch.Generator().manual_seed(seed), std, embedding_std)
+        like = dict(net.named_parameters())
+
+        def weights() -> Iterator[tuple[str, Tensor]]:
+            return drawn_weights(like, size.layers, torch.Generator("cpu").manual_seed(seed), std, embedding_std)
+
+        fill_or_defer(net, weights, "seed")
     else:
         net = load_released(init_from, module, positions=size)
         check_same_shape(size, net.size, init_from)
     net.max_logits, net.head_loss = max_logits, head_loss
     if is_split:
-        split_projections(net.model.layers)
+        split_projections(net)
     return net
 
 

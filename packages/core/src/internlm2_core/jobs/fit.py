@@ -77,7 +77,7 @@ def fit(
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     L.seed_everything(seed, verbose=False)
-    module.check_vocabulary(tokenizer.vocab_size)
+    module.tokenizer_ids = tokenizer.vocab_size
     folder = Path(output)
     trainer.callbacks.append(ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
     last = folder / "checkpoints" / "last.ckpt"

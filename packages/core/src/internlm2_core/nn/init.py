@@ -1,11 +1,45 @@
 """Initialisation: N(0, 0.02), residual outputs scaled down by sqrt(2 * layers) (as InternEvo does)."""
 
 import math
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 STD = 0.02
+
+Weights = Callable[[], Iterator[tuple[str, Tensor]]]
+"""Gives whole weights by their names, one at a time: the same ones each time and on every rank."""
+
+
+@torch.no_grad()
+def drawn_weights(
+    like: Mapping[str, Tensor],
+    layers: int,
+    generator: torch.Generator | None = None,
+    std: float = STD,
+    embedding_std: float | None = None,
+) -> Iterator[tuple[str, Tensor]]:
+    """Random weights by name, one at a time, on the generator's device.
+
+    Args:
+        like: shape and dtype of each weight by its released name (``wo`` and ``w2`` end the two residual branches);
+            they may be on the meta device.
+        layers: number of blocks.
+        generator: source of randomness; None takes torch's own for the CPU.
+        std: standard deviation; 0.02 suits widths of thousands, 1/sqrt(dim) narrow models.
+        embedding_std: of the embedding; None takes ``std``.
+    """
+
+    def scale(name: str) -> float:
+        if name.endswith(("wo.weight", "w2.weight")):
+            return std / math.sqrt(2 * layers)
+        return embedding_std if embedding_std and name.endswith("tok_embeddings.weight") else std
+
+    device = generator.device if generator else torch.device("cpu")
+    for name, weight in like.items():
+        value = torch.ones(weight.shape, dtype=weight.dtype, device=device)
+        yield name, value if weight.ndim == 1 else value.normal_(0.0, scale(name), generator=generator)
 
 
 @torch.no_grad()
@@ -16,23 +50,7 @@ def init_weights(
     std: float = STD,
     embedding_std: float | None = None,
 ) -> None:
-    """Fill every weight of ``net`` in place.
-
-    Args:
-        net: a module with the released names: ``wo`` and ``w2`` end the two residual branches.
-        layers: number of blocks.
-        generator: source of randomness on the weights' device.
-        std: standard deviation; 0.02 suits widths of thousands, 1/sqrt(dim) narrow models.
-        embedding_std: of the embedding; None takes ``std``.
-    """
-
-    def scale(name: str) -> float:
-        if name.endswith(("wo.weight", "w2.weight")):
-            return std / math.sqrt(2 * layers)
-        return embedding_std if embedding_std and name.endswith("tok_embeddings.weight") else std
-
-    for name, weight in net.named_parameters():
-        if weight.ndim == 1:
-            weight.fill_(1.0)
-        else:
-            weight.normal_(0.0, scale(name), generator=generator)
+    """Fill every weight of ``net`` in place with :func:`drawn_weights`, which says what the arguments are."""
+    weights = dict(net.named_parameters())
+    for name, value in drawn_weights(weights, layers, generator, std, embedding_std):
+        weights[name].copy_(value)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from internlm2_core.losses import TokenLosses, head_losses, liger_losses, target_logprobs
 from internlm2_core.nn.cache import KeyValueCache
-from internlm2_core.nn.init import STD, init_weights
+from internlm2_core.nn.init import STD, Weights, init_weights
 from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
 
@@ -25,6 +25,10 @@ class LanguageModel(nn.Module):
             the backward pass. 2**27 fp32 logits are 512 MiB.
         with_z_loss: compute the z-loss beside the cross-entropy.
         head_loss: ``chunked`` as above, or ``liger`` for Liger's fused kernel (CUDA, without z-loss).
+
+    Attributes:
+        initial_weights: where the weights are on the meta device, what they shall be: a strategy fills what it keeps of
+            them. None where they are in place.
     """
 
     def __init__(
@@ -36,6 +40,7 @@ class LanguageModel(nn.Module):
         head_loss: HeadLoss = "chunked",
     ) -> None:
         super().__init__()
+        self.initial_weights: Weights | None = None
         self.head_loss = head_loss
         self.size, self.max_logits, self.with_z_loss = size, max_logits, with_z_loss
         self.model = Transformer(size, attend)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from internlm2_core.nn.attention import Attention
+from internlm2_core.nn.language_model import LanguageModel
 
 PARTS = ("wq", "wk", "wv")
 
@@ -64,10 +65,23 @@ class SplitAttention(Attention):
         return torch.cat((q, k, v), dim=-2)
 
 
-def split_projections(blocks: Iterable[nn.Module]) -> None:
+def split_projections(net: LanguageModel) -> None:
     """Give every block a :class:`SplitAttention`, in place."""
-    for block in blocks:
+    for block in net.model.layers:
         block.attention = SplitAttention(block.attention)  # type: ignore[arg-type]
+    if (whole := net.initial_weights) is not None:
+        net.initial_weights = lambda: separated(whole(), net.size.q_per_kv, net.size.head_dim)
+
+
+def separated(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
+    """Names and tensors with each ``wqkv`` as three matrices; others pass."""
+    for name, tensor in tensors:
+        prefix, found, suffix = name.partition("wqkv")
+        if not found:
+            yield name, tensor
+            continue
+        for part, matrix in zip(PARTS, split_wqkv(tensor, q_per_kv, head_dim), strict=True):
+            yield f"{prefix}{part}{suffix}", matrix
 
 
 def joined(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:

@@ -3,7 +3,7 @@
 Legend: B rows, T tokens, D width, N query heads, G kv groups, H head width.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,6 +114,14 @@ class TinyTrunk(nn.Module):
         return self.norm(x_BTD)
 
 
+def drawn(like: Mapping[str, Tensor], seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Matrices of N(0, 0.2), norms of one."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    for name, weight in like.items():
+        one = torch.ones(weight.shape, device="cpu")
+        yield name, one if weight.ndim == 1 else one.normal_(0.0, 0.2, generator=generator)
+
+
 class TinyLlama(nn.Module):
     """Trunk and head; with labels, the sum of the token losses."""
 
@@ -122,10 +130,12 @@ class TinyLlama(nn.Module):
         self.size = size or TinySize()
         self.model = TinyTrunk(self.size)
         self.output = nn.Linear(self.size.dim, self.size.vocab_size, bias=False)
-        generator = torch.Generator().manual_seed(seed)
-        for weight in self.parameters():
-            if weight.ndim > 1:
-                nn.init.normal_(weight, 0.0, 0.2, generator=generator)
+        like = dict(self.named_parameters())
+        self.initial_weights = lambda: drawn(like, seed)
+        if not self.output.weight.is_meta:
+            with torch.no_grad():
+                for name, weight in self.initial_weights():
+                    like[name].copy_(weight)
 
     def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor, labels_BT: Tensor | None = None) -> Tensor:
         """Logits, or with labels the sum of the losses."""

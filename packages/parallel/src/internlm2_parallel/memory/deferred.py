@@ -1,0 +1,66 @@
+"""Networks that are made on the meta device, taken apart there, and filled afterwards with what each rank keeps.
+
+No rank ever holds a whole network: at most one whole weight at a time. The weights are the same under every layout,
+since every rank goes through all of them and keeps its part.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from internlm2_parallel.tensor import shard_of
+
+Weights = Callable[[], Iterator[tuple[str, Tensor]]]
+
+
+def is_deferred(net: nn.Module) -> bool:
+    """Whether weights of ``net`` are on the meta device."""
+    return any(weight.is_meta for weight in net.parameters())
+
+
+def weights_for(net: nn.Module) -> Weights | None:
+    """What gives the weights of a network on the meta device; None where they are in place.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    if not is_deferred(net):
+        return None
+    weights: Weights | None = getattr(net, "initial_weights", None)
+    if weights is None:
+        raise ValueError(
+            f"{type(net).__name__} was made on the meta device but has no initial_weights() that gives its weights by "
+            "name; set strategy.deferred=false, or give it one."
+        )
+    return weights
+
+
+@torch.no_grad()
+def fill_kept(stage: nn.Module, weights: Weights, device: str) -> None:
+    """Give the weights of a network or stage that was taken apart their memory and values.
+
+    Args:
+        stage: on the meta device.
+        weights: of the whole network.
+        device: where the kept parts shall be.
+
+    Raises:
+        ValueError: a weight is not among them, or has another shape.
+    """
+    stage.to_empty(device=device)
+    kept = dict(stage.named_parameters())
+    for name, whole in weights():
+        if (weight := kept.pop(name, None)) is None:
+            continue
+        if weight.shape != whole.shape:
+            raise ValueError(
+                f"weight {name} is {tuple(weight.shape)} here and {tuple(whole.shape)} where it comes from."
+            )
+        if isinstance(weight, DTensor):
+            weight.to_local().copy_(shard_of(whole.to(device), weight))
+        else:
+            weight.copy_(whole)
+    if kept:
+        raise ValueError(f"nothing says how {len(kept)} weights begin, {min(kept)} among them.")
