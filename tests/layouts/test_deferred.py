@@ -9,22 +9,12 @@ from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.network import load_reward, save_reward, start_reward
 from internlm2_core.checkpoint import load_released, save_released
 from internlm2_core.checkpoint.start import start_model
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.parallelize import parallelize
 from internlm2_parallel.pipeline import whole_state
 from internlm2_parallel.testing import LAYOUTS, run_ranks
-from tokenizers import Tokenizer, models
 
 MAKERS = ("random", "folder", "split", "split folder", "start_reward", "load_reward", "critic")
-
-
-@pytest.fixture
-def tokenizer_file(tmp_path):
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    return tmp_path / "tokenizer.json"
 
 
 @pytest.fixture
@@ -32,7 +22,7 @@ def makers(tmp_path, make_model, tokenizer_file):
     net = make_model()
     save_released(tmp_path / "lm", net.size, net.state_dict().items(), tokenizer_file)
     reward = start_reward(tmp_path / "lm", seed=3)
-    save_reward(tmp_path / "reward", reward, tokenizer_file, load_conditions(None))
+    save_reward(tmp_path / "reward", net.size, reward.state_dict(), tokenizer_file, load_conditions(None))
     return {
         "random": partial(start_model, net.size, seed=5, std=0.1, embedding_std=1.0),
         "folder": partial(load_released, tmp_path / "lm"),

@@ -26,7 +26,7 @@ def test_a_bfloat16_network_scores_in_float32(language_model):
 
 def test_released_layout_round_trip(language_model, tmp_path, tokenizer_file):
     net = from_language_model(language_model, torch.Generator().manual_seed(1))
-    save_reward(tmp_path / "reward", net, tokenizer_file, load_conditions())
+    save_reward(tmp_path / "reward", net.size, net.state_dict(), tokenizer_file, load_conditions())
     assert read_json(tmp_path / "reward" / "config.json")["architectures"] == ["InternLM2ForRewardModel"]
     names = read_names(tmp_path / "reward" / "model.safetensors")
     assert "v_head.weight" in names and "output.weight" not in names

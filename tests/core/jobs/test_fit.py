@@ -135,3 +135,19 @@ def test_the_model_answers(tmp_path: Path, tokenizer: TrainedTokenizer, capsys: 
 def test_mfu_by_hand() -> None:
     # 10 tokens/s of 5 GFLOP each on a device of 0.2 TFLOP/s: 50 of 200 GFLOP/s.
     assert mfu(10.0, 5e9, 0.2) == pytest.approx(0.25)
+
+
+class KillAtTheEnd(L.Callback):
+    def on_train_end(self, *_: Any) -> None:
+        raise RuntimeError("killed")
+
+
+def test_a_run_killed_before_its_export_still_exports(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
+    each_step = ModelCheckpoint(
+        tmp_path / "killed" / "checkpoints", save_last=True, every_n_train_steps=1, save_on_train_epoch_end=False
+    )
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "killed", tokenizer, [each_step, KillAtTheEnd()])
+    continued = run(tmp_path / "killed", tokenizer)
+    undisturbed = run(tmp_path / "whole", tokenizer)
+    assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)

@@ -236,13 +236,14 @@ class MeshStrategy(ModelParallelStrategy):
         Args:
             tensor: this rank's value; anything but a tensor comes back as it is.
             group: other ranks to reduce over.
-            reduce_op: "mean", "avg", "sum", or an operation of torch.
+            reduce_op: "mean", "avg", "sum", "max", "min", or an operation of torch.
         """
         if not isinstance(tensor, Tensor):
             return tensor
         group = group or self.ranks.data_parallel.get_group()
-        mean = reduce_op is None or (isinstance(reduce_op, str) and reduce_op.lower() in ("mean", "avg"))
-        operation = dist.ReduceOp.SUM if mean or isinstance(reduce_op, str) else reduce_op
+        named = {"max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN, "sum": dist.ReduceOp.SUM}
+        mean = reduce_op in (None, "mean", "avg")
+        operation = dist.ReduceOp.SUM if mean else named.get(reduce_op, reduce_op)
         reduced = tensor.detach().clone()
         dist.all_reduce(reduced, op=operation, group=group)
         return reduced / dist.get_world_size(group) if mean else reduced

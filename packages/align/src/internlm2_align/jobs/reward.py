@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from internlm2_core.evaluation.written import write_json
+from lightning.pytorch.utilities import rank_zero_only
 
 from internlm2_align.reward.conditions import Unconditional
 from internlm2_align.reward.recipe import RewardRecipe
@@ -69,5 +70,5 @@ def reward(
         **trained.figures,
         "heldout": figures,
     }
-    write_json(Path(output) / "metrics.json", metrics)
+    rank_zero_only(write_json)(Path(output) / "metrics.json", metrics)
     return metrics

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 from internlm2_core.callbacks import ProgressLine
-from internlm2_core.callbacks.export import whole_weights
+from internlm2_core.callbacks.export import gathered, is_last_step
 from internlm2_core.checkpoint import save_released
 
 from internlm2_align.ppo.system import PPOSystem
@@ -51,23 +51,18 @@ class SaveActors(L.Callback):
             self._write(trainer, pl_module, f"snapshots/iteration-{pl_module.iteration}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write if none was better; the actor before training does not count."""
+        """Write if none was better, or the last one; the actor before training does not count."""
         assert isinstance(pl_module, PPOSystem)
         if trainer.sanity_checking:
             return
         *before, now = (e["valid/reward"] for e in pl_module.history if e["iteration"] and "valid/reward" in e)
         if all(now > reward for reward in before):
             self._write(trainer, pl_module, "model")
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the last one, unless training was interrupted."""
-        assert isinstance(pl_module, PPOSystem)
-        if not trainer.interrupted:
+        if is_last_step(trainer):
             self._write(trainer, pl_module, "last")
 
     def _write(self, trainer: L.Trainer, system: PPOSystem, name: str) -> None:
-        gather = getattr(trainer.strategy, "whole_weights", whole_weights)
-        tensors = gather(system.actor)
+        tensors = gathered(trainer, system.actor)
         if trainer.is_global_zero:
             save_released(self.folder / name, system.actor.size, tensors.items(), self.tokenizer_path)
         trainer.strategy.barrier("actor")

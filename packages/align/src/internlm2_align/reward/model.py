@@ -84,7 +84,7 @@ class RewardModel(L.LightningModule):
         return scores_P2[:, 0], scores_P2[:, 1]
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """One optimizer step; returns this rank's share of the loss."""
+        """One optimizer step; returns the loss of the global batch."""
         optimizer: Any = self.optimizers()
         schedule: Any = self.lr_schedulers()
         # Data-parallel strategies average gradients, so a sum over the mean number of pairs is the global mean.
@@ -99,13 +99,14 @@ class RewardModel(L.LightningModule):
                 self.manual_backward(loss)
             losses.append(loss.detach())
             sides.append(torch.stack((chosen_P, rejected_P)).detach())
-        loss, (chosen_P, rejected_P) = torch.stack(losses).sum(), torch.cat(sides, dim=1)
+        chosen_P, rejected_P = torch.cat(sides, dim=1)
         if self.max_grad_norm:
             self.clip_gradients(optimizer, self.max_grad_norm, "norm")
         optimizer.step()
         schedule.step()
-        accuracy = (chosen_P > rejected_P).float().mean()
-        extreme = torch.cat((chosen_P, rejected_P)).abs().max()
+        shares = torch.stack((torch.stack(losses).sum(), (chosen_P > rejected_P).sum() / pairs))
+        loss, accuracy = self.trainer.strategy.reduce(shares, reduce_op="mean")
+        extreme = self.trainer.strategy.reduce(torch.cat((chosen_P, rejected_P)).abs().max(), reduce_op="max")
         logged = {"train/loss": loss, "train/accuracy": accuracy, "train/largest_score": extreme}
         self.log_dict(logged, prog_bar=True)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
@@ -149,7 +150,7 @@ class RewardModel(L.LightningModule):
 
     def save(self, folder: str | Path, tokenizer_path: str | Path) -> None:
         """Write weights, tokenizer and condition table as one folder, atomically."""
-        save_reward(folder, self.net, tokenizer_path, self.encoder.conditions)
+        save_reward(folder, self.net.size, self.net.state_dict(), tokenizer_path, self.encoder.conditions)
 
     def scorer(self, budget_tokens: int = 16_384) -> Scorer:
         """For scoring many conversations at once."""

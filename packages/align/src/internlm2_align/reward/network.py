@@ -5,7 +5,7 @@ Weight names are those of released reward checkpoints: ``model.*`` and ``v_head.
 Shape suffixes: T stored tokens, D width, S conversations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -136,8 +136,22 @@ def load_reward(folder: str | Path) -> RewardNetwork:
     return net
 
 
-def save_reward(folder: str | Path, net: RewardNetwork, tokenizer_path: str | Path, conditions: ConditionTable) -> None:
-    """Write a reward network in the released layout with its condition table beside it, as one atomic step."""
+def save_reward(
+    folder: str | Path,
+    size: ModelSize,
+    tensors: Mapping[str, Tensor],
+    tokenizer_path: str | Path,
+    conditions: ConditionTable,
+) -> None:
+    """Write a reward network in the released layout with its condition table beside it, as one atomic step.
+
+    Args:
+        folder: Where; an older one is replaced.
+        size: Shape of the trunk.
+        tensors: Whole weights by name.
+        tokenizer_path: File or model folder whose tokenizer goes along.
+        conditions: The table that it was trained with.
+    """
     with new_folder(folder) as draft:
-        save_released(draft, net.size, net.state_dict().items(), tokenizer_path, architecture=ARCHITECTURE)
+        save_released(draft, size, tensors.items(), tokenizer_path, architecture=ARCHITECTURE)
         conditions.save(draft / FILE_NAME)

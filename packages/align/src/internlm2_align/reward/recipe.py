@@ -10,17 +10,18 @@ from typing import Any
 
 import lightning as L
 from internlm2_core.callbacks import StepProgress
+from internlm2_core.shares import replicas_of
 from internlm2_core.text.tokenizer import load_tokenizer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from internlm2_align.quiet import without_needless_warnings
+from internlm2_align.reward.callbacks import Curve, SaveReward
 from internlm2_align.reward.conditions import ConditionTable
-from internlm2_align.reward.curve import Curve
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.evaluation import pair_figures
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.network import start_reward
-from internlm2_align.reward.pairs import PairBatches, PairLoader, encode_pairs
+from internlm2_align.reward.pairs import PairBatches, Pairs, encode_pairs
 from internlm2_align.reward.preference import OnBad, Preference, usable
 
 
@@ -33,7 +34,7 @@ class RewardRecipe:
         batches: How pairs become batches.
         module: `RewardModel` with its constants bound; gets ``net``, ``encoder`` and ``schedule``.
         schedule: Makes the factor of the learning rate, given ``total_steps``.
-        trainer: Makes Lightning's Trainer, given ``max_steps`` and ``enable_checkpointing``.
+        trainer: Makes Lightning's Trainer, given ``max_epochs`` and ``enable_checkpointing``.
         epochs: Passes over the pairs; 1 in the report.
         max_tokens: Longest conversation, in tokens.
         on_bad: Whether unusable pairs are skipped or refused.
@@ -70,15 +71,28 @@ class RewardRecipe:
         encoder = ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
         counts: Counter[str] = Counter()
         encoded = encode_pairs(pairs, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
-        loader = self.batches.loader(encoded)
+        trainer = self.trainer(max_epochs=self.epochs, enable_checkpointing=False)
+        loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
         steps = len(loader) * self.epochs
         make_net = partial(start_reward, checkpoint, self.seed)
         model = self.module(net=make_net, encoder=encoder, schedule=self.schedule(total_steps=steps))
         curve = Curve(stretches=40, total_steps=steps)
+        saver = ModelCheckpoint(
+            folder / "checkpoints",
+            save_last=True,
+            every_n_train_steps=self.checkpoint_every,
+            save_on_train_epoch_end=False,
+        )
+        callbacks = [StepProgress(), curve, SaveReward(folder / "model", checkpoint), saver]
+        trainer.callbacks += callbacks  # type: ignore[attr-defined]
+        last = folder / "checkpoints" / "last.ckpt"
         start = time.perf_counter()
-        self._fit(model, loader, steps, curve, folder / "checkpoints")
+        with without_needless_warnings():
+            pairs_of_rank = Pairs(self.batches, encoded)
+            trainer.fit(model, datamodule=pairs_of_rank, ckpt_path=last if last.exists() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
         seconds = time.perf_counter() - start
-        model.save(folder / "model", checkpoint)
         figures = {
             "steps": steps,
             "epochs": self.epochs,
@@ -87,7 +101,9 @@ class RewardRecipe:
             "fill_rate": loader.fill_rate(),
             "curve": curve.points,
         }
-        return TrainedReward(model, dict(+counts), figures)
+        # Under some strategies no rank has the whole network at hand.
+        whole = RewardModel.load(folder / "model", self.conditions, self.max_tokens)
+        return TrainedReward(whole, dict(+counts), figures)
 
     def measure(self, model: RewardModel, pairs: Iterable[Preference]) -> tuple[dict[str, Any] | None, dict[str, int]]:
         """Figures of a model on held-out pairs (see `pair_figures`; None without pairs) and counts of the pairs."""
@@ -101,18 +117,6 @@ class RewardRecipe:
         if not self.margin_per_gap or not gap:
             return pair
         return replace(pair, meta={**pair.meta, "margin": pair.margin + self.margin_per_gap * gap})
-
-    def _fit(self, model: RewardModel, loader: PairLoader, steps: int, curve: Curve, checkpoints: Path) -> None:
-        trainer = self.trainer(max_steps=steps, enable_checkpointing=False)
-        saver = ModelCheckpoint(
-            checkpoints, save_last=True, every_n_train_steps=self.checkpoint_every, save_on_train_epoch_end=False
-        )
-        trainer.callbacks += [StepProgress(), curve, saver]  # type: ignore[attr-defined]
-        last = checkpoints / "last.ckpt"
-        with without_needless_warnings():
-            trainer.fit(model, loader, ckpt_path=last if last.is_file() else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,7 @@ class StepProgress(ProgressLine):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the line."""
-        total = trainer.max_steps if trainer.max_steps > 0 else int(trainer.num_training_batches)
-        self.begin(trainer, "training", total, trainer.global_step)
+        self.begin(trainer, "training", int(trainer.estimated_stepping_batches), trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -79,7 +79,7 @@ def fit(
     L.seed_everything(seed, verbose=False)
     module.tokenizer_ids = tokenizer.vocab_size
     folder = Path(output)
-    trainer.callbacks.append(ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
+    trainer.callbacks.insert(0, ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
     last = folder / "checkpoints" / "last.ckpt"
     start = time.perf_counter()
     module.validation_names = list(validation or {})

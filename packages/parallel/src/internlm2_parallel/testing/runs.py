@@ -57,13 +57,12 @@ def quiet_trainer(strategy: Any, devices: int, **options: Any) -> L.Trainer:
         accelerator="cpu",
         devices=devices,
         strategy=strategy,
-        max_epochs=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        **options,
+        **{"max_epochs": 1, **options},
     )
 
 

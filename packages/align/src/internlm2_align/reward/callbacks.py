@@ -1,8 +1,13 @@
-"""The course of a training run in a few dozen points, for reports."""
+"""Lightning callbacks of reward training: its course in a few dozen points, and the trained model's folder."""
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+from internlm2_core.callbacks.export import gathered, is_last_step
+
+from internlm2_align.reward.model import RewardModel
+from internlm2_align.reward.network import save_reward
 
 NAMES = ("train/loss", "train/accuracy", "train/largest_score")
 
@@ -40,3 +45,25 @@ class Curve(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on."""
         self.points, self._sums, self._count = state_dict["points"], state_dict["sums"], state_dict["count"]
+
+
+class SaveReward(L.Callback):
+    """Writes the reward model after the last step, before the checkpoint that says so.
+
+    Args:
+        folder: Where.
+        tokenizer_path: Whose tokenizer goes along.
+    """
+
+    def __init__(self, folder: Path, tokenizer_path: str | Path) -> None:
+        self.folder, self.tokenizer_path = folder, tokenizer_path
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Gather from all ranks and write, if no step follows."""
+        assert isinstance(pl_module, RewardModel)
+        if not is_last_step(trainer):
+            return
+        tensors = gathered(trainer, pl_module.net)
+        if trainer.is_global_zero:
+            save_reward(self.folder, pl_module.net.size, tensors, self.tokenizer_path, pl_module.encoder.conditions)
+        trainer.strategy.barrier("reward")

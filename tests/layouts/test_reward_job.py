@@ -1,0 +1,79 @@
+"""`internlm2 reward` on several ranks: pairs are shared out, the model is gathered, every rank has the same figures."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from internlm2_align import RewardModel
+from internlm2_align.jobs import reward
+from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.pairs import PairBatches
+from internlm2_align.reward.preference import Preference, to_record
+from internlm2_align.reward.recipe import RewardRecipe
+from internlm2_core.checkpoint import save_released
+from internlm2_core.optim import Cosine
+from internlm2_parallel import MeshStrategy
+from internlm2_parallel.testing import LAYOUTS, quiet_trainer, run_ranks
+from safetensors.torch import load_file
+
+
+@pytest.fixture
+def folder(tmp_path, make_model, tokenizer_file):
+    net = make_model()
+    save_released(tmp_path / "sft", net.size, net.state_dict().items(), tokenizer_file)
+    pairs = [
+        Preference(domain, ({"role": "user", "content": f"question {index}"},), "yes" * (index % 7 + 1), "no" * index)
+        for index in range(1, 25)
+        for domain in ("helpful", "harmless")
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(to_record(pair)) + "\n" for pair in pairs))
+    return tmp_path
+
+
+def train(folder, output, devices, strategy, budget_tokens):
+    torch.set_num_threads(1)
+    recipe = RewardRecipe(
+        conditions=Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}}),
+        batches=PairBatches(budget_tokens),
+        module=partial(RewardModel, optimizer=partial(torch.optim.AdamW, lr=1e-3)),
+        schedule=partial(Cosine, floor=0.5),
+        trainer=lambda max_epochs, enable_checkpointing: quiet_trainer(strategy, devices, max_epochs=max_epochs),
+        epochs=2,
+        max_tokens=256,
+        checkpoint_every=3,
+    )
+    metrics = reward(recipe, str(folder / "sft"), [str(folder / "pairs.jsonl")], [], str(folder / output), 0.25)
+    return {key: metrics[key] for key in ("steps", "curve", "heldout", "pairs")}
+
+
+def on_ranks(folder, name, budget_tokens):
+    case = LAYOUTS[name]
+    make = lambda: MeshStrategy(case.layout, case.treatment, deferred=True)  # noqa: E731
+    found = run_ranks(lambda: train(folder, name, case.ranks, make(), budget_tokens), case.ranks, join=False)
+    assert all(metrics == found[0] for metrics in found)
+    assert json.loads((folder / name / "metrics.json").read_text())["heldout"] == found[0]["heldout"]
+    return found[0], load_file(folder / name / "model" / "model.safetensors")
+
+
+def assert_close(first, second):
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        torch.testing.assert_close(tensor, second[name], rtol=1e-4, atol=1e-5)
+
+
+def test_tensor_ranks_train_the_model_of_one_process(folder):
+    alone = train(folder, "alone", 1, "auto", 600)
+    metrics, weights = on_ranks(folder, "tensor", 600)
+    assert_close(weights, load_file(folder / "alone" / "model" / "model.safetensors"))
+    assert (metrics["steps"], metrics["pairs"]) == (alone["steps"], alone["pairs"])
+    assert [point["loss"] for point in metrics["curve"]] == pytest.approx([p["loss"] for p in alone["curve"]], 1e-4)
+
+
+def test_data_ranks_share_the_pairs_and_agree(folder):
+    whole, copies = on_ranks(folder, "ddp", 300)
+    sharded, shards = on_ranks(folder, "fsdp", 300)
+    assert_close(copies, shards)
+    assert whole["steps"] == sharded["steps"]
+    alone = train(folder, "alone", 1, "auto", 300)
+    assert whole["steps"] == pytest.approx(alone["steps"] / 2, abs=2)  # each rank fills a budget of its own
