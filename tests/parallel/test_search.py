@@ -27,7 +27,9 @@ def test_memory_of_whole_copies_by_hand():
     assert memory.weights == 4 * WORK.weights
     assert memory.optimizer == 8 * WORK.weights
     assert memory.gradients == 4 * WORK.weights
-    assert memory.activations == 4096 * 32 * 2 * 4096
+    inputs_of_blocks, last_norm = 32 * 2 * 4096, 2 * 2 * 4096
+    assert memory.activations == 4096 * (inputs_of_blocks + last_norm)
+    assert memory.working == 2 * 4 * 2**27  # a chunk of logits and its gradient: more than a block computed again
 
 
 def test_one_rank_computes_at_its_share_of_the_peak():

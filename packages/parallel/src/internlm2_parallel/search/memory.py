@@ -1,9 +1,10 @@
 """Bytes that a plan needs on its fullest rank.
 
-Weights are stored in fp32 and computed in bf16 under sharding; AdamW keeps two fp32 moments; gradients are fp32.
+Weights, gradients and AdamW's two moments are fp32; what a step computes (gathered weights, activations) has
+``Workload.value_bytes`` a value, two for bf16.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from internlm2_parallel.search.plans import Plan, Workload
 
@@ -17,11 +18,11 @@ class Memory:
 
     Attributes:
         weights: stored fp32 weights.
-        gathered: bf16 copies while a step computes.
+        gathered: copies while a step computes.
         gradients: between micro-batches.
         optimizer: moments.
         activations: kept for the backward pass, all micro-batches in flight.
-        logits: one chunk and its gradient.
+        working: one chunk of logits and its gradient, or a block that is computed again, whichever is larger.
     """
 
     weights: float
@@ -29,12 +30,12 @@ class Memory:
     gradients: float
     optimizer: float
     activations: float
-    logits: float
+    working: float
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.weights + self.gathered + self.gradients + self.optimizer + self.activations + self.logits
+        return self.weights + self.gathered + self.gradients + self.optimizer + self.activations + self.working
 
 
 def weights_per_rank(plan: Plan, work: Workload) -> float:
@@ -56,35 +57,50 @@ def memory_of(plan: Plan, work: Workload) -> Memory:
     # Reduced gradients leave block by block; one block's whole gradient is alive at a time.
     gradients = weights / split[sharding.gradients] + (two_blocks / 2 if split[sharding.gradients] > 1 else 0)
     logits = min(HEAD_CHUNK, plan.micro_rows * work.tokens / layout.context * work.shape.vocab_size) / layout.tensor
+    recomputed = 0.0 if plan.keep == "all" else block_activations(replace(plan, keep="all"), work)
     return Memory(
         weights=4 * weights / stored,
-        gathered=2 * gathered if stored > 1 or layout.replicate > 1 else 0,
+        gathered=work.value_bytes * gathered if stored > 1 or layout.replicate > 1 else 0,
         gradients=4 * gradients,
         optimizer=8 * weights / stored,
         activations=activations(plan, work),
-        logits=2 * 4 * logits,
+        working=max(2 * 4 * logits, recomputed),
     )
 
 
 def activations(plan: Plan, work: Workload) -> float:
     """Bytes kept for the backward pass on the first stage, which has the most micro-batches in flight."""
     layout = plan.layout
-    tokens = plan.micro_rows * work.tokens / layout.context
     blocks = -(-work.shape.layers // layout.pipeline)
     in_flight = min(layout.pipeline, plan.micro_batches)
-    return tokens * in_flight * blocks * bytes_per_token(plan, work) / layout.tensor
+    # The last norm keeps what it normalised and what the head reads.
+    tokens = plan.micro_rows * work.tokens / layout.context
+    ends = 2 * tokens * work.value_bytes * work.shape.dim if layout.pipeline == 1 else 0
+    return in_flight * blocks * block_activations(plan, work) + ends
+
+
+def block_activations(plan: Plan, work: Workload) -> float:
+    """Bytes that one block keeps of a micro-batch."""
+    return plan.micro_rows * work.tokens / plan.layout.context * bytes_per_token(plan, work)
 
 
 def bytes_per_token(plan: Plan, work: Workload) -> float:
-    """Bytes of one block and token, bf16, before the split over tensor ranks (sequence parallel splits all of them)."""
-    s = work.shape
+    """Bytes that one block keeps of a token on each tensor rank.
+
+    Kept by autograd: both norms' inputs, normalised values and outputs; q, k, v before and after the rotation;
+    attention's output; both halves of the feed-forward, the gate's activation and the product.
+    """
+    s, layout = work.shape, plan.layout
     q, kv = s.num_kv_heads * s.q_per_kv * s.head_dim, s.num_kv_heads * s.head_dim
-    inputs = 2 * s.dim
+    # Values as wide as the model are whole on every tensor rank unless tokens are split between the matrices; what goes
+    # into wqkv, w1 and w3 and what comes out of wo and w2 is whole even then.
+    whole = layout.tensor * s.dim
+    norms = s.dim if layout.sequence_parallel else whole
     if plan.keep == "nothing":
-        return 2 * s.dim
-    products = (q + 2 * kv) + s.dim + 2 * s.ffn_dim + s.dim
+        return work.value_bytes * norms / layout.tensor
     if plan.keep == "matmuls":
-        return 2 * (s.dim + products)
-    # Also: both normalised inputs, turned queries and keys, attention's output, gate's activation and the product.
-    between = 2 * s.dim + (q + kv) + q + 2 * s.ffn_dim
-    return 2 * (inputs + products + between)
+        return work.value_bytes * (norms + 2 * whole + q + 2 * kv + 2 * s.ffn_dim) / layout.tensor
+    split = (q + 2 * kv) + (q + kv) + q + 4 * s.ffn_dim
+    # Gathered keys and values of the other tokens of a row.
+    gathered = 2 * kv * (layout.context - 1)
+    return work.value_bytes * (4 * norms + 2 * whole + split + gathered) / layout.tensor

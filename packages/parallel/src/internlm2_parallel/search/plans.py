@@ -35,6 +35,7 @@ class Workload:
         shape: sizes of the network.
         tokens: length of a row.
         batch_tokens: tokens of a global batch.
+        value_bytes: bytes of a value while a step computes: 2 for bf16, 4 for fp32.
 
     Raises:
         ValueError: the batch is shorter than a row.
@@ -43,6 +44,7 @@ class Workload:
     shape: PlannedShape
     tokens: int
     batch_tokens: int
+    value_bytes: int = 2
 
     def __post_init__(self) -> None:
         if self.batch_tokens < self.tokens:
