@@ -120,7 +120,7 @@ class LM(L.LightningModule):
         assert isinstance(optimizer, LightningOptimizer)
         tokens = self.mean_over_ranks((batch["labels"] != IGNORE).sum())
         optimizer.zero_grad()
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros((), dtype=torch.float32, device=self.device)
         micro_batches = list(split_rows(batch, self.micro_batch_rows))
         for index, micro_batch in enumerate(micro_batches):
             is_last = index == len(micro_batches) - 1

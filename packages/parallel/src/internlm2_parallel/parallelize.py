@@ -16,6 +16,8 @@ from internlm2_parallel.plan import TensorPlan, llama_plan
 from internlm2_parallel.tensor import split_matrices
 from internlm2_parallel.zero import Sharding, shard_state
 
+DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
 
 @dataclass(frozen=True)
 class Treatment:
@@ -29,7 +31,11 @@ class Treatment:
         recompute: activation recomputation; None keeps all activations.
         compile_blocks: torch.compile each block.
         pipeline: schedule of the pipeline, where the layout has one.
-        param_dtype: dtype of computation under sharding; None keeps that of the weights.
+        param_dtype: dtype of computation under sharding ("bfloat16", with weights, gradients and moments in fp32); None
+            keeps that of the weights. Where no weights are gathered, the Trainer's ``precision`` does this.
+
+    Raises:
+        ValueError: an unknown dtype.
     """
 
     plan: TensorPlan | None = None
@@ -39,7 +45,20 @@ class Treatment:
     recompute: Recompute | None = None
     compile_blocks: bool = False
     pipeline: Pipeline = field(default_factory=Pipeline)
-    param_dtype: torch.dtype | None = None
+    param_dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.param_dtype not in DTYPES:
+            names = ", ".join(name for name in DTYPES if name)
+            raise ValueError(
+                f"param_dtype={self.param_dtype!r} is none of {names}; "
+                "set strategy.treatment.param_dtype to one, or null."
+            )
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """``param_dtype`` as torch's."""
+        return DTYPES[self.param_dtype]
 
 
 def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
@@ -58,7 +77,7 @@ def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
     if ranks.layout.pipeline == 1:
         parallelize_stage(net, ranks, how, weights)
         return
-    pipelined = PipelinedNet(net, ranks.pipeline, how.pipeline, ranks.layout.context, how.param_dtype)
+    pipelined = PipelinedNet(net, ranks.pipeline, how.pipeline, ranks.layout.context, how.dtype)
     for index, stage in pipelined.shells.items():
         parallelize_stage(stage, ranks, how, weights, is_last=index == pipelined.num_stages - 1)
 
@@ -78,7 +97,7 @@ def parallelize_stage(
     if how.compile_blocks:
         for block in blocks:
             block.compile()
-    shard_state(stage, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.param_dtype)
+    shard_state(stage, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.dtype)
     if weights is not None:
         fill_kept(stage, weights, ranks.weights.device_type)
 

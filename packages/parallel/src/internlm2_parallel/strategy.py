@@ -92,6 +92,11 @@ class MeshStrategy(ModelParallelStrategy):
         self.layout = self.layout.settled(self.num_nodes * self.num_processes)
         if self.shape is not None:
             self.layout.check(self.shape, self.tokens)
+        if self.treatment.compile_blocks and self.layout.tensor > 1:
+            raise ValueError(
+                f"tensor={self.layout.tensor}: torch.compile loses the DTensors of split matrices in its backward; "
+                "set strategy.treatment.compile_blocks=false or layout.tensor=1."
+            )
         assert self.cluster_environment is not None
         forget_earlier_job()
         if not self.cluster_environment.creates_processes_externally:

@@ -138,7 +138,8 @@ class PipelinedNet:
         args = (ids,) if 0 in self.indices else ()
         has_last = self.num_stages - 1 in self.indices
         out = run(*args, target=labels if has_last else None, position_ids=positions, labels=labels)
-        total = out.detach().sum() if has_last else torch.zeros((), device=ids.device)
+        # fp32 on every rank, whatever the default dtype of the run is.
+        total = out.detach().float().sum() if has_last else torch.zeros((), dtype=torch.float32, device=ids.device)
         dist.broadcast(total, group=self.mesh.get_group(), group_src=self.last_rank)
         return total
 

@@ -59,10 +59,10 @@ class TinyAttention(nn.Module):
 
 
 def rotated(x_BTNH: Tensor, positions_BT: Tensor) -> Tensor:
-    """Rotary positions of base 10,000."""
+    """Rotary positions of base 10,000, angles in fp32."""
     H = x_BTNH.shape[-1]
-    angles = positions_BT[..., None] * 10000.0 ** (-torch.arange(0, H, 2) / H)
-    cos, sin = angles.cos()[:, :, None], angles.sin()[:, :, None]
+    angles = positions_BT[..., None].float() * 10000.0 ** (-torch.arange(0, H, 2, dtype=torch.float32) / H)
+    cos, sin = (angle[:, :, None].to(x_BTNH.dtype) for angle in (angles.cos(), angles.sin()))
     first, second = x_BTNH.chunk(2, -1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 

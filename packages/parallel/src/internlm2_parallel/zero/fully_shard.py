@@ -64,9 +64,14 @@ def shard_state(
             are reduced in fp32 either way.
 
     Raises:
-        ValueError: the extents need an axis that the layout does not have.
+        ValueError: the extents need an axis that the layout does not have, or ``param_dtype`` without data ranks.
     """
     mesh = state_mesh(ranks, sharding)
+    if mesh is None and param_dtype is not None:
+        raise ValueError(
+            f"treatment.param_dtype={param_dtype} is the dtype of gathered weights, but layout {ranks.layout} gathers "
+            "none; set trainer.precision=bf16-mixed instead."
+        )
     if mesh is None:
         return
     policy = MixedPrecisionPolicy(param_dtype=param_dtype, reduce_dtype=torch.float32 if param_dtype else None)
