@@ -33,15 +33,24 @@ def test_memory_of_whole_copies_by_hand():
 
 
 def test_one_rank_computes_at_its_share_of_the_peak():
-    time = time_of(Plan(Layout(), SHARDINGS["ddp"], "ddp", "all", 1024, 1), WORK, replace(A100, attention_share=0.75))
+    endless = replace(A100, attention_share=0.75, memory_gb_s=float("inf"))
+    time = time_of(Plan(Layout(), SHARDINGS["ddp"], "ddp", "all", 1024, 1), WORK, endless)
     assert time.mfu == pytest.approx(0.75)
     assert time.communication_share == 0 and time.bubble_s == 0
+
+
+def test_bytes_that_only_move_by_hand():
+    time = time_of(Plan(Layout(), SHARDINGS["ddp"], "ddp", "all", 1024, 1), WORK, A100)
+    forward = 10 * 4096 + 2 * (4096 + 1024) + 5 * 14336
+    loss, optimizer = 6 * 4 * 92544, 7 * 4 * WORK.weights
+    assert time.memory_s * 1630e9 == pytest.approx(2**22 * (32 * 3 * 2 * forward + loss) + optimizer)
+    assert time.step_s == time.compute_s + time.memory_s
 
 
 def test_a_pipeline_waits_for_its_first_micro_batch():
     one = Plan(Layout(pipeline=4), SHARDINGS["ddp"], "ddp", "all", 16, 1)
     time = time_of(one, WORK, A100)
-    assert time.bubble_s == pytest.approx(time.compute_s * 3 / 16)
+    assert time.bubble_s == pytest.approx((time.compute_s + time.memory_s) * 3 / 16)
 
 
 def test_candidates_divide_everything_and_the_best_fit():

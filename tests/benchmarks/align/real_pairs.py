@@ -1,6 +1,6 @@
 """Preference pairs of real data for the ablation with and without conditions.
 
-    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-domain 800]
+    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-domain 800] [--concise]
     internlm2 reward -m +experiment=conditions seed=1,2,3 checkpoint=SFT preferences=[FOLDER/pairs.jsonl] heldout=[] \
         heldout_share=0.2 conditions.file=FOLDER/conditions.yaml max_tokens=512
 
@@ -8,6 +8,10 @@ DATA holds files of public repositories under their own names. helpful: FineGrai
 and PandaLM (majority of three annotators); general: DPO demos in English and Chinese; maths: solutions to GSM8K, right
 against wrong; code: ToRA's programs, of two models, whose result is right against wrong. Held-out pairs are split off by
 question, so that no prompt is on both sides.
+
+These domains do not contradict each other: in none does the shorter reply win. --concise adds one that does, labelled BY
+RULE: of two replies of helpful and general that differ by a fifth in length, the shorter. Where people chose the longer
+one, both pairs are in the slice ``opposed``.
 """
 
 import argparse
@@ -79,7 +83,18 @@ def same_number(first: Any, second: Any) -> bool:
 CONDITIONS = """extends: default
 domains:
   general: {en: Score which reply people would rather have., zh: 评价人们更喜欢哪个回答。}
+  concise: {en: Score which reply is shorter., zh: 评价哪个回答更短。}
 """
+
+
+def concise(record: dict[str, Any]) -> dict[str, Any] | None:
+    """The same two replies, the shorter one chosen; None if they are of about one length."""
+    short, long = sorted((record["chosen"], record["rejected"]), key=len)
+    if len(short) > 0.8 * len(long):
+        return None
+    slices = ["opposed"] if record["chosen"] == long else ["agreed"]
+    record["meta"]["slices"] = slices
+    return {**record, "domain": "concise", "chosen": short, "rejected": long, "meta": dict(record["meta"])}
 
 
 def main() -> None:
@@ -88,6 +103,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--per-domain", type=int, default=800)
     parser.add_argument("--max-characters", type=int, default=1200, help="of prompt and longer reply together")
+    parser.add_argument("--concise", action="store_true", help="add the domain labelled by rule")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     counts = {}
@@ -99,7 +115,9 @@ def main() -> None:
                 prompt = [{"role": "user", "content": asked}]
                 meta = {"language": language, "question": asked}
                 record = {"domain": domain, "prompt": prompt, "chosen": chosen, "rejected": rejected, "meta": meta}
-                out.write(json.dumps(record, ensure_ascii=False) + "\n")
+                brief = concise(record) if options.concise and domain in ("helpful", "general") else None
+                for entry in filter(None, (record, brief)):
+                    out.write(json.dumps(entry, ensure_ascii=False) + "\n")
             counts[domain] = min(len(pairs), options.per_domain)
     (options.folder / "conditions.yaml").write_text(CONDITIONS, encoding="utf-8")
     print(json.dumps(counts))

@@ -2,10 +2,9 @@
 
     OMP_NUM_THREADS=1 python tests/benchmarks/parallel/bench_plan.py [--steps 8] [--rounds 3]
 
-Machine constants are measured first, on as many ranks as the layouts have: an fp32 matrix product, attention, and an
-all-gather. Then every layout trains the same LM, and its median step (wall time, slowest rank, best round) is compared with
-the prediction: ratio of each, and Spearman's rank correlation over all. Bytes move in fp32 here where the model counts
-bf16, so the measured bandwidth is halved.
+Machine constants are measured first, on as many ranks as the layouts have: an fp32 matrix product, attention, a sum of
+two tensors as large as a feed-forward's, and an all-gather. Then every layout trains the same LM, and its median step (wall time, slowest rank, best round) is compared with
+the prediction: ratio of each, and Spearman's rank correlation over all.
 """
 
 import argparse
@@ -50,17 +49,19 @@ def fastest(function: Any, times: int = 5) -> float:
     return min(found)
 
 
-def constants() -> tuple[float, float, float]:
-    """TFLOP/s of a matrix product and of attention (causal as half), GB/s of an all-gather, with all ranks at work."""
+def constants() -> tuple[float, float, float, float]:
+    """TFLOP/s of a matrix product and of attention (causal as half), GB/s of a sum and an all-gather, all ranks at work."""
     a, b = torch.randn(512, 256), torch.randn(256, 688)
     gemm = 2e-12 * 512 * 256 * 688 / fastest(lambda: a @ b, 50)
     q = torch.randn(2, SIZE.num_q_heads, TOKENS, SIZE.head_dim, requires_grad=True)
     attention_s = fastest(lambda: F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward())
     attention = 6e-12 * 2 * SIZE.num_q_heads * SIZE.head_dim * TOKENS * TOKENS / attention_s
+    x = torch.randn(MICRO_ROWS * TOKENS, SIZE.ffn_dim)
+    memory = 3e-9 * 4 * x.numel() / fastest(lambda: x + x, 50)
     part, whole = torch.randn(1 << 20), torch.empty(RANKS << 20)
     dist.barrier()
     gather_s = fastest(lambda: dist.all_gather_into_tensor(whole, part))
-    return gemm, attention, 4e-9 * (1 << 20) * (RANKS - 1) / gather_s
+    return gemm, attention, memory, 4e-9 * (1 << 20) * (RANKS - 1) / gather_s
 
 
 class Clock(L.Callback):
@@ -103,7 +104,7 @@ def predicted_s(name: str, machine: Machine) -> float:
         pieces = ROWS // case.layout.data_parallel_size // MICRO_ROWS
     keep = "matmuls" if case.treatment.recompute else "all"
     plan = Plan(case.layout, case.treatment.sharding, name, keep, pieces, MICRO_ROWS)  # type: ignore[arg-type]
-    return time_of(plan, Workload(SIZE, TOKENS, ROWS * TOKENS), machine).step_s
+    return time_of(plan, Workload(SIZE, TOKENS, ROWS * TOKENS, value_bytes=4), machine).step_s
 
 
 def main() -> None:
@@ -112,8 +113,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    gemm, attention, gb_s = (min(values) for values in zip(*run_ranks(constants, RANKS), strict=True))
-    machine = Machine("this", gemm, 1.0, min(1.0, attention / gemm), 24.0, RANKS, gb_s / 2, gb_s / 2, 100.0)
+    gemm, attention, memory, gb_s = (min(values) for values in zip(*run_ranks(constants, RANKS), strict=True))
+    machine = Machine("this", gemm, 1.0, min(1.0, attention / gemm), 24.0, memory, RANKS, gb_s, gb_s, 100.0)
     measured: dict[str, float] = {}
     for _ in range(options.rounds):
         for name in NAMES:
@@ -127,7 +128,7 @@ def main() -> None:
                 "date": date.today().isoformat(),
                 "machine": f"{platform.machine()}, {RANKS} ranks of {torch.get_num_threads()} thread(s)",
                 "torch": torch.__version__,
-                "constants": {"gemm_gflops": gemm * 1e3, "attention_gflops": attention * 1e3, "all_gather_gb_s": gb_s},
+                "constants": {"gemm_gflops": gemm * 1e3, "attention_gflops": attention * 1e3, "memory_gb_s": memory, "all_gather_gb_s": gb_s},
                 "ms": {name: [round(1e3 * t[name], 1) for t in (measured, predicted)] for name in NAMES},
                 "predicted_over_measured": {name: round(predicted[name] / measured[name], 2) for name in NAMES},
                 "rank_correlation": round(float(np.corrcoef(*ranks)[0, 1]), 3),

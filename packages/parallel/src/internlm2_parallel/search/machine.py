@@ -13,6 +13,7 @@ class Machine:
         matmul_share: share of the peak that large matrix products of a block reach.
         attention_share: share of the peak that attention kernels reach.
         memory_gb: memory of a GPU that a run may use.
+        memory_gb_s: bandwidth of that memory that element-wise kernels reach.
         node_gpus: GPUs of a node.
         node_gb_s: bandwidth of a ring inside a node, one direction.
         network_gb_s: bandwidth between nodes, one direction.
@@ -24,6 +25,7 @@ class Machine:
     matmul_share: float
     attention_share: float
     memory_gb: float
+    memory_gb_s: float
     node_gpus: int
     node_gb_s: float
     network_gb_s: float
@@ -34,9 +36,10 @@ class Machine:
         return self.node_gb_s if ranks_apart <= self.node_gpus else self.network_gb_s
 
 
-# Peaks, memory and links: the makers' data sheets. Shares: what published runs reach (torchtitan, Megatron-LM).
+# Peaks, memory and links: the makers' data sheets; of the memory's bandwidth four fifths. Shares: what published runs
+# reach (torchtitan, Megatron-LM).
 MACHINES: dict[str, Machine] = {
-    "a100": Machine("a100", 312.0, 0.75, 0.60, 76.0, 8, 230.0, 23.0),
-    "h100": Machine("h100", 989.0, 0.65, 0.45, 76.0, 8, 360.0, 45.0),
-    "h200": Machine("h200", 989.0, 0.65, 0.45, 136.0, 8, 360.0, 45.0),
+    "a100": Machine("a100", 312.0, 0.75, 0.60, 76.0, 1630.0, 8, 230.0, 23.0),
+    "h100": Machine("h100", 989.0, 0.65, 0.45, 76.0, 2680.0, 8, 360.0, 45.0),
+    "h200": Machine("h200", 989.0, 0.65, 0.45, 136.0, 3840.0, 8, 360.0, 45.0),
 }

@@ -16,6 +16,7 @@ class Time:
 
     Attributes:
         compute_s: matrices and attention, recomputation included.
+        memory_s: what only moves bytes: norms, residuals, rotation, gate, loss, optimizer.
         tensor_s: joining activations of tensor ranks; nothing hides it.
         context_s: keys and values of context ranks.
         data_s: gathering weights and reducing gradients, before any hiding.
@@ -25,6 +26,7 @@ class Time:
     """
 
     compute_s: float
+    memory_s: float
     tensor_s: float
     context_s: float
     data_s: float
@@ -35,7 +37,7 @@ class Time:
     @property
     def step_s(self) -> float:
         """All of it."""
-        return self.compute_s + self.tensor_s + self.exposed_s + self.bubble_s
+        return self.compute_s + self.memory_s + self.tensor_s + self.exposed_s + self.bubble_s
 
     @property
     def communication_share(self) -> float:
@@ -46,13 +48,13 @@ class Time:
 def time_of(plan: Plan, work: Workload, machine: Machine) -> Time:
     """Time of a plan."""
     gpus = plan.layout.ranks
-    compute = compute_s(plan, work, machine)
+    compute, memory = compute_s(plan, work, machine), memory_s(plan, work, machine)
     tensor, context, data = (f(plan, work, machine) for f in (tensor_s, context_s, data_s))
-    exposed = max(0.0, context + data - HIDDEN * compute)
-    bubble = (compute + tensor) * (plan.layout.pipeline - 1) / plan.micro_batches
-    step = compute + tensor + exposed + bubble
+    exposed = max(0.0, context + data - HIDDEN * (compute + memory))
+    bubble = (compute + memory + tensor) * (plan.layout.pipeline - 1) / plan.micro_batches
+    step = compute + memory + tensor + exposed + bubble
     mfu = work.flops / (step * gpus * machine.peak_tflops * 1e12)
-    return Time(compute, tensor, context, data, exposed, bubble, mfu)
+    return Time(compute, memory, tensor, context, data, exposed, bubble, mfu)
 
 
 def compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
@@ -68,6 +70,25 @@ def compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
     return seconds * unevenness / (plan.layout.ranks * machine.peak_tflops * 1e12)
 
 
+def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
+    """Bytes read and written by kernels that compute next to nothing, each kernel on its own (no fusion).
+
+    Values of a token and block in the forward pass: norms and residual sums read and write 10 times the width, rotation
+    twice q and k, the gate five times the feed-forward. The backward pass moves twice that; recomputation repeats the
+    forward. Of logits, fp32, a loss moves six; AdamW moves seven fp32 values per weight that is kept here.
+    """
+    s, layout = work.shape, plan.layout
+    q, kv = s.num_kv_heads * s.q_per_kv * s.head_dim, s.num_kv_heads * s.head_dim
+    split_dim = s.dim / (layout.tensor if layout.sequence_parallel else 1)
+    forward = 10 * split_dim + (2 * (q + kv) + 5 * s.ffn_dim) / layout.tensor
+    passes = 3 if plan.keep == "all" else 4
+    blocks = work.value_bytes * passes * forward * -(-s.layers // layout.pipeline)
+    loss = 4 * 6 * s.vocab_size / layout.tensor
+    stored = 1 if plan.sharding.optimizer == "replica" else layout.shard * layout.context
+    optimizer = 4 * 7 * weights_per_rank(plan, work) / stored
+    return (_tokens_per_rank(plan, work) * (blocks + loss) + optimizer) / (machine.memory_gb_s * 1e9)
+
+
 def _tokens_per_rank(plan: Plan, work: Workload) -> float:
     return work.batch_tokens / (plan.layout.data_parallel_size * plan.layout.context)
 
@@ -77,7 +98,7 @@ def tensor_s(plan: Plan, work: Workload, machine: Machine) -> float:
     ranks = plan.layout.tensor
     if ranks == 1:
         return 0.0
-    moved = 8 * _tokens_per_rank(plan, work) * work.shape.dim * 2 * (ranks - 1) / ranks
+    moved = 8 * _tokens_per_rank(plan, work) * work.shape.dim * work.value_bytes * (ranks - 1) / ranks
     return moved * (work.shape.layers / plan.layout.pipeline) / (machine.gb_s(ranks) * 1e9)
 
 
@@ -88,12 +109,13 @@ def context_s(plan: Plan, work: Workload, machine: Machine) -> float:
         return 0.0
     s = work.shape
     whole = _tokens_per_rank(plan, work) * layout.context
-    moved = 3 * whole * 2 * s.num_kv_heads / layout.tensor * s.head_dim * 2 * (layout.context - 1) / layout.context
+    keys_and_values = 2 * s.num_kv_heads * s.head_dim * work.value_bytes / layout.tensor
+    moved = 3 * whole * keys_and_values * (layout.context - 1) / layout.context
     return moved * (s.layers / layout.pipeline) / (machine.gb_s(layout.tensor * layout.context) * 1e9)
 
 
 def data_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Weights gathered (bf16) and gradients reduced (fp32), as often as the extents ask."""
+    """Weights gathered and gradients reduced (fp32), as often as the extents ask."""
     layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
     shards = layout.shard * layout.context
     span = layout.tensor * shards
@@ -102,7 +124,7 @@ def data_s(plan: Plan, work: Workload, machine: Machine) -> float:
     seconds = 0.0
     if shards > 1:
         share = (shards - 1) / shards
-        seconds += weights * share * (2 * gathers + 4 * reductions) / (machine.gb_s(span) * 1e9)
+        seconds += weights * share * (work.value_bytes * gathers + 4 * reductions) / (machine.gb_s(span) * 1e9)
         hops = (gathers + reductions) * work.shape.layers / layout.pipeline
         seconds += hops * machine.latency_us * 1e-6 * (span > machine.node_gpus)
     if layout.replicate > 1:
