@@ -128,7 +128,12 @@ def main() -> None:
                 "date": date.today().isoformat(),
                 "machine": f"{platform.machine()}, {RANKS} ranks of {torch.get_num_threads()} thread(s)",
                 "torch": torch.__version__,
-                "constants": {"gemm_gflops": gemm * 1e3, "attention_gflops": attention * 1e3, "memory_gb_s": memory, "all_gather_gb_s": gb_s},
+                "constants": {
+                    "gemm_gflops": gemm * 1e3,
+                    "attention_gflops": attention * 1e3,
+                    "memory_gb_s": memory,
+                    "all_gather_gb_s": gb_s,
+                },
                 "ms": {name: [round(1e3 * t[name], 1) for t in (measured, predicted)] for name in NAMES},
                 "predicted_over_measured": {name: round(predicted[name] / measured[name], 2) for name in NAMES},
                 "rank_correlation": round(float(np.corrcoef(*ranks)[0, 1]), 3),

@@ -9,7 +9,7 @@ from internlm2_data.written.facts import QUESTION, STATEMENT
 from internlm2_data.written.hay import Hay, fitting_sentences, gather_hay
 from internlm2_data.written.instructions.words import LANGUAGES, NAMES
 from internlm2_data.written.pipeline import written
-from internlm2_data.written.restated import Restated
+from internlm2_data.written.restated import Restated, Returning
 
 HAY = Hay({"en": [f"This is sentence number {n}." for n in range(9)], "zh": ["今天的天气真的很好，我们去公园。"]})
 FACT = {
@@ -40,7 +40,9 @@ def test_a_name_keeps_its_value_through_a_document_and_comes_back(kind):
     assert returns > 100
 
 
-@pytest.mark.parametrize(("kind", "least", "most"), [("pairs", 0, 0), ("needles", 0.3, 0.5), ("far-needles", 0.5, 0.7)])
+@pytest.mark.parametrize(
+    ("kind", "least", "most"), [("pairs", 0, 0), ("needles", 0.3, 0.5), ("far-needles", 0.6, 0.85)]
+)
 def test_share_of_sentences_that_people_wrote(kind, least, most):
     text = " ".join(d.text for d in documents(kind, 200_000) if d.language == "en")
     hay, facts = text.count("This is sentence number"), len(FACT["en"].findall(text))
@@ -52,6 +54,14 @@ def test_facts_of_a_document_by_hand():
     (fact,) = set(FACT["zh"].findall(text))
     assert len(fact[1]) == 3
     assert text == text[: len(text) // 3] * 3
+
+
+def test_everybody_is_told_of_again_after_a_stretch():
+    text = Returning(people=(3, 3), stretch=(5, 5), tellings=4).draw(Random(0), "en", HAY)
+    kinds = re.findall(r"This is sentence number|[a-z]+ [A-Z][a-z]+\d\d", text)
+    tellings = [kinds[start + 5 : start + 8] for start in range(0, 32, 8)]
+    assert kinds == [x for told in tellings for x in ["This is sentence number"] * 5 + told]
+    assert all(sorted(told) == sorted(tellings[0]) for told in tellings) and len(set(tellings[0])) == 3
 
 
 def test_sums_are_right():

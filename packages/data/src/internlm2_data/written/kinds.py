@@ -13,18 +13,27 @@ from types import MappingProxyType
 from internlm2_data.written.hay import Hay
 from internlm2_data.written.instructions.words import Language
 from internlm2_data.written.repeats import draw_repeats
-from internlm2_data.written.restated import Restated
+from internlm2_data.written.restated import Restated, Returning
 from internlm2_data.written.sums import draw_sums
 
 Draw = Callable[[Random, Language, Hay], str]
+
+
+def either(*draws: Draw) -> Draw:
+    """Documents of several draws, as many of each."""
+    return lambda rng, language, hay: rng.choice(draws)(rng, language, hay)
+
+
 KINDS: Mapping[str, Draw] = MappingProxyType(
     {
         "pairs": Restated(people=(2, 4), sentences=(4, 14), text_share=0.0).draw,
         "lists": Restated(people=(4, 16), sentences=(12, 48), text_share=0.0).draw,
         "needles": Restated(people=(2, 8), sentences=(12, 24), text_share=0.4).draw,
-        # Much longer than a row, so that most rows hold one document throughout, and of many people in much text, so
-        # that a fact returns as far off as a row is long.
-        "far-needles": Restated(people=(12, 16), sentences=(240, 360), text_share=0.7).draw,
+        # Much longer than a row, so that most rows hold one document throughout and its far returns.
+        "far-needles": either(
+            Restated(people=(8, 16), sentences=(240, 360), text_share=0.6).draw,
+            Returning(people=(4, 10), stretch=(24, 44)).draw,
+        ),
         "repeats": draw_repeats,
         "sums": draw_sums,
     }

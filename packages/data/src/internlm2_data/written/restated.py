@@ -11,6 +11,7 @@ between a fact and its return grows with the number of people and with the share
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from random import Random
 
 from internlm2_data.written.facts import BETWEEN_SENTENCES, NOUNS, draw_value, state
@@ -49,10 +50,45 @@ class Restated:
 
     def draw(self, rng: Random, language: Language, hay: Hay) -> str:
         """A document."""
-        noun = rng.choice(NOUNS[language])
-        names = rng.sample(NAMES[language], rng.randint(*self.people))
-        facts = [state(language, noun, name, draw_value(rng, self.digits)) for name in names]
+        facts = draw_facts(rng, language, rng.randint(*self.people), self.digits)
         count = rng.randint(*self.sentences)
         text = iter(hay.draw(rng, language, count))
         drawn = [next(text) if rng.random() < self.text_share else rng.choice(facts) for _ in range(count)]
         return BETWEEN_SENTENCES[language].join(drawn)
+
+
+@dataclass(frozen=True)
+class Returning:
+    """Draws documents that tell of everybody at once, and again in another order after a stretch of text, and so on.
+
+    Where the stretch is about as long as a row, most rows hold two tellings that are nearly a row apart. Facts that are
+    strewn over a document hardly ever return from so far: of all distances in a row, the longest are the rarest.
+
+    Attributes:
+        people: fewest and most of them.
+        stretch: fewest and most sentences of text between two tellings.
+        tellings: how often everybody is told of.
+        digits: length of a value.
+    """
+
+    people: tuple[int, int]
+    stretch: tuple[int, int]
+    tellings: int = 8
+    digits: int = 2
+
+    def draw(self, rng: Random, language: Language, hay: Hay) -> str:
+        """A document."""
+        facts = draw_facts(rng, language, rng.randint(*self.people), self.digits)
+        stretches = [rng.randint(*self.stretch) for _ in range(self.tellings)]
+        text = iter(hay.draw(rng, language, sum(stretches)))
+        drawn: list[str] = []
+        for length in stretches:
+            drawn += islice(text, length)
+            drawn += rng.sample(facts, len(facts))
+        return BETWEEN_SENTENCES[language].join(drawn)
+
+
+def draw_facts(rng: Random, language: Language, people: int, digits: int) -> list[str]:
+    """One fact about each of as many people."""
+    noun = rng.choice(NOUNS[language])
+    return [state(language, noun, name, draw_value(rng, digits)) for name in rng.sample(NAMES[language], people)]
