@@ -43,6 +43,8 @@ def test_a_vocabulary_smaller_than_the_tokenizers_is_refused(tiny: ModelSize) ->
     module.tokenizer_ids = 61
     with pytest.raises(ValueError, match=r"61 ids but the model 60 rows; set model\.size\.vocab_size=61"):
         module.configure_model()
+    with pytest.raises(ValueError, match="61 ids"):
+        module.configure_model()  # the network is there by now
 
 
 def test_norms_do_not_decay(tiny: ModelSize) -> None:

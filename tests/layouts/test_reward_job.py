@@ -1,4 +1,4 @@
-"""`internlm2 reward` on several ranks: pairs are shared out, the model is gathered, every rank has the same figures."""
+"""`internlm2 reward` on several ranks: pairs are shared out, the model is gathered, the first rank measures it."""
 
 import json
 from functools import partial
@@ -13,8 +13,8 @@ from internlm2_align.reward.preference import Preference, to_record
 from internlm2_align.reward.recipe import RewardRecipe
 from internlm2_core.checkpoint import save_released
 from internlm2_core.optim import Cosine
-from internlm2_parallel import MeshStrategy
-from internlm2_parallel.testing import LAYOUTS, quiet_trainer, run_ranks
+from internlm2_parallel import Layout, MeshStrategy
+from internlm2_parallel.testing import LAYOUTS, RankError, quiet_trainer, run_ranks
 from safetensors.torch import load_file
 
 
@@ -31,11 +31,11 @@ def folder(tmp_path, make_model, tokenizer_file):
     return tmp_path
 
 
-def train(folder, output, devices, strategy, budget_tokens):
+def train(folder, output, devices, strategy, budget_tokens, row_tokens=0):
     torch.set_num_threads(1)
     recipe = RewardRecipe(
         conditions=Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}}),
-        batches=PairBatches(budget_tokens),
+        batches=PairBatches(budget_tokens, row_tokens=row_tokens),
         module=partial(RewardModel, optimizer=partial(torch.optim.AdamW, lr=1e-3)),
         schedule=partial(Cosine, floor=0.5),
         trainer=lambda max_epochs, enable_checkpointing: quiet_trainer(strategy, devices, max_epochs=max_epochs),
@@ -44,14 +44,16 @@ def train(folder, output, devices, strategy, budget_tokens):
         checkpoint_every=3,
     )
     metrics = reward(recipe, str(folder / "sft"), [str(folder / "pairs.jsonl")], [], str(folder / output), 0.25)
-    return {key: metrics[key] for key in ("steps", "curve", "heldout", "pairs")}
+    return {key: metrics[key] for key in ("steps", "curve", "heldout", "pairs") if metrics}
 
 
-def on_ranks(folder, name, budget_tokens):
+def on_ranks(folder, name, budget_tokens, row_tokens=0):
     case = LAYOUTS[name]
     make = lambda: MeshStrategy(case.layout, case.treatment, deferred=True)  # noqa: E731
-    found = run_ranks(lambda: train(folder, name, case.ranks, make(), budget_tokens), case.ranks, join=False)
-    assert all(metrics == found[0] for metrics in found)
+    found = run_ranks(
+        lambda: train(folder, name, case.ranks, make(), budget_tokens, row_tokens), case.ranks, join=False
+    )
+    assert all(metrics == {} for metrics in found[1:])
     assert json.loads((folder / name / "metrics.json").read_text())["heldout"] == found[0]["heldout"]
     return found[0], load_file(folder / name / "model" / "model.safetensors")
 
@@ -77,3 +79,25 @@ def test_data_ranks_share_the_pairs_and_agree(folder):
     assert whole["steps"] == sharded["steps"]
     alone = train(folder, "alone", 1, "auto", 300)
     assert whole["steps"] == pytest.approx(alone["steps"] / 2, abs=2)  # each rank fills a budget of its own
+
+
+def test_ranks_with_fewer_rows_wait_for_no_one(folder):
+    """Ranks cut batches into rows by their own pairs; FSDP gathers weights in each."""
+    _, whole = on_ranks(folder, "fsdp", 300)
+    _, in_rows = on_ranks(folder, "hsdp", 300, row_tokens=80)
+    (folder / "fsdp" / "model" / "model.safetensors").unlink()
+    (folder / "fsdp" / "checkpoints" / "last.ckpt").rename(folder / "fsdp" / "old.ckpt")
+    _, again = on_ranks(folder, "fsdp", 300, row_tokens=80)
+    assert_close(again, whole)
+    assert in_rows.keys() == whole.keys()
+
+
+def test_rows_and_stages_are_not_cut(folder):
+    with pytest.raises(RankError, match=r"set strategy=fsdp or strategy=tensor"):
+        on_ranks(folder, "context ulysses", 300)
+
+
+def test_a_run_goes_on_with_as_many_data_ranks(folder):
+    on_ranks(folder, "ddp", 300)
+    with pytest.raises(RankError, match=r"data ranks=2, this run has 1"):
+        run_ranks(lambda: train(folder, "ddp", 1, MeshStrategy(Layout()), 300), 1, join=False)

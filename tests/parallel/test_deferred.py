@@ -3,7 +3,7 @@
 import pytest
 import torch
 from internlm2_parallel import Layout, MeshStrategy
-from internlm2_parallel.memory import fill_kept
+from internlm2_parallel.memory import fill_kept, weights_for
 from internlm2_parallel.testing import TinyLlama, TinyLM, TinySize, quiet_trainer, run_ranks
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -21,7 +21,7 @@ class LargestTensor(TorchDispatchMode):
         return result
 
 
-def test_no_rank_allocates_more_than_one_whole_weight():
+def test_networks_are_made_on_the_meta_device_and_kept_in_parts():
     size = TinySize(vocab_size=512)
 
     def rank(deferred):
@@ -59,3 +59,15 @@ def test_a_missing_or_misshapen_weight_is_named():
         fill_kept(net, lambda: iter(rest), "cpu")
     with pytest.raises(ValueError, match=r"tok_embeddings\.weight is \(96, 32\) here and \(64, 32\)"):
         fill_kept(net, other.initial_weights, "cpu")
+
+
+def test_a_surplus_weight_and_a_buffer_are_refused():
+    with torch.device("meta"):
+        net = TinyLlama(TinySize(layers=1))
+        larger = TinyLlama(TinySize(layers=2))
+        net.initial_weights = larger.initial_weights
+        with pytest.raises(ValueError, match=r"surplus weight model\.layers\.1\."):
+            list(weights_for(net)())
+        net.register_buffer("frequencies", torch.zeros(4))
+    with pytest.raises(ValueError, match=r"buffers on the meta device, frequencies among them"):
+        weights_for(net)

@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 from internlm2_parallel import MeshStrategy, Treatment
-from internlm2_parallel.testing import LAYOUTS, RankError, Record, TinyLM, quiet_trainer, run_ranks, train, train_case
+from internlm2_parallel.testing import (
+    LAYOUTS,
+    RankError,
+    Record,
+    TinyLlama,
+    TinyLM,
+    quiet_trainer,
+    run_ranks,
+    train,
+    train_case,
+)
 
 NAMES = [
     "fsdp",
@@ -79,6 +89,17 @@ def test_an_unknown_dtype_is_refused():
 def test_compiled_blocks(name, reference):
     records = train_case(LAYOUTS[name], strategy=compiled, max_steps=2, deadline_s=400)
     assert max(record.distance(reference) for record in records) < 1e-5
+
+
+def test_blocks_that_the_module_compiled_are_refused_too():
+    def compiled_net():
+        net = TinyLlama()
+        for block in net.model.layers:
+            block.compile()
+        return net
+
+    with pytest.raises(RankError, match=r"tensor=2.*compile_blocks=false"):
+        train_case(LAYOUTS["tensor"], module=lambda: TinyLM(net=compiled_net))
 
 
 def test_compiled_blocks_under_tensor_parallel_are_refused():

@@ -43,8 +43,9 @@ def test_bytes_that_only_move_by_hand():
     time = time_of(Plan(Layout(), SHARDINGS["ddp"], "ddp", "all", 1024, 1), WORK, A100)
     forward = 10 * 4096 + 2 * (4096 + 1024) + 5 * 14336
     loss, optimizer = 6 * 4 * 92544, 7 * 4 * WORK.weights
-    assert time.memory_s * 1630e9 == pytest.approx(2**22 * (32 * 3 * 2 * forward + loss) + optimizer)
-    assert time.step_s == time.compute_s + time.memory_s
+    assert time.memory_s * 1630e9 == pytest.approx(2**22 * (32 * 3 * 2 * forward + loss))
+    assert time.optimizer_s * 1630e9 == pytest.approx(optimizer)
+    assert time.step_s == pytest.approx(time.compute_s + time.memory_s + time.optimizer_s)
 
 
 def test_a_pipeline_waits_for_its_first_micro_batch():
@@ -82,6 +83,7 @@ def test_the_job_writes_overrides_that_make_the_layout(tmp_path):
     records = plan(SEVEN_B, 16, 4096, 2**22, "h100", str(tmp_path), top=3)
     assert len(records) == 3 and (tmp_path / "plans.json").is_file()
     assert any(override.startswith("layout.shard=") for override in records[0]["overrides"])
+    assert "strategy.treatment.param_dtype=bfloat16" in records[0]["overrides"]
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "hsdp", "tensor_sequence", "fsdp x tensor_sequence", "pipeline 1f1b"])

@@ -151,3 +151,13 @@ def test_a_run_killed_before_its_export_still_exports(tmp_path: Path, tokenizer:
     continued = run(tmp_path / "killed", tokenizer)
     undisturbed = run(tmp_path / "whole", tokenizer)
     assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+
+
+class StopAt(L.Callback):
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        trainer.should_stop = trainer.global_step == 3
+
+
+def test_a_run_that_something_stops_early_exports_what_it_has(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
+    run(tmp_path, tokenizer, [StopAt()])
+    assert json.loads((tmp_path / "training.json").read_text())["steps"] == 3

@@ -78,14 +78,16 @@ class LM(L.LightningModule):
         Raises:
             ValueError: it has fewer rows than ``tokenizer_ids``.
         """
-        if hasattr(self, "net"):
-            return
-        self.net = self.make_net()
+        if not hasattr(self, "net"):
+            self._make_net()
         if self.tokenizer_ids > self.net.size.vocab_size:
             raise ValueError(
                 f"the tokenizer has {self.tokenizer_ids} ids but the model {self.net.size.vocab_size} rows; "
                 f"set model.size.vocab_size={self.tokenizer_ids}."
             )
+
+    def _make_net(self) -> None:
+        self.net = self.make_net()
         self.net.with_z_loss = self.z_loss > 0
         recompute_blocks(self.net.model.layers, self.recompute, self.recompute_every)
         if self.compile_blocks:

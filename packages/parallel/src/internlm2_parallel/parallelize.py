@@ -16,6 +16,10 @@ from internlm2_parallel.plan import TensorPlan, llama_plan
 from internlm2_parallel.tensor import split_matrices
 from internlm2_parallel.zero import Sharding, shard_state
 
+UNCOMPILED = (
+    "tensor={}: torch.compile loses the DTensors of split matrices in its backward; set compile_blocks=false (module "
+    "and strategy.treatment) or layout.tensor=1."
+)
 DTYPES = {None: None, "bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
 
@@ -87,6 +91,8 @@ def parallelize_stage(
 ) -> None:
     """Everything but the pipeline: a whole network, or one stage of it."""
     layout = ranks.layout
+    if layout.tensor > 1 and any(getattr(block, "_compiled_call_impl", None) for block in blocks_of(stage)):
+        raise ValueError(UNCOMPILED.format(layout.tensor))
     if layout.tensor > 1:
         split_matrices(stage, ranks.tensor, how.plan or llama_plan(layout.sequence_parallel))
     if layout.context > 1:

@@ -39,7 +39,7 @@ from internlm2_parallel.launcher import RankLauncher, forget_earlier_job, fresh_
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.memory import is_deferred
 from internlm2_parallel.mesh import Ranks
-from internlm2_parallel.parallelize import Treatment, parallelize
+from internlm2_parallel.parallelize import UNCOMPILED, Treatment, parallelize
 from internlm2_parallel.pipeline import whole_state
 from internlm2_parallel.tensor import TensorContext
 from internlm2_parallel.zero import blocked_gradient_sync
@@ -93,10 +93,7 @@ class MeshStrategy(ModelParallelStrategy):
         if self.shape is not None:
             self.layout.check(self.shape, self.tokens)
         if self.treatment.compile_blocks and self.layout.tensor > 1:
-            raise ValueError(
-                f"tensor={self.layout.tensor}: torch.compile loses the DTensors of split matrices in its backward; "
-                "set strategy.treatment.compile_blocks=false or layout.tensor=1."
-            )
+            raise ValueError(UNCOMPILED.format(self.layout.tensor))
         assert self.cluster_environment is not None
         forget_earlier_job()
         if not self.cluster_environment.creates_processes_externally:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from internlm2_core.evaluation.written import write_json
-from lightning.pytorch.utilities import rank_zero_only
 
 from internlm2_align.reward.conditions import Unconditional
 from internlm2_align.reward.recipe import RewardRecipe
@@ -50,7 +49,7 @@ def reward(
         heldout_share: Share of the questions of ``preferences`` that is held out too.
 
     Returns:
-        What ``metrics.json`` holds.
+        What ``metrics.json`` holds; nothing on ranks other than the first.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -61,7 +60,9 @@ def reward(
     held = [*deduplicated(all_preferences(heldout), Counter()), *split_off]
     training = without_questions(found, held, left_out)
     trained = recipe.train(checkpoint, training, Path(output))
-    figures, held_counts = recipe.measure(trained.model, held)
+    if not trained.is_first_rank:
+        return {}
+    figures, held_counts = recipe.measure(trained.folder, held)
     metrics = {
         "schema": SCHEMA,
         "checkpoint": checkpoint,
@@ -70,5 +71,5 @@ def reward(
         **trained.figures,
         "heldout": figures,
     }
-    rank_zero_only(write_json)(Path(output) / "metrics.json", metrics)
+    write_json(Path(output) / "metrics.json", metrics)
     return metrics

@@ -116,7 +116,7 @@ class OnlineRecipe:
             return figures
         kept = without_questions(pairs, held, Counter())
         trained = self.reward.train(checkpoint, kept, folder)
-        heldout, _ = self.reward.measure(trained.model, held)
+        heldout, _ = self.reward.measure(trained.folder, held)
         figures = {"pairs": trained.counts, **trained.figures, "heldout": heldout}
         write_json(folder / "metrics.json", figures)
         return figures

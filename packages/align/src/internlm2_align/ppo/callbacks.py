@@ -41,6 +41,7 @@ class SaveActors(L.Callback):
 
     def __init__(self, folder: Path, snapshots: Sequence[int], tokenizer_path: str | Path) -> None:
         self.folder, self.snapshots, self.tokenizer_path = folder, set(snapshots), tokenizer_path
+        self.has_last = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -59,6 +60,13 @@ class SaveActors(L.Callback):
         if all(now > reward for reward in before):
             self._write(trainer, pl_module, "model")
         if is_last_step(trainer):
+            self._write(trainer, pl_module, "last")
+            self.has_last = True
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the last one, if something but the user stopped training early."""
+        assert isinstance(pl_module, PPOSystem)
+        if not trainer.interrupted and not self.has_last:
             self._write(trainer, pl_module, "last")
 
     def _write(self, trainer: L.Trainer, system: PPOSystem, name: str) -> None:

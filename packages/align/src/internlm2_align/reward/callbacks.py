@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from internlm2_core.callbacks.export import gathered, is_last_step
+from internlm2_core.callbacks.export import SaveLast, gathered
 
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.network import save_reward
@@ -47,8 +47,8 @@ class Curve(L.Callback):
         self.points, self._sums, self._count = state_dict["points"], state_dict["sums"], state_dict["count"]
 
 
-class SaveReward(L.Callback):
-    """Writes the reward model after the last step, before the checkpoint that says so.
+class SaveReward(SaveLast):
+    """Writes the reward model.
 
     Args:
         folder: Where.
@@ -56,14 +56,13 @@ class SaveReward(L.Callback):
     """
 
     def __init__(self, folder: Path, tokenizer_path: str | Path) -> None:
+        super().__init__()
         self.folder, self.tokenizer_path = folder, tokenizer_path
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Gather from all ranks and write, if no step follows."""
+    def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write network and condition table."""
         assert isinstance(pl_module, RewardModel)
-        if not is_last_step(trainer):
-            return
-        tensors = gathered(trainer, pl_module.net)
+        net, conditions = pl_module.net, pl_module.encoder.conditions
+        tensors = gathered(trainer, net)
         if trainer.is_global_zero:
-            save_reward(self.folder, pl_module.net.size, tensors, self.tokenizer_path, pl_module.encoder.conditions)
-        trainer.strategy.barrier("reward")
+            save_reward(self.folder, net.size, tensors, self.tokenizer_path, conditions)

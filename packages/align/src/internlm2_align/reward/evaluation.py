@@ -59,7 +59,7 @@ def _domains(pairs: Iterable[Preference]) -> list[str]:
 def _figures(
     scores: Sequence[tuple[float, float]], rows: Sequence[int], *, with_histogram: bool = True
 ) -> dict[str, Any]:
-    metrics = PairMetrics(("all",))
+    metrics = PairMetrics(("all",), sync_on_compute=False)
     chosen_P, rejected_P = torch.tensor([scores[row] for row in rows]).unbind(1)
     metrics.update(chosen_P, rejected_P, torch.zeros(len(rows), dtype=torch.int64))
     values = metrics.compute()

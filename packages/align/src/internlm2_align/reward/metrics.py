@@ -9,6 +9,7 @@ and histogram bin.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class PairMetrics(Metric):
 
     Args:
         domains: Names, in the order of the domain ids given to `update`.
+        **options: Of torchmetrics, such as ``sync_on_compute=False`` where one rank counts for itself.
     """
 
     full_state_update = False
@@ -37,8 +39,8 @@ class PairMetrics(Metric):
     bin_pairs: Tensor
     score_counts: Tensor
 
-    def __init__(self, domains: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, domains: Sequence[str], **options: Any) -> None:
+        super().__init__(**options)
         self.domains = tuple(domains)
         size = len(self.domains)
         for name in ("pairs", "right", "margin"):

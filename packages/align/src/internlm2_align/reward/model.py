@@ -68,6 +68,19 @@ class RewardModel(L.LightningModule):
         self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
         self.metrics = PairMetrics(encoder.conditions.domains)
 
+    def setup(self, stage: str) -> None:
+        """Refuse layouts that would cut a row of pairs.
+
+        Raises:
+            ValueError: Tokens or stages split over ranks.
+        """
+        layout = getattr(self.trainer.strategy, "layout", None)
+        if layout is not None and layout.context * layout.pipeline > 1:
+            raise ValueError(
+                f"layout {layout} splits rows or stages over ranks, but replies that share a prompt need their whole "
+                "row and give scores instead of losses; set strategy=fsdp or strategy=tensor."
+            )
+
     def configure_model(self) -> None:
         """Make the network, once."""
         if not hasattr(self, "net"):
@@ -92,11 +105,13 @@ class RewardModel(L.LightningModule):
         pairs = self.trainer.strategy.reduce(count, reduce_op="mean")
         optimizer.zero_grad()
         losses, sides = [], []
-        for index, row in enumerate(batch):
-            with optimizer.toggle_model(sync_grad=index == len(batch) - 1):
+        for index, (row, weight) in enumerate(rows := self._rows_of_every_rank(batch)):
+            with optimizer.toggle_model(sync_grad=index == len(rows) - 1):
                 chosen_P, rejected_P = self(row)
-                loss = self.loss(chosen_P, rejected_P, margin_P=row.margin, pairs=pairs)
+                loss = weight * self.loss(chosen_P, rejected_P, margin_P=row.margin, pairs=pairs)
                 self.manual_backward(loss)
+            if not weight:
+                continue
             losses.append(loss.detach())
             sides.append(torch.stack((chosen_P, rejected_P)).detach())
         chosen_P, rejected_P = torch.cat(sides, dim=1)
@@ -111,6 +126,15 @@ class RewardModel(L.LightningModule):
         self.log_dict(logged, prog_bar=True)
         self.log("train/lr", optimizer.param_groups[0]["lr"])
         return loss
+
+    def _rows_of_every_rank(self, batch: PairBatch) -> list[tuple[PairRow, float]]:
+        """Rows and their weights, as many on each rank: ranks that gather weights wait for each other.
+
+        Ranks cut their batches by their own pairs. One with fewer rows than another repeats its last with weight 0.
+        """
+        count = torch.tensor(float(len(batch)), device=self.device)
+        missing = int(self.trainer.strategy.reduce(count, reduce_op="max")) - len(batch)
+        return [*((row, 1.0) for row in batch), *[(batch[-1], 0.0)] * missing]
 
     def validation_step(self, batch: PairBatch, batch_idx: int) -> None:
         """Count pairs by domain."""

@@ -200,20 +200,27 @@ class PairLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Epoch and batches already given."""
-        return {"epoch": self.epoch, "batch": self.batch, "pairs": len(self.pairs), "seed": self.recipe.seed}
+        return {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "pairs": len(self.pairs),
+            "seed": self.recipe.seed,
+            "budget_tokens": self.recipe.budget_tokens,
+            "data ranks": self.dp_size,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken.
 
         Raises:
-            ValueError: If it was taken over other pairs or another seed.
+            ValueError: If it was taken over other pairs, or they were spread otherwise over batches and ranks.
         """
         here = self.state_dict()
-        for key in ("pairs", "seed"):
+        for key in ("pairs", "seed", "budget_tokens", "data ranks"):
             if state[key] != here[key]:
                 raise ValueError(
-                    f"The checkpoint was taken with {key}={state[key]}, this run has {here[key]}; resume with the same "
-                    "preferences and seed, or start anew with resume=false."
+                    f"The checkpoint was taken with {key}={state[key]}, this run has {here[key]}; go on with the same "
+                    "preferences, seed, batches and number of ranks, or start anew in another output=FOLDER."
                 )
         self.epoch, self.batch = state["epoch"], state["batch"]
 

@@ -71,9 +71,11 @@ class RewardRecipe:
         encoder = ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
         counts: Counter[str] = Counter()
         encoded = encode_pairs(pairs, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
-        trainer = self.trainer(max_epochs=self.epochs, enable_checkpointing=False)
+        trainer = self.trainer(max_epochs=-1, enable_checkpointing=False)
         loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
         steps = len(loader) * self.epochs
+        # Not epochs: each is planned anew and may have a batch more or less than the first.
+        trainer.fit_loop.epoch_loop.max_steps = steps
         make_net = partial(start_reward, checkpoint, self.seed)
         model = self.module(net=make_net, encoder=encoder, schedule=self.schedule(total_steps=steps))
         curve = Curve(stretches=40, total_steps=steps)
@@ -83,8 +85,8 @@ class RewardRecipe:
             every_n_train_steps=self.checkpoint_every,
             save_on_train_epoch_end=False,
         )
-        callbacks = [StepProgress(), curve, SaveReward(folder / "model", checkpoint), saver]
-        trainer.callbacks += callbacks  # type: ignore[attr-defined]
+        trainer.callbacks[:0] = [SaveReward(folder / "model", checkpoint), StepProgress(), curve]  # type: ignore[attr-defined]
+        trainer.callbacks.append(saver)  # type: ignore[attr-defined]
         last = folder / "checkpoints" / "last.ckpt"
         start = time.perf_counter()
         with without_needless_warnings():
@@ -101,12 +103,16 @@ class RewardRecipe:
             "fill_rate": loader.fill_rate(),
             "curve": curve.points,
         }
-        # Under some strategies no rank has the whole network at hand.
-        whole = RewardModel.load(folder / "model", self.conditions, self.max_tokens)
-        return TrainedReward(whole, dict(+counts), figures)
+        return TrainedReward(folder / "model", dict(+counts), figures, trainer.is_global_zero)
 
-    def measure(self, model: RewardModel, pairs: Iterable[Preference]) -> tuple[dict[str, Any] | None, dict[str, int]]:
-        """Figures of a model on held-out pairs (see `pair_figures`; None without pairs) and counts of the pairs."""
+    def measure(self, folder: Path, pairs: Iterable[Preference]) -> tuple[dict[str, Any] | None, dict[str, int]]:
+        """Figures of a model on held-out pairs (see `pair_figures`; None without pairs) and counts of the pairs.
+
+        Args:
+            folder: Of the model; under some strategies no rank has the whole network at hand after training.
+            pairs: Held-out pairs.
+        """
+        model = RewardModel.load(folder, self.conditions, self.max_tokens)
         counts: Counter[str] = Counter()
         kept = list(_scorable(pairs, model.encoder, counts, self.on_bad))
         figures = pair_figures(kept, model.scorer(self.batches.budget_tokens).pairs(kept)) if kept else None
@@ -124,14 +130,16 @@ class TrainedReward:
     """A trained model with its record.
 
     Attributes:
-        model: The model.
+        folder: Of the model.
         counts: Training pairs ``used`` and, by defect, skipped.
         figures: Steps, seconds, pairs per second, fill rate, curve.
+        is_first_rank: Whether this process is the one that measures and writes.
     """
 
-    model: RewardModel
+    folder: Path
     counts: dict[str, int]
     figures: dict[str, Any]
+    is_first_rank: bool
 
 
 def _scorable(

@@ -11,19 +11,19 @@ from internlm2_core.checkpoint.released import save_released
 from internlm2_core.lm import LM
 
 
-class ExportModel(L.Callback):
-    """Released layout after the last step, gathered from all ranks and written by the first.
+class SaveLast(L.Callback):
+    """Writes what training gives after its last step, or when something stops it early, unless that was the user.
 
-    It must come before the callback that writes checkpoints: a checkpoint of the last step then says that the model was
-    written, and a run that goes on from it has nothing left to do.
-
-    Args:
-        folder: where.
-        tokenizer_path: whose tokenizer goes along.
+    It must come before the callback that writes checkpoints: a checkpoint of the last step then says that the result
+    was written, and a run that goes on from it has nothing left to do.
     """
 
-    def __init__(self, folder: str | Path, tokenizer_path: str | Path) -> None:
-        self.folder, self.tokenizer_path = folder, tokenizer_path
+    def __init__(self) -> None:
+        self.is_written = False
+
+    def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gather from all ranks and write on the first; called on every rank."""
+        raise NotImplementedError
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Write, if no step follows."""
@@ -31,20 +31,38 @@ class ExportModel(L.Callback):
             self._write(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write, if something stopped training early, unless that was the user."""
-        if not trainer.interrupted and not is_last_step(trainer):
+        """Write, if training stopped early."""
+        if not trainer.interrupted and not self.is_written:
             self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, LM)
-        tensors = gathered(trainer, module.net)
+        self.write(trainer, module)
+        trainer.strategy.barrier("result")
+        self.is_written = True
+
+
+class ExportModel(SaveLast):
+    """Writes an LM in the released layout.
+
+    Args:
+        folder: where.
+        tokenizer_path: whose tokenizer goes along.
+    """
+
+    def __init__(self, folder: str | Path, tokenizer_path: str | Path) -> None:
+        super().__init__()
+        self.folder, self.tokenizer_path = folder, tokenizer_path
+
+    def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the network."""
+        assert isinstance(pl_module, LM)
+        tensors = gathered(trainer, pl_module.net)
         if trainer.is_global_zero:
-            save_released(self.folder, module.net.size, tensors.items(), self.tokenizer_path)
-        trainer.strategy.barrier("export")
+            save_released(self.folder, pl_module.net.size, tensors.items(), self.tokenizer_path)
 
 
 def is_last_step(trainer: L.Trainer) -> bool:
-    """Whether training ends with the step that was just taken, by its number of steps or epochs."""
+    """Whether training ends with the step that was just taken; asked while its batch is the current one."""
     ends_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
     return trainer.global_step == trainer.max_steps or ends_epoch
 

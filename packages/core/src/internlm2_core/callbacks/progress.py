@@ -1,5 +1,6 @@
 """Progress bars for training that is counted in steps: one line on the first rank, in the place of Lightning's own."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -22,7 +23,7 @@ class ProgressLine(L.Callback):
         if trainer.progress_bar_callback is not None:
             trainer.progress_bar_callback.disable()
 
-    def begin(self, trainer: L.Trainer, what: str, total: int, completed: int) -> None:
+    def begin(self, trainer: L.Trainer, what: str, total: int | None, completed: int) -> None:
         """Show the line, on the first rank."""
         if not trainer.is_global_zero:
             return
@@ -65,7 +66,8 @@ class StepProgress(ProgressLine):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show the line."""
-        self.begin(trainer, "training", int(trainer.estimated_stepping_batches), trainer.global_step)
+        planned = trainer.estimated_stepping_batches  # infinite where only time ends the run
+        self.begin(trainer, "training", int(planned) if math.isfinite(planned) else None, trainer.global_step)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

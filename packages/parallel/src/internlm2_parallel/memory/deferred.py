@@ -24,16 +24,31 @@ def weights_for(net: nn.Module) -> Weights | None:
     """What gives the weights of a network on the meta device; None where they are in place.
 
     Raises:
-        ValueError: it does not say.
+        ValueError: it does not say, or has buffers; when read, a weight that it has no place for.
     """
     if not is_deferred(net):
         return None
-    weights: Weights | None = getattr(net, "initial_weights", None)
-    if weights is None:
+    given: Weights | None = getattr(net, "initial_weights", None)
+    if given is None:
         raise ValueError(
             f"{type(net).__name__} was made on the meta device but has no initial_weights() that gives its weights by "
             "name; set strategy.deferred=false, or give it one."
         )
+    if buffers := [name for name, buffer in net.named_buffers() if buffer.is_meta]:
+        raise ValueError(
+            f"{type(net).__name__} has buffers on the meta device, {buffers[0]} among them, and nothing says what they "
+            "hold; compute them when they are needed, or set strategy.deferred=false."
+        )
+    known = {name for name, _ in net.named_parameters()}
+
+    def weights() -> Iterator[tuple[str, Tensor]]:
+        for name, whole in given():
+            if name not in known:
+                raise ValueError(
+                    f"a surplus weight {name} {tuple(whole.shape)} is given; {type(net).__name__} has no place for it."
+                )
+            yield name, whole
+
     return weights
 
 

@@ -67,6 +67,9 @@ def record(plan: Plan, memory: Memory, time: Time) -> dict[str, object]:
         overrides.append(f"strategy.treatment.pipeline.micro_batches={plan.micro_batches}")
     else:
         overrides.append(f"module.micro_batch_rows={plan.micro_rows}")
+    # What the prices take for granted: bf16 while a step computes.
+    has_copies = layout.data_parallel_size * layout.context > 1
+    overrides.append("strategy.treatment.param_dtype=bfloat16" if has_copies else "trainer.precision=bf16-mixed")
     if plan.keep != "all":
         overrides.append(f"strategy.treatment.recompute={{_target_: internlm2_parallel.Recompute, keep: {plan.keep}}}")
     return {

@@ -16,7 +16,8 @@ class Time:
 
     Attributes:
         compute_s: matrices and attention, recomputation included.
-        memory_s: what only moves bytes: norms, residuals, rotation, gate, loss, optimizer.
+        memory_s: what only moves bytes: norms, residuals, rotation, gate, loss.
+        optimizer_s: AdamW's bytes, once a step.
         tensor_s: joining activations of tensor ranks; nothing hides it.
         context_s: keys and values of context ranks.
         data_s: gathering weights and reducing gradients, before any hiding.
@@ -27,6 +28,7 @@ class Time:
 
     compute_s: float
     memory_s: float
+    optimizer_s: float
     tensor_s: float
     context_s: float
     data_s: float
@@ -37,7 +39,8 @@ class Time:
     @property
     def step_s(self) -> float:
         """All of it."""
-        return self.compute_s + self.memory_s + self.tensor_s + self.exposed_s + self.bubble_s
+        work = self.compute_s + self.memory_s + self.optimizer_s
+        return work + self.tensor_s + self.exposed_s + self.bubble_s
 
     @property
     def communication_share(self) -> float:
@@ -52,9 +55,10 @@ def time_of(plan: Plan, work: Workload, machine: Machine) -> Time:
     tensor, context, data = (f(plan, work, machine) for f in (tensor_s, context_s, data_s))
     exposed = max(0.0, context + data - HIDDEN * (compute + memory))
     bubble = (compute + memory + tensor) * (plan.layout.pipeline - 1) / plan.micro_batches
-    step = compute + memory + tensor + exposed + bubble
+    optimizer = optimizer_s(plan, work, machine)
+    step = compute + memory + optimizer + tensor + exposed + bubble
     mfu = work.flops / (step * gpus * machine.peak_tflops * 1e12)
-    return Time(compute, memory, tensor, context, data, exposed, bubble, mfu)
+    return Time(compute, memory, optimizer, tensor, context, data, exposed, bubble, mfu)
 
 
 def compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
@@ -75,7 +79,7 @@ def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
 
     Values of a token and block in the forward pass: norms and residual sums read and write 10 times the width, rotation
     twice q and k, the gate five times the feed-forward. The backward pass moves twice that; recomputation repeats the
-    forward. Of logits, fp32, a loss moves six; AdamW moves seven fp32 values per weight that is kept here.
+    forward. Of logits, fp32, a loss moves six.
     """
     s, layout = work.shape, plan.layout
     q, kv = s.num_kv_heads * s.q_per_kv * s.head_dim, s.num_kv_heads * s.head_dim
@@ -84,9 +88,13 @@ def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
     passes = 3 if plan.keep == "all" else 4
     blocks = work.value_bytes * passes * forward * -(-s.layers // layout.pipeline)
     loss = 4 * 6 * s.vocab_size / layout.tensor
-    stored = 1 if plan.sharding.optimizer == "replica" else layout.shard * layout.context
-    optimizer = 4 * 7 * weights_per_rank(plan, work) / stored
-    return (_tokens_per_rank(plan, work) * (blocks + loss) + optimizer) / (machine.memory_gb_s * 1e9)
+    return _tokens_per_rank(plan, work) * (blocks + loss) / (machine.memory_gb_s * 1e9)
+
+
+def optimizer_s(plan: Plan, work: Workload, machine: Machine) -> float:
+    """AdamW reads four and writes three fp32 values per weight whose state is kept here."""
+    stored = 1 if plan.sharding.optimizer == "replica" else plan.layout.shard * plan.layout.context
+    return 4 * 7 * weights_per_rank(plan, work) / stored / (machine.memory_gb_s * 1e9)
 
 
 def _tokens_per_rank(plan: Plan, work: Workload) -> float:
