@@ -32,7 +32,7 @@ KINDS: Mapping[str, Draw] = MappingProxyType(
         # Much longer than a row, so that most rows hold one document throughout and its far returns.
         "far-needles": either(
             Restated(people=(8, 16), sentences=(240, 360), text_share=0.6).draw,
-            Returning(people=(4, 10), stretch=(24, 52)).draw,
+            Returning(people=(4, 10), stretch=(24, 44)).draw,
         ),
         "repeats": draw_repeats,
         "sums": draw_sums,
