@@ -25,12 +25,6 @@ from internlm2_parallel.testing import (
 )
 
 
-@pytest.fixture(scope="module")
-def reference():
-    torch.set_num_threads(1)
-    return train("auto", 1)
-
-
 def written(path: Path, content: str = "content") -> Path:
     draft = draft_of(path)
     draft.mkdir(parents=True)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from internlm2_parallel import MeshStrategy
 from internlm2_parallel.testing import (
     LAYOUTS,
@@ -13,7 +12,6 @@ from internlm2_parallel.testing import (
     SaveAt,
     TinyLlama,
     TinyLM,
-    train,
     train_case,
 )
 
@@ -22,12 +20,6 @@ SAVED_AT = 3
 # Each layout's checkpoint is read by the second and the seventh after it, so by two of other kinds.
 PAIRS = [(name, NAMES[(i + step) % len(NAMES)]) for i, name in enumerate(NAMES) for step in (2, 7)]
 measured: dict[str, float] = {}
-
-
-@pytest.fixture(scope="module")
-def reference() -> Record:
-    torch.set_num_threads(1)
-    return train("auto", 1)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import torch
 from internlm2_parallel import MeshStrategy, Treatment
 from internlm2_parallel.testing import (
     LAYOUTS,
@@ -13,7 +12,6 @@ from internlm2_parallel.testing import (
     TinyLM,
     quiet_trainer,
     run_ranks,
-    train,
     train_case,
 )
 
@@ -27,12 +25,6 @@ NAMES = [
     "pipeline x fsdp",
 ]
 SHARDED = [name for name in NAMES if name not in ("tensor_sequence", "pipeline 1f1b")]
-
-
-@pytest.fixture(scope="module")
-def reference() -> Record:
-    torch.set_num_threads(1)
-    return train("auto", 1)
 
 
 def in_bf16(case):

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 from internlm2_core.callbacks import ProgressLine
-from internlm2_core.callbacks.export import gathered, is_last_step
+from internlm2_core.callbacks.export import SaveLast, gathered
 from internlm2_core.checkpoint import save_released
 
 from internlm2_align.ppo.system import PPOSystem
@@ -29,7 +29,7 @@ class IterationProgress(ProgressLine):
         self.move(pl_module.iteration, figures=f"reward {last['train/reward']:+.2f} kl {last['train/kl']:.2f}")
 
 
-class SaveActors(L.Callback):
+class SaveActors(SaveLast):
     """Writes the actor as model folders: ``model``, the best on validation; ``last``; ``snapshots/iteration-N``.
 
     Args:
@@ -40,36 +40,31 @@ class SaveActors(L.Callback):
     """
 
     def __init__(self, folder: Path, snapshots: Sequence[int], tokenizer_path: str | Path) -> None:
+        super().__init__()
         self.folder, self.snapshots, self.tokenizer_path = folder, set(snapshots), tokenizer_path
-        self.has_last = False
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the last one."""
+        self._save(trainer, pl_module, "last")
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Write if it is time."""
         assert isinstance(pl_module, PPOSystem)
+        super().on_train_batch_end(trainer, pl_module, *args)
         if pl_module.iteration in self.snapshots:
-            self._write(trainer, pl_module, f"snapshots/iteration-{pl_module.iteration}")
+            self._save(trainer, pl_module, f"snapshots/iteration-{pl_module.iteration}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write if none was better, or the last one; the actor before training does not count."""
+        """Write if none was better; the actor before training does not count."""
         assert isinstance(pl_module, PPOSystem)
         if trainer.sanity_checking:
             return
         *before, now = (e["valid/reward"] for e in pl_module.history if e["iteration"] and "valid/reward" in e)
         if all(now > reward for reward in before):
-            self._write(trainer, pl_module, "model")
-        if is_last_step(trainer):
-            self._write(trainer, pl_module, "last")
-            self.has_last = True
+            self._save(trainer, pl_module, "model")
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write the last one, if something but the user stopped training early."""
-        assert isinstance(pl_module, PPOSystem)
-        if not trainer.interrupted and not self.has_last:
-            self._write(trainer, pl_module, "last")
-
-    def _write(self, trainer: L.Trainer, system: PPOSystem, name: str) -> None:
+    def _save(self, trainer: L.Trainer, system: L.LightningModule, name: str) -> None:
+        assert isinstance(system, PPOSystem)
         tensors = gathered(trainer, system.actor)
         if trainer.is_global_zero:
             save_released(self.folder / name, system.actor.size, tensors.items(), self.tokenizer_path)

@@ -79,21 +79,9 @@ class RewardRecipe:
         make_net = partial(start_reward, checkpoint, self.seed)
         model = self.module(net=make_net, encoder=encoder, schedule=self.schedule(total_steps=steps))
         curve = Curve(stretches=40, total_steps=steps)
-        saver = ModelCheckpoint(
-            folder / "checkpoints",
-            save_last=True,
-            every_n_train_steps=self.checkpoint_every,
-            save_on_train_epoch_end=False,
-        )
         trainer.callbacks[:0] = [SaveReward(folder / "model", checkpoint), StepProgress(), curve]  # type: ignore[attr-defined]
-        trainer.callbacks.append(saver)  # type: ignore[attr-defined]
-        last = folder / "checkpoints" / "last.ckpt"
         start = time.perf_counter()
-        with without_needless_warnings():
-            pairs_of_rank = Pairs(self.batches, encoded)
-            trainer.fit(model, datamodule=pairs_of_rank, ckpt_path=last if last.exists() else None)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        self._fit(trainer, model, Pairs(self.batches, encoded), folder / "checkpoints")
         seconds = time.perf_counter() - start
         figures = {
             "steps": steps,
@@ -117,6 +105,17 @@ class RewardRecipe:
         kept = list(_scorable(pairs, model.encoder, counts, self.on_bad))
         figures = pair_figures(kept, model.scorer(self.batches.budget_tokens).pairs(kept)) if kept else None
         return figures, dict(+counts)
+
+    def _fit(self, trainer: L.Trainer, model: RewardModel, pairs: Pairs, checkpoints: Path) -> None:
+        saver = ModelCheckpoint(
+            checkpoints, save_last=True, every_n_train_steps=self.checkpoint_every, save_on_train_epoch_end=False
+        )
+        trainer.callbacks.append(saver)  # type: ignore[attr-defined]
+        last = checkpoints / "last.ckpt"
+        with without_needless_warnings():
+            trainer.fit(model, datamodule=pairs, ckpt_path=last if last.exists() else None)
+        if trainer.interrupted:
+            raise KeyboardInterrupt
 
     def _with_margin(self, pair: Preference) -> Preference:
         gap = float(pair.meta.get("score_gap", 0.0))

@@ -51,7 +51,7 @@ def memory_of(plan: Plan, work: Workload) -> Memory:
     layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
     shards = layout.shard * layout.context
     split = {"replica": 1, "partial": shards, "full": shards}
-    stored = 1 if sharding.optimizer == "replica" else shards
+    stored = plan.state_shards
     two_blocks = 2 * max(work.block_weights, work.shape.vocab_size * work.shape.dim) / layout.tensor
     gathered = weights if sharding.parameters == "replica" else min(weights, two_blocks)
     # Reduced gradients leave block by block; one block's whole gradient is alive at a time.
@@ -91,7 +91,7 @@ def bytes_per_token(plan: Plan, work: Workload) -> float:
     attention's output; both halves of the feed-forward, the gate's activation and the product.
     """
     s, layout = work.shape, plan.layout
-    q, kv = s.num_kv_heads * s.q_per_kv * s.head_dim, s.num_kv_heads * s.head_dim
+    q, kv = work.q_width, work.kv_width
     # Values as wide as the model are whole on every tensor rank unless tokens are split between the matrices; what goes
     # into wqkv, w1 and w3 and what comes out of wo and w2 is whole even then.
     whole = layout.tensor * s.dim

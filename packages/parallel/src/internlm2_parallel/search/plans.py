@@ -58,11 +58,19 @@ class Workload:
         return self.batch_tokens // self.tokens
 
     @property
+    def q_width(self) -> int:
+        """Values of a token's queries."""
+        return self.shape.num_kv_heads * self.shape.q_per_kv * self.shape.head_dim
+
+    @property
+    def kv_width(self) -> int:
+        """Values of a token's keys, and as many of its values."""
+        return self.shape.num_kv_heads * self.shape.head_dim
+
+    @property
     def block_weights(self) -> int:
         """Weights of a block's matrices."""
-        s = self.shape
-        heads = s.num_kv_heads * s.q_per_kv
-        return s.dim * s.head_dim * (2 * heads + 2 * s.num_kv_heads) + 3 * s.dim * s.ffn_dim
+        return 2 * self.shape.dim * (self.q_width + self.kv_width) + 3 * self.shape.dim * self.shape.ffn_dim
 
     @property
     def weights(self) -> int:
@@ -79,8 +87,7 @@ class Workload:
     @property
     def attention_flops(self) -> float:
         """Operations of one step in attention, each row one document."""
-        s = self.shape
-        return 6.0 * s.layers * s.num_kv_heads * s.q_per_kv * s.head_dim * self.tokens * self.batch_tokens
+        return 6.0 * self.shape.layers * self.q_width * self.tokens * self.batch_tokens
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,11 @@ class Plan:
     keep: Kept
     micro_batches: int
     micro_rows: int
+
+    @property
+    def state_shards(self) -> int:
+        """Ranks that weights and optimizer state are split over between steps."""
+        return 1 if self.sharding.optimizer == "replica" else self.layout.shard * self.layout.context
 
 
 def divisors(number: int, limit: int) -> list[int]:

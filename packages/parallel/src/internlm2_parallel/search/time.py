@@ -82,9 +82,8 @@ def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
     forward. Of logits, fp32, a loss moves six.
     """
     s, layout = work.shape, plan.layout
-    q, kv = s.num_kv_heads * s.q_per_kv * s.head_dim, s.num_kv_heads * s.head_dim
     split_dim = s.dim / (layout.tensor if layout.sequence_parallel else 1)
-    forward = 10 * split_dim + (2 * (q + kv) + 5 * s.ffn_dim) / layout.tensor
+    forward = 10 * split_dim + (2 * (work.q_width + work.kv_width) + 5 * s.ffn_dim) / layout.tensor
     passes = 3 if plan.keep == "all" else 4
     blocks = work.value_bytes * passes * forward * -(-s.layers // layout.pipeline)
     loss = 4 * 6 * s.vocab_size / layout.tensor
@@ -93,8 +92,7 @@ def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
 
 def optimizer_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """AdamW reads four and writes three fp32 values per weight whose state is kept here."""
-    stored = 1 if plan.sharding.optimizer == "replica" else plan.layout.shard * plan.layout.context
-    return 4 * 7 * weights_per_rank(plan, work) / stored / (machine.memory_gb_s * 1e9)
+    return 4 * 7 * weights_per_rank(plan, work) / plan.state_shards / (machine.memory_gb_s * 1e9)
 
 
 def _tokens_per_rank(plan: Plan, work: Workload) -> float:
@@ -117,7 +115,7 @@ def context_s(plan: Plan, work: Workload, machine: Machine) -> float:
         return 0.0
     s = work.shape
     whole = _tokens_per_rank(plan, work) * layout.context
-    keys_and_values = 2 * s.num_kv_heads * s.head_dim * work.value_bytes / layout.tensor
+    keys_and_values = 2 * work.kv_width * work.value_bytes / layout.tensor
     moved = 3 * whole * keys_and_values * (layout.context - 1) / layout.context
     return moved * (s.layers / layout.pipeline) / (machine.gb_s(layout.tensor * layout.context) * 1e9)
 
