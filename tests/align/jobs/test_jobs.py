@@ -79,6 +79,14 @@ def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
         reward(reward_recipe, sft, [str(bad)], [], str(tmp_path / "x"))
 
 
+def test_clear_pairs_want_a_margin(tmp_path, sft, labelled, reward_recipe):
+    def first_loss(margin_per_gap):
+        recipe = replace(reward_recipe, margin_per_gap=margin_per_gap)
+        return reward(recipe, sft, labelled[:1], [], str(tmp_path / f"margin-{margin_per_gap}"))["curve"][0]["loss"]
+
+    assert first_loss(5.0) > first_loss(0.0) + 1
+
+
 def test_score(tmp_path, reward_folder, labelled):
     question, reply = {"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}
     records = [

@@ -70,7 +70,8 @@ class RewardRecipe:
         tokenizer = load_tokenizer(checkpoint)
         encoder = ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
         counts: Counter[str] = Counter()
-        encoded = encode_pairs(pairs, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
+        wanted = map(self._with_margin, pairs)
+        encoded = encode_pairs(wanted, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
         trainer = self.trainer(max_epochs=-1, enable_checkpointing=False)
         loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
         steps = len(loader) * self.epochs
