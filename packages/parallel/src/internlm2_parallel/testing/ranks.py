@@ -89,6 +89,7 @@ def _fork(
     try:
         os.environ.update(environment, RANK=str(rank), LOCAL_RANK=str(rank))
         torch.set_num_threads(1)
+        _compile_in_this_process()
         output = (folder / f"{rank}.log").open("w")
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
@@ -104,6 +105,13 @@ def _fork(
     finally:
         os._exit(code)
     return 0
+
+
+def _compile_in_this_process() -> None:
+    """A parent that has compiled keeps a pool of compilers; its threads are not forked, a rank would wait for ever."""
+    os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
+    if (config := sys.modules.get("torch._inductor.config")) is not None:
+        config.compile_threads = 1  # type: ignore[attr-defined]
 
 
 def _await(pids: list[int], deadline_s: float) -> None:
