@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from internlm2_align.reward.ablation import read_runs, summarise, table
+from internlm2_align.reward.ablation import differences, read_runs, summarise, table
 
 
 @pytest.fixture
@@ -43,11 +43,26 @@ def test_one_seed_has_no_interval(sweep):
     assert math.isnan(cell.half_width) and str(cell) == "80.0"
 
 
+def test_differences_are_taken_seed_by_seed(sweep):
+    (row,) = differences(read_runs(sweep)).items()
+    assert row[0] == "conditions=default - conditions=none"
+    # 0.3 and 0.4 by seed.
+    assert row[1]["maths"].mean == pytest.approx(0.35)
+    assert row[1]["maths"].half_width == pytest.approx(12.706 * 0.05)
+
+
+def test_differences_want_the_seed_on_both_sides(sweep):
+    runs = [run for run in read_runs(sweep) if (run.setting, run.seed) != ("conditions=none", "2")]
+    cell = differences(runs)["conditions=default - conditions=none"]["mean"]
+    assert cell.mean == pytest.approx(0.3) and math.isnan(cell.half_width)
+
+
 def test_files(sweep):
     summarise(sweep)
     content = json.loads((sweep / "ablation.json").read_text())
     assert content["seeds"] == ["1", "2"]
     assert content["accuracy"]["conditions=none"]["mean"] == {"mean": 0.5, "half_width": 0.0}
+    assert content["differences"]["conditions=default - conditions=none"]["mean"]["mean"] == pytest.approx(0.35)
     assert "| conditions=default | 85.0 ± 63.5 |" in (sweep / "ablation.md").read_text()
 
 

@@ -1,13 +1,14 @@
 """Preference pairs of real data for the ablation with and without conditions.
 
-    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-domain 800] [--concise]
-    internlm2 reward -m +experiment=conditions seed=1,2,3 checkpoint=SFT preferences=[FOLDER/pairs.jsonl] heldout=[] \
-        heldout_share=0.2 conditions.file=FOLDER/conditions.yaml max_tokens=512
+    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-question 1] [--per-domain 800] [--concise]
+    internlm2 reward -m +experiment=conditions seed=1,2,3 checkpoint=SFT conditions.file=FOLDER/conditions.yaml \
+        'preferences=["FOLDER/${seed}/train.jsonl"]' 'heldout=["FOLDER/${seed}/heldout.jsonl"]' max_tokens=768
 
 DATA holds files of public repositories under their own names. helpful: FineGrainedRLHF (1 and 2 name the better answer)
 and PandaLM (majority of three annotators); general: DPO demos in English and Chinese; maths: solutions to GSM8K, right
-against wrong; code: ToRA's programs, of two models, whose result is right against wrong. Held-out pairs are split off by
-question, so that no prompt is on both sides.
+against wrong; code: ToRA's programs, of two models, whose result is right against wrong. FOLDER/1, 2 and 3 hold out a
+third of the questions each, so that no prompt is on both sides, three seeds see three splits, and each pair is held out
+once.
 
 These domains do not contradict each other: in none does the shorter reply win. --concise adds one that does, labelled BY
 RULE: of two replies of helpful and general that differ by a fifth in length, the shorter. Where people chose the longer
@@ -16,11 +17,12 @@ one, both pairs are in the slice ``opposed``.
 
 import argparse
 import gzip
+import hashlib
 import json
 import random
 from collections import Counter
 from collections.abc import Iterator
-from itertools import combinations, product
+from itertools import combinations, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -97,30 +99,51 @@ def concise(record: dict[str, Any]) -> dict[str, Any] | None:
     return {**record, "domain": "concise", "chosen": short, "rejected": long, "meta": dict(record["meta"])}
 
 
+def one_of_three(question: str) -> int:
+    """The fold, 1 to 3, that holds out a question."""
+    return hashlib.blake2b(question.encode(), digest_size=8).digest()[0] % 3 + 1
+
+
+def first_of_each(pairs: list[Pair], count: int) -> Iterator[Pair]:
+    """At most so many pairs of one question."""
+    seen: Counter[str] = Counter()
+    for pair in pairs:
+        seen[pair[1]] += 1
+        if seen[pair[1]] <= count:
+            yield pair
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--per-domain", type=int, default=800)
+    parser.add_argument("--per-question", type=int, default=100)
     parser.add_argument("--max-characters", type=int, default=1200, help="of prompt and longer reply together")
     parser.add_argument("--concise", action="store_true", help="add the domain labelled by rule")
     options = parser.parse_args()
-    options.folder.mkdir(parents=True, exist_ok=True)
-    counts = {}
-    with (options.folder / "pairs.jsonl").open("w", encoding="utf-8") as out:
-        for domain, source in {"helpful": helpful, "general": general, "maths": maths, "code": code}.items():
-            pairs = [p for p in source(options.data) if len(p[1]) + max(map(len, p[2:])) <= options.max_characters]
-            random.Random(1).shuffle(pairs)
-            for language, asked, chosen, rejected in pairs[: options.per_domain]:
-                prompt = [{"role": "user", "content": asked}]
-                meta = {"language": language, "question": asked}
-                record = {"domain": domain, "prompt": prompt, "chosen": chosen, "rejected": rejected, "meta": meta}
-                brief = concise(record) if options.concise and domain in ("helpful", "general") else None
-                for entry in filter(None, (record, brief)):
-                    out.write(json.dumps(entry, ensure_ascii=False) + "\n")
-            counts[domain] = min(len(pairs), options.per_domain)
+    written: dict[str, list[dict[str, Any]]] = {}
+    for domain, source in {"helpful": helpful, "general": general, "maths": maths, "code": code}.items():
+        pairs = [p for p in source(options.data) if len(p[1]) + max(map(len, p[2:])) <= options.max_characters]
+        random.Random(1).shuffle(pairs)
+        for language, asked, chosen, rejected in islice(first_of_each(pairs, options.per_question), options.per_domain):
+            prompt = [{"role": "user", "content": asked}]
+            meta = {"language": language, "question": asked}
+            record = {"domain": domain, "prompt": prompt, "chosen": chosen, "rejected": rejected, "meta": meta}
+            brief = concise(record) if options.concise and domain in ("helpful", "general") else None
+            for entry in filter(None, (record, brief)):
+                written.setdefault(entry["domain"], []).append(entry)
+    entries = [entry for of_domain in written.values() for entry in of_domain]
+    for fold in (1, 2, 3):
+        folder = options.folder / str(fold)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, is_held in (("train", False), ("heldout", True)):
+            with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as out:
+                for entry in entries:
+                    if (one_of_three(entry["meta"]["question"]) == fold) == is_held:
+                        out.write(json.dumps(entry, ensure_ascii=False) + "\n")
     (options.folder / "conditions.yaml").write_text(CONDITIONS, encoding="utf-8")
-    print(json.dumps(counts))
+    print(json.dumps({domain: len(found) for domain, found in written.items()}))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Runs of a sweep differ in some overrides. Those that differ in the seed alone are repetitions of one setting: their mean
 is given with a 95% interval of Student's t over seeds. It says how far another set of seeds might lie off, and nothing
-of other data.
+of other data. Differences between settings are taken seed by seed, so that what runs of one seed share cancels out.
 """
 
 import json
@@ -98,6 +98,23 @@ def table(runs: Iterable[Run]) -> dict[str, dict[str, Cell]]:
     return {setting: {name: _cell(found) for name, found in columns.items()} for setting, columns in values.items()}
 
 
+def differences(runs: Iterable[Run]) -> dict[str, dict[str, Cell]]:
+    """The first setting minus each other, over seeds that both have: ``"A - B"`` -> column -> mean difference."""
+    figures: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for run in runs:
+        figures[run.setting][run.seed] = run.figures
+    first, *others = figures
+    rows = {}
+    for other in others:
+        columns: dict[str, list[float]] = defaultdict(list)
+        for seed in figures[first].keys() & figures[other].keys():
+            ours, theirs = figures[first][seed], figures[other][seed]
+            for name in (name for name in ours if name in theirs):
+                columns[name].append(ours[name] - theirs[name])
+        rows[f"{first} - {other}"] = {name: _cell(found) for name, found in columns.items()}
+    return rows
+
+
 def _cell(values: Sequence[float]) -> Cell:
     if len(values) < 2:
         return Cell(values[0], math.nan)
@@ -109,28 +126,33 @@ def summarise(folder: str | Path) -> None:
     """Write ``ablation.json``, ``ablation.md`` and, with matplotlib, ``ablation.png`` into a sweep's folder."""
     folder = Path(folder)
     runs = read_runs(folder)
-    rows = table(runs)
+    rows, gaps = table(runs), differences(runs)
     columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     content = {
         "schema": "internlm2/align/ablation/1",
         "seeds": sorted({run.seed for run in runs}),
-        "accuracy": {
-            setting: {
-                name: {"mean": cell.mean, "half_width": None if math.isnan(cell.half_width) else cell.half_width}
-                for name, cell in cells.items()
-            }
-            for setting, cells in rows.items()
-        },
+        "accuracy": _as_json(rows),
+        "differences": _as_json(gaps),
     }
     write_json(folder / "ablation.json", content)
-    text = markdown(rows, columns)
+    text = markdown(rows | gaps, columns)
     write_text(folder / "ablation.md", text)
     print(text)
     plot(rows, columns, folder / "ablation.png")
 
 
+def _as_json(rows: dict[str, dict[str, Cell]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    return {
+        setting: {
+            name: {"mean": cell.mean, "half_width": None if math.isnan(cell.half_width) else cell.half_width}
+            for name, cell in cells.items()
+        }
+        for setting, cells in rows.items()
+    }
+
+
 def markdown(rows: dict[str, dict[str, Cell]], columns: Sequence[str]) -> str:
-    """Accuracy on held-out pairs in percent, one row a setting."""
+    """Accuracy on held-out pairs in percent, one row a setting, then differences in points."""
     lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for setting, cells in rows.items():
         lines.append(f"| {setting} | " + " | ".join(str(cells.get(name, "")) for name in columns) + " |")
