@@ -38,14 +38,14 @@ class Record(L.Callback):
 
 
 def run_training(
-    micro_batch_rows: int = 0, steps: int = 4, data: list[Batch] | None = None, **settings: Any
+    micro_batch_rows: int = 0, steps: int = 4, data: list[Batch] | None = None, precision: Any = None, **settings: Any
 ) -> tuple[list[float], LM]:
     def make() -> LanguageModel:
         net = LanguageModel(TINY)
         net.init_weights(torch.Generator().manual_seed(0))
         return net
 
-    adamw = partial(torch.optim.AdamW, lr=1e-2)
+    adamw = partial(torch.optim.AdamW, lr=1e-2, fused=True)  # as conf/optimizer has it
     module = LM(make, adamw, Cosine(steps), micro_batch_rows=micro_batch_rows, **settings)
     record = Record()
     quiet = {
@@ -54,7 +54,7 @@ def run_training(
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    trainer = L.Trainer(accelerator="cpu", max_steps=steps, callbacks=[record], **quiet)
+    trainer = L.Trainer(accelerator="cpu", precision=precision, max_steps=steps, callbacks=[record], **quiet)
     trainer.fit(module, DataLoader(data or make_batches(steps), batch_size=None))
     assert trainer.global_step == steps
     return record.losses, module

@@ -32,6 +32,19 @@ def test_training_learns(train: Any, batches: Any) -> None:
     assert losses[-1] < losses[0] - 1
 
 
+def test_mixed_precision_clips_the_fused_optimizer(train: Any) -> None:
+    whole, _ = train(max_grad_norm=0.1)
+    mixed, module = train(max_grad_norm=0.1, precision="bf16-mixed")
+    assert mixed == pytest.approx(whole, abs=0.02) and mixed != whole
+    assert {weight.dtype for weight in module.parameters()} == {torch.float32}
+
+
+def test_clipping_reaches_the_weights(train: Any) -> None:
+    _, clipped = train(steps=1, max_grad_norm=1e-9)
+    _, free = train(steps=1, max_grad_norm=0.0)
+    assert not torch.allclose(clipped.net.output.weight, free.net.output.weight)
+
+
 def test_z_loss_reaches_the_gradient(train: Any) -> None:
     _, plain = train(steps=1)
     _, with_z = train(steps=1, z_loss=1.0)

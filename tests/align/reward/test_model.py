@@ -62,6 +62,15 @@ def test_rows_change_neither_loss_nor_weights(make, tmp_path):
     torch.testing.assert_close(*results, atol=1e-5, rtol=1e-4)
 
 
+def test_mixed_precision_steps_a_fused_optimizer_and_keeps_scores_in_float32(make, tmp_path):
+    model = make(optimizer=partial(torch.optim.AdamW, lr=3e-3, fused=True))
+    fit = trainer(tmp_path, max_steps=4, enable_checkpointing=False, precision="bf16-mixed")
+    fit.fit(model, loader(model))
+    extreme = fit.callback_metrics["train/largest_score"]
+    assert extreme != extreme.bfloat16(), "a score that bfloat16 cannot hold"
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
 def test_learns_preferences_that_conflict_by_condition_alone(make, tmp_path):
     model = make()
     fit = trainer(tmp_path, max_epochs=25, enable_checkpointing=False)

@@ -24,6 +24,14 @@ def test_a_bfloat16_network_scores_in_float32(language_model):
     assert net(PACKED).dtype == torch.float32
 
 
+def test_autocast_does_not_reach_the_head(language_model):
+    net = from_language_model(language_model, torch.Generator().manual_seed(1))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores = net(PACKED)
+    assert scores.dtype == torch.float32
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
 def test_released_layout_round_trip(language_model, tmp_path, tokenizer_file):
     net = from_language_model(language_model, torch.Generator().manual_seed(1))
     save_reward(tmp_path / "reward", net.size, net.state_dict(), tokenizer_file, load_conditions())

@@ -20,7 +20,7 @@ from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.losses import TokenLosses
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.recompute import Recompute, recompute_blocks
-from internlm2_core.optim import decay_groups
+from internlm2_core.optim import clip_gradients, decay_groups
 from internlm2_core.spikes import SpikeGuard
 
 
@@ -132,8 +132,7 @@ class LM(L.LightningModule):
             total += cross_entropy.detach()
         loss = self.mean_over_ranks(total) / tokens
         if self.spikes is None or self.spikes.accepts(float(loss), optimizer.optimizer):
-            if self.max_grad_norm:
-                self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
+            clip_gradients(self, optimizer.optimizer, self.max_grad_norm)
             optimizer.step()
             scheduler = self.lr_schedulers()
             assert isinstance(scheduler, LambdaLR)

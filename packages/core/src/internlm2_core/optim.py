@@ -1,8 +1,10 @@
-"""AdamW groups and the learning-rate schedule of the recipe (report section 3.2)."""
+"""AdamW groups, clipping and the learning-rate schedule of the recipe (report section 3.2)."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import lightning as L
 from torch import nn
 
 
@@ -18,6 +20,26 @@ def decay_groups(net: nn.Module, weight_decay: float = 0.1) -> list[dict[str, ob
         {"params": [weight for weight in trained if weight.ndim > 1], "weight_decay": weight_decay},
         {"params": [weight for weight in trained if weight.ndim <= 1], "weight_decay": 0.0},
     ]
+
+
+def clip_gradients(module: L.LightningModule, optimizer: Any, max_norm: float) -> None:
+    """Clip to a global norm as the strategy does it, which knows how gradients are spread over ranks.
+
+    ``module.clip_gradients`` would refuse a fused optimizer under ``precision="bf16-mixed"``: Lightning takes it that
+    such an optimizer unscales gradients in its step. Only float16 is scaled; there the refusal is right.
+
+    Args:
+        module: in manual optimization.
+        optimizer: whose gradients are clipped.
+        max_norm: 0 clips nothing.
+    """
+    if not max_norm:
+        return
+    precision = module.trainer.precision_plugin
+    if getattr(precision, "scaler", None) is None:
+        precision.clip_grad_by_norm(optimizer, max_norm)
+    else:
+        module.clip_gradients(optimizer, max_norm, "norm")
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ import torch
 from internlm2_core.batch import Batch
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.optim import clip_gradients
 from internlm2_core.shares import share_of
 from torch import Tensor
 from torch.optim import Optimizer
@@ -218,8 +219,7 @@ class PPOSystem(L.LightningModule):
         for part in losses:
             self.manual_backward(part.loss)
             sums.update({name: value.item() for name, value in part.figures.items()})
-        if self.settings.max_grad_norm:
-            self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
+        clip_gradients(self, optimizer, self.settings.max_grad_norm)
         optimizer.step()
         return dict(sums)
 

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import lightning as L
 import torch
-from internlm2_core.optim import Constant, decay_groups
+from internlm2_core.optim import Constant, clip_gradients, decay_groups
 from internlm2_core.text.chat import Message
 from internlm2_core.text.tokenizer import load_tokenizer
 from torch import Tensor
@@ -115,8 +115,7 @@ class RewardModel(L.LightningModule):
             losses.append(loss.detach())
             sides.append(torch.stack((chosen_P, rejected_P)).detach())
         chosen_P, rejected_P = torch.cat(sides, dim=1)
-        if self.max_grad_norm:
-            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
+        clip_gradients(self, optimizer, self.max_grad_norm)
         optimizer.step()
         schedule.step()
         shares = torch.stack((torch.stack(losses).sum(), (chosen_P > rejected_P).sum() / pairs))

@@ -80,8 +80,9 @@ class RewardNetwork(nn.Module):
         """Value at each of the row's places, float32 [S]: a score at a reply's last token, or what a critic expects."""
         hidden_1TD = self.model(packed.input_ids, packed.position_ids, segments=packed.segments())
         hidden_SD = hidden_1TD[0].index_select(0, packed.places)
-        # float32: bfloat16 has steps of 0.03 near the bounds of the barrier.
-        return nn.functional.linear(hidden_SD.float(), self.v_head.weight.float()).squeeze(-1)
+        # float32, whatever the Trainer's precision: bfloat16 has steps of 0.03 near the bounds of the barrier.
+        with torch.autocast(hidden_SD.device.type, enabled=False):
+            return nn.functional.linear(hidden_SD.float(), self.v_head.weight.float()).squeeze(-1)
 
 
 def from_language_model(net: LanguageModel, generator: torch.Generator | None = None) -> RewardNetwork:
