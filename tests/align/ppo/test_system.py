@@ -97,6 +97,14 @@ def test_it_raises_the_reward_it_is_given(make, prompts, tmp_path):
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 2
 
 
+def test_mixed_precision_steps_fused_optimizers(make, prompts, tmp_path):
+    system = make()
+    system.make_optimizers = (partial(torch.optim.AdamW, lr=1e-3, fused=True),) * 2
+    fit(system, prompts, 2, tmp_path, precision="bf16-mixed")
+    after = copy_of(system.actor)
+    assert not same(copy_of(make().roles.actor()), after) and all(weight.isfinite().all() for weight in after)
+
+
 def test_warm_up_trains_the_critic_alone(make, prompts, tmp_path):
     system = make(warmup=8)
     system.configure_model()
