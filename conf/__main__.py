@@ -25,6 +25,9 @@ DONE = "done.json"
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
 
+OPEN = ("validation", "callbacks.samples.prompts")
+"""Mappings in which people name the keys: ``validation.en=FILE``."""
+
 
 @hydra.main(version_base="1.3", config_path="pkg://internlm2_conf", config_name=None)
 def run(cfg: DictConfig) -> None:
@@ -76,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     if job is not None and {"-h", "--help"} & set(rest):
         print(job_help(job))
         return
-    rest = [as_text(word) for word in rest]
+    rest = [as_new(as_text(word)) for word in rest]
     if "--cfg" in rest and "--resolve" not in rest:
         rest = ["--resolve", *rest]
     if any(word.startswith("hydra/launcher=") for word in rest) and not {"-m", "--multirun", "--cfg"} & set(rest):
@@ -96,6 +99,12 @@ def as_text(word: str) -> str:
         return word
     escaped = value.replace("\\'", "\\\\'").replace("'", "\\'")
     return f"{key}='{escaped}'"
+
+
+def as_new(word: str) -> str:
+    """An override of a key that may be new, as Hydra wants it marked."""
+    key = word.partition("=")[0]
+    return f"++{word}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else word
 
 
 def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:

@@ -44,6 +44,16 @@ def test_prompts_are_plain_text(text: str, tmp_path: Path) -> None:
     assert yaml.safe_load(result.stdout)["job"]["prompt"] == text, result.stderr
 
 
+def test_keys_that_people_name_need_no_sign(tmp_path: Path) -> None:
+    words = ("sft", "callbacks=samples", "init_from=x", "conversations=y", "validation.en=a.jsonl")
+    result = command(*words, "callbacks.samples.prompts.mine=why", "--cfg", "job", folder=tmp_path)
+    cfg = yaml.safe_load(result.stdout)
+    assert cfg["job"]["validation"] == {"en": "a.jsonl"}
+    assert cfg["callbacks"]["samples"]["prompts"]["mine"] == "why"
+    whole = command("pretrain", "validation={en: a, zh: b}", "--cfg", "job", folder=tmp_path)
+    assert yaml.safe_load(whole.stdout)["job"]["validation"] == {"en": "a", "zh": "b"}
+
+
 def test_a_sweep_goes_on_with_what_is_left(tmp_path: Path) -> None:
     words = ("plan", "-m", "gpus=8,16", "hydra.sweep.dir=sweep")
     command(*words, folder=tmp_path)

@@ -1,5 +1,6 @@
 """core meets data: a batch of the loader is what LM reads, and Lightning saves the loader's place."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.batch import Batch
 from internlm2_core.jobs.fit import Loaders
 from internlm2_core.optim import Constant
-from internlm2_core.text import ByteTokenizer, ChatFormat
+from internlm2_core.text import ByteTokenizer, ChatEncoder, ChatFormat
 from internlm2_data.loading import ChatBatches, PackedBatches
 from internlm2_data.tokens import TokenWriter
 
@@ -77,3 +78,17 @@ def test_chat_batches_carry_cores_loss_mask(tmp_path: Path) -> None:
     labels = torch.cat([batch["labels"].flatten() for batch in chats.loader()])
     trained = labels[labels != -100].tolist()
     assert tokenizer.decode(trained) == "a<|im_end|>" * 3
+
+
+def test_a_turn_that_only_calls_is_trained_on(tmp_path: Path) -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "2"},
+    ]
+    (tmp_path / "calls.jsonl").write_text(json.dumps({"messages": turns}))
+    tokenizer = ByteTokenizer()
+    (batch,) = ChatBatches(tmp_path / "calls.jsonl", ChatEncoder(tokenizer), context=256, batch_rows=1, seed=0).loader()
+    trained = tokenizer.decode(batch["labels"][batch["labels"] != -100].tolist())
+    assert trained == '<|action_start|><|plugin|>\n{"name": "add", "arguments": {"a": 1}}<|action_end|><|im_end|>'

@@ -3,10 +3,12 @@
 from functools import partial
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.optim import Constant, Cosine, decay_groups
+from torch.utils.data import DataLoader
 
 
 def test_micro_batches_change_nothing(train: Any) -> None:
@@ -25,6 +27,48 @@ def test_first_loss_is_the_mean_over_loss_tokens(train: Any, batches: Any, tiny:
     logits = net(batch["input_ids"])
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten(), ignore_index=-100)
     assert losses[0] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def silent(batch: Any, rows: slice = slice(None)) -> Any:
+    labels = batch["labels"].clone()
+    labels[rows] = -100
+    return batch | {"labels": labels}
+
+
+@pytest.mark.parametrize("settings", [{}, {"z_loss": 1e-3}, {"micro_batch_rows": 1}])
+def test_a_batch_without_labels_moves_nothing(train: Any, batches: Any, tiny: ModelSize, settings: Any) -> None:
+    empty = silent(batches(1)[0])
+    losses, module = train(steps=1, data=[empty], weight_decay=0.0, **settings)
+    start = LanguageModel(tiny)
+    start.init_weights(torch.Generator().manual_seed(0))
+    assert losses == [0.0]
+    torch.testing.assert_close(module.net.state_dict(), start.state_dict(), atol=0, rtol=0)
+
+
+def test_micro_batches_without_labels_change_nothing(train: Any, batches: Any) -> None:
+    data = [silent(batch, slice(1, 3)) for batch in batches(4)]
+    whole, one = train(data=data)
+    losses, module = train(data=data, micro_batch_rows=1)
+    assert losses == pytest.approx(whole, abs=1e-5)
+    torch.testing.assert_close(module.net.state_dict(), one.net.state_dict(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("micro_batch_rows", [0, 1])
+def test_the_validation_loss_is_the_mean_over_loss_tokens(batches: Any, tiny: ModelSize, micro_batch_rows: int) -> None:
+    net = LanguageModel(tiny)
+    net.init_weights(torch.Generator().manual_seed(0))
+    module = LM(lambda: net, partial(torch.optim.AdamW, lr=1e-3), Constant(), micro_batch_rows=micro_batch_rows)
+    module.validation_names = ["some", "all"]
+    first, second = batches(2)
+    sets = {"some": [silent(first), silent(second, slice(2))], "all": [first, second]}
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(accelerator="cpu", enable_checkpointing=False, **quiet)
+    trainer.validate(module, [DataLoader(made, batch_size=None) for made in sets.values()], verbose=False)
+    for name, made in sets.items():
+        logits = torch.cat([net(batch["input_ids"]) for batch in made]).flatten(0, 1)
+        labels = torch.cat([batch["labels"] for batch in made]).flatten()
+        expected = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100).item()
+        assert float(trainer.callback_metrics[f"valid/{name}"]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_training_learns(train: Any, batches: Any) -> None:
@@ -72,6 +116,13 @@ def test_cosine_by_hand() -> None:
     assert [schedule(0), schedule(1), schedule(2)] == [0.5, 1.0, 1.0]
     assert schedule(7) == pytest.approx(0.1 + 0.9 * 0.5)
     assert schedule(12) == schedule(100) == pytest.approx(0.1)
+
+
+def test_a_schedule_may_learn_of_its_steps_late() -> None:
+    late = Cosine(total_steps=-1, warmup_steps=2, floor=0.1)
+    assert late.over(20) == Cosine(total_steps=20, warmup_steps=2, floor=0.1)
+    assert late.over(15).warmup_steps == 1  # a tenth
+    assert Cosine(total_steps=12, warmup_steps=2).over(20).total_steps == 12
 
 
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:

@@ -1,5 +1,6 @@
 """`internlm2 pretrain +experiment=three_phases`, small: one run, three contexts, one model."""
 
+import csv
 import json
 import os
 import subprocess
@@ -40,10 +41,16 @@ def test_one_run_goes_through_all_three(tmp_path: Path) -> None:
     small = [f"phases.phases.{name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
     words = ["pretrain", "+experiment=three_phases", "phase.steps=7", "model=tiny", "tokens=tokens", "long_tokens=long"]
     words += ["tokenizer.path=tokenizer.json", "trainer.log_every_n_steps=1", "output=out", *small]
+    words += ["validation.web=tokens/web", "validate_every=3"]
     program = [sys.executable, "-m", "internlm2_conf", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr[-3000:]
-    assert json.loads((tmp_path / "out" / "training.json").read_text())["steps"] == 7
+    record = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert record["steps"] == 7
+    with (tmp_path / "out" / "logs" / "csv" / "metrics.csv").open() as file:
+        losses = {int(row["step"]): float(row["valid/web"]) for row in csv.DictReader(file) if row["valid/web"]}
+    assert list(losses) == [2, 5, 6]  # after every third step and after the last, counted from 0
+    assert losses[6] < losses[2]
     config = json.loads((tmp_path / "out" / "model" / "config.json").read_text())
     assert (config["rope_theta"], config["max_position_embeddings"]) == (1_000_000.0, 64)

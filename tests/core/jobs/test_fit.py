@@ -1,5 +1,6 @@
 """A run that was killed ends with exactly the weights of one that was not."""
 
+import csv
 import json
 from collections.abc import Iterator
 from functools import partial
@@ -12,8 +13,10 @@ import torch
 from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.callbacks import AtomicCheckpointIO, SampleAnswers, StepProgress, Throughput
 from internlm2_core.callbacks.throughput import mfu
-from internlm2_core.generation import Sampling
+from internlm2_core.checkpoint.released import load_released
+from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.jobs import fit, generate
+from internlm2_core.loggers import ContinuedCSVLogger
 from internlm2_core.optim import Cosine
 from internlm2_core.text import TrainedTokenizer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -25,17 +28,17 @@ SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab
 class CountingLoader:
     """Batches that depend on a counter, which is the loader's whole state."""
 
-    def __init__(self) -> None:
-        self.step = 0
+    def __init__(self, first: int = 0, length: int = 1_000) -> None:
+        self.step, self.length = first, length
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
-        while True:
+        for _ in range(self.length):
             ids = torch.randint(0, 300, (2, 8), generator=torch.Generator().manual_seed(self.step))
             self.step += 1
             yield {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(8).expand(2, 8)}
 
     def __len__(self) -> int:
-        return 1_000
+        return self.length
 
     def state_dict(self) -> dict[str, int]:
         return {"step": self.step}
@@ -45,9 +48,15 @@ class CountingLoader:
 
 
 class CountingBatches:
+    def __init__(self, first: int = 0, length: int = 1_000) -> None:
+        self.first, self.length = first, length
+
+    def held_out(self, source: str) -> "CountingBatches":
+        return CountingBatches(int(source), 4)
+
     def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> CountingLoader:
         assert (dp_rank, dp_size) == (0, 1)
-        return CountingLoader()
+        return CountingLoader(self.first, self.length)
 
 
 class KillAt(L.Callback):
@@ -69,6 +78,8 @@ def run(
     tokenizer: TrainedTokenizer,
     extra: list[L.Callback] | None = None,
     validation: dict[str, Any] | None = None,
+    batches: CountingBatches | None = None,
+    **settings: Any,
 ) -> dict[str, torch.Tensor]:
     def make() -> LanguageModel:
         net = LanguageModel(SIZE)
@@ -78,19 +89,23 @@ def run(
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, every_n_train_steps=2, save_on_train_epoch_end=False
     )
+    steps = settings.pop("max_steps", 7)
     trainer = L.Trainer(
         accelerator="cpu",
-        max_steps=7,
-        logger=False,
+        max_steps=steps,
+        max_epochs=settings.pop("max_epochs", -1),
+        logger=settings.pop("logger", False),
         callbacks=[checkpoint, Throughput(peak_tflops=1.0, window_steps=1), StepProgress(), *(extra or [])],
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,
         val_check_interval=3 if validation else None,
+        check_val_every_n_epoch=None if validation else 1,
         limit_val_batches=2,
     )
-    module = LM(make, partial(torch.optim.AdamW, lr=1e-2), Cosine(7))
-    fit(module, CountingBatches(), trainer, tokenizer, str(folder), seed=1, validation=validation)
+    module = LM(make, partial(torch.optim.AdamW, lr=1e-2), Cosine(steps, settings.pop("warmup_steps", 0)))
+    data = batches or CountingBatches()
+    fit(module, data, trainer, tokenizer, str(folder), seed=1, validation=validation, **settings)
     return load_file(folder / "model" / "model.safetensors")
 
 
@@ -108,10 +123,61 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, tokenizer: T
 
 
 def test_validation_sets_are_logged_by_name(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
-    run(tmp_path, tokenizer, validation={"helpful": CountingBatches(), "maths": CountingBatches()})
+    log = ContinuedCSVLogger(tmp_path, name="logs", version="csv")
+    run(tmp_path, tokenizer, validation={"helpful": "500", "maths": "600"}, logger=log)
     figures = json.loads((tmp_path / "training.json").read_text())["figures"]
-    assert figures["valid/helpful"] == pytest.approx(figures["valid/maths"])
+    net = load_released(tmp_path / "model")
+    for name, first in (("helpful", 500), ("maths", 600)):
+        # The first two batches, at the last step as at those before.
+        expected = [mean_loss(net, batch) for batch, _ in zip(CountingLoader(first), range(2), strict=False)]
+        assert figures[f"valid/{name}"] == pytest.approx(sum(expected) / 2, abs=1e-5)
     assert {name for name in figures if "valid" in name} == {"valid/helpful", "valid/maths"}
+    with (tmp_path / "logs" / "csv" / "metrics.csv").open() as file:
+        steps = [int(row["step"]) for row in csv.DictReader(file) if row["valid/maths"]]
+    assert [step + 1 for step in steps] == [3, 6, 7]
+
+
+def mean_loss(net: LanguageModel, batch: dict[str, torch.Tensor]) -> float:
+    logits = net(batch["input_ids"], batch["position_ids"])
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["labels"].flatten()).item()
+
+
+def test_a_killed_run_with_validation_continues_to_the_same_weights(
+    tmp_path: Path, tokenizer: TrainedTokenizer
+) -> None:
+    undisturbed = run(tmp_path / "whole", tokenizer)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "killed", tokenizer, [KillAt(5)], validation={"maths": "600"})
+    continued = run(tmp_path / "killed", tokenizer, validation={"maths": "600"})
+    assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+
+
+@pytest.mark.parametrize(("passes", "steps"), [(-1, 5), (3, 15)])
+def test_steps_that_nobody_gives_are_those_of_passes(
+    tmp_path: Path, tokenizer: TrainedTokenizer, passes: int, steps: int
+) -> None:
+    five = CountingBatches(length=5)
+    weights = run(tmp_path / "passes", tokenizer, batches=five, max_steps=-1, max_epochs=passes)
+    assert json.loads((tmp_path / "passes" / "training.json").read_text())["steps"] == steps
+    counted = run(tmp_path / "counted", tokenizer, batches=five, max_steps=steps)
+    assert all(torch.equal(weights[name], counted[name]) for name in weights)
+
+
+def test_a_warm_up_that_is_cut_is_told(
+    tmp_path: Path, tokenizer: TrainedTokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(tmp_path, tokenizer, batches=CountingBatches(length=5), max_steps=-1, warmup_steps=100)
+    assert "the warm-up takes 0 steps, not warmup_steps=100: the run has only 5 (phase.steps sets them)" in caplog.text
+
+
+def test_another_tokenizer_than_the_models_is_refused(
+    tmp_path: Path, tokenizer: TrainedTokenizer, tokenizer_file: Path
+) -> None:
+    (tmp_path / "start").mkdir()
+    other = tokenizer_file.read_text().replace('"<|plugin|>"', '"<|plagin|>"')
+    (tmp_path / "start" / "tokenizer.json").write_text(other)
+    with pytest.raises(ValueError, match=r"is not that of .*start: id .*set tokenizer\.path=.*start"):
+        run(tmp_path / "run", tokenizer, init_from=str(tmp_path / "start"))
 
 
 def test_answers_during_training_change_nothing(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
@@ -119,8 +185,14 @@ def test_answers_during_training_change_nothing(tmp_path: Path, tokenizer: Train
     watched, alone = run(tmp_path / "watched", tokenizer, [samples]), run(tmp_path / "alone", tokenizer)
     assert all(torch.equal(watched[name], alone[name]) for name in alone)
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["name"]) for line in lines] == [(s, n) for s in (3, 6) for n in ("hello", "你好")]
-    assert all(isinstance(line["answer"], str) for line in lines)
+    assert [(line["step"], line["name"]) for line in lines] == [(s, n) for s in (3, 6, 7) for n in ("hello", "你好")]
+    # After the last step the model says what the one on disk says.
+    greedy = Sampling(max_new_tokens=5, temperature=0)
+    engine = LocalEngine(load_released(tmp_path / "watched" / "model"))
+    for line in lines[-2:]:
+        folder = str(tmp_path / "watched" / "model")
+        said = generate(folder, line["prompt"], is_chat=True, system=None, sampling=greedy, engine=lambda _: engine)
+        assert line["answer"] == said
 
 
 def test_the_model_answers(tmp_path: Path, tokenizer: TrainedTokenizer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,16 @@ def test_other_roles_can_be_trained() -> None:
     assert trained == "42<|im_end|>"
 
 
+@pytest.mark.parametrize("roles", [["asistant"], ["assistant", "human"], []])
+def test_roles_that_nobody_has_are_refused(roles: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"must name some of system, user, .*; set batches\.encode\.train_roles"):
+        ChatEncoder(TOKENIZER, roles)
+
+
+def test_one_role_may_stand_alone() -> None:
+    assert ChatEncoder(TOKENIZER, "user")(TURNS) == ChatEncoder(TOKENIZER, ["user"])(TURNS)
+
+
 @pytest.mark.parametrize(
     ("turn", "word"),
     [({"role": "robot", "content": ""}, "robot"), ({"role": "user", "name": "x", "content": ""}, "'x'")],

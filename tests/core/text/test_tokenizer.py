@@ -4,7 +4,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from internlm2_core.text import ByteTokenizer, ReleasedTokenizer, TrainedTokenizer, load_tokenizer
+from internlm2_core.text import (
+    ByteTokenizer,
+    ReleasedTokenizer,
+    TrainedTokenizer,
+    check_same_vocabulary,
+    load_tokenizer,
+)
 from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -49,6 +55,36 @@ def test_text_never_becomes_a_special_token_and_comes_back(
 def test_bytes_round_trip(text: str) -> None:
     text = text.encode(errors="ignore").decode()
     assert ByteTokenizer().decode(ByteTokenizer().encode(text)) == text
+
+
+def renamed(file: Path, target: Path, old: str, new: str) -> TrainedTokenizer:
+    """The tokenizer of a file with one token spelt otherwise: of equal size."""
+    target.write_text(file.read_text().replace(f'"{old}"', f'"{new}"'))
+    return TrainedTokenizer(target)
+
+
+def test_a_models_own_tokenizer_is_the_only_one_that_fits(trained: TrainedTokenizer, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(trained.path.read_text())
+    check_same_vocabulary(trained, tmp_path)
+    other = renamed(trained.path, tmp_path / "other.json", "<|plugin|>", "<|plagin|>")
+    assert other.vocab_size == trained.vocab_size
+    sentence = r"id 3 of 300 is '<\|plagin\|>', there of 300 '<\|plugin\|>'; set tokenizer\.path="
+    with pytest.raises(ValueError, match=sentence):
+        check_same_vocabulary(other, tmp_path)
+    with pytest.raises(ValueError, match="id 0 of 266 is '\\\\x00', there of 300 '<unk>'"):
+        check_same_vocabulary(ByteTokenizer(), tmp_path)
+
+
+def test_a_model_without_a_tokenizer_takes_any(tmp_path: Path) -> None:
+    check_same_vocabulary(ByteTokenizer(), tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["trained", "released", "byte"])
+def test_pieces_spell_special_tokens(kind: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = ByteTokenizer() if kind == "byte" else request.getfixturevalue(kind)
+    pieces = tokenizer.pieces()
+    assert len(pieces) == len(set(pieces)) == tokenizer.vocab_size
+    assert all(pieces.index(name) == tokenizer.special(name) for name in SPECIAL_TOKENS)
 
 
 def test_released_ids(released: ReleasedTokenizer) -> None:

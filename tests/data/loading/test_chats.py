@@ -91,6 +91,50 @@ def test_overlong_conversations_are_dropped_or_cut(tmp_path, caplog):
         ChatBatches([path], encode, 4, 1, seed=0).loader()
 
 
+@pytest.mark.parametrize("batch_rows", [1, 4])
+def test_conversations_without_a_label_are_left_out_and_counted(tmp_path, caplog, batch_rows):
+    asked, told = {"role": "user", "content": "q" * 6}, {"role": "assistant", "content": "a"}
+    lines = [[asked, told], [asked], [told], [{"role": "user", "content": "q" * 10}, told]] * 5
+    path = tmp_path / "some.jsonl"
+    path.write_text("\n".join(json.dumps({"messages": m}) for m in lines))
+    # Nobody answers in the second, the third is nothing but a first token, and the fourth is cut before its answer.
+    loader = ChatBatches([path], encode, 8, batch_rows, seed=0, overlong="cut").loader()
+    batches = list(loader)
+    assert all((batch["labels"] != -100).any() for batch in batches)
+    assert answers(batches) == Counter({1097: 5})
+    assert f"of 20 conversations of {path} 0 were dropped and 0 cut at 8 tokens, and 15 left out" in caplog.text
+
+
+def test_no_label_at_all_is_refused(tmp_path):
+    path = tmp_path / "asked.jsonl"
+    path.write_text(json.dumps({"messages": [{"role": "user", "content": "q"}]}))
+    with pytest.raises(ValueError, match=r"of 1 conversations of .*asked\.jsonl none is left.*1 have no token that carries"
+                       r" loss \(set batches\.encode\.train_roles"):  # fmt: skip
+        ChatBatches([path], encode, 10, 1, seed=0).loader()
+
+
+def test_an_unknown_way_with_long_ones_is_refused(chats):
+    with pytest.raises(ValueError, match=r"overlong 'trim' is neither drop nor cut: set batches\.overlong"):
+        ChatBatches(chats.conversations, encode, 10, 1, seed=0, overlong="trim")
+
+
+def test_what_cannot_be_encoded_is_named(chats):
+    def refuse(messages):
+        raise ValueError("chat tool 'x' is none")
+
+    with pytest.raises(ValueError, match=r"chats\.jsonl line 1 cannot be encoded \(chat tool 'x' is none\)"):
+        ChatBatches(chats.conversations, refuse, 10, 1, seed=0).loader()
+
+
+def test_held_out_batches_are_made_alike_without_plain_text(chats, numbered, tmp_path):
+    text = PackedBatches({"en": numbered(40, 0, base=10_000)}, context=20, batch_rows=1, seed=0)
+    mixed = ChatBatches(chats.conversations, encode, 20, 4, seed=1, pretrain=text, pretrain_fraction=0.5)
+    (tmp_path / "held.jsonl").write_text(json.dumps({"messages": [{"role": "assistant", "content": "xyz"}]}))
+    (batch,) = mixed.held_out(str(tmp_path / "held.jsonl")).loader()
+    assert batch["input_ids"].shape == (4, 20)
+    assert answers([batch]) == Counter({1121: 1, 1122: 1})
+
+
 def test_a_share_of_rows_is_plain_text(chats, numbered):
     text = PackedBatches({"en": numbered(40, 0, base=10_000)}, context=20, batch_rows=1, seed=0)
     mixed = ChatBatches(chats.conversations, encode, 20, 4, seed=1, pretrain=text, pretrain_fraction=0.5)

@@ -129,6 +129,16 @@ def test_held_out_reads_every_token_once_and_pads_the_end(numbered):
     assert same(list(loader), batches), "a second pass starts over"
 
 
+def test_held_out_batches_of_a_mixture_have_its_rows(numbered):
+    train, held = numbered(40, 0), numbered(3, 1, "held", base=5000)
+    mixture = PackedBatches({"web": train}, context=16, batch_rows=2, seed=1)
+    alike = list(mixture.held_out(str(held)).loader())
+    expected = list(HeldOutBatches(held, context=16, batch_rows=2).loader())
+    assert all(torch.equal(a["labels"], b["labels"]) for a, b in zip(alike, expected, strict=True))
+    with pytest.raises(ValueError, match=r"is not one token file: set validation\.NAME=FILE for each"):
+        mixture.held_out([held, held])
+
+
 def test_held_out_ranks_get_equally_many_batches(numbered):
     path = numbered(30, 3)
     counts = {len(list(HeldOutBatches(path, 32, 4).loader(rank, 4))) for rank in range(4)}

@@ -113,14 +113,15 @@ class LM(L.LightningModule):
         """One optimizer step over this rank's share of the global batch.
 
         Returns:
-            The mean cross-entropy per loss token of the global batch, in nats.
+            The mean cross-entropy per loss token of the global batch, in nats; 0, with a gradient of zeros, where no
+            token carries loss.
 
         Raises:
             RuntimeError: the loss does not come down again, see :class:`~internlm2_core.spikes.SpikeGuard`.
         """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        tokens = self.mean_over_ranks((batch["labels"] != IGNORE).sum())
+        tokens = divisor(self.mean_over_ranks((batch["labels"] != IGNORE).sum()))
         optimizer.zero_grad()
         total = torch.zeros((), dtype=torch.float32, device=self.device)
         micro_batches = list(split_rows(batch, self.micro_batch_rows))
@@ -151,9 +152,13 @@ class LM(L.LightningModule):
             self.spikes.load_state_dict(checkpoint["spikes"])
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Log the mean cross-entropy per loss token, in nats, of each set by its name in ``validation_names``."""
+        """Log the mean cross-entropy per loss token, in nats, of each set by its name in ``validation_names``.
+
+        A batch counts as much as it has tokens with loss; one without any takes part, for the ranks that need it.
+        """
         tokens = (batch["labels"] != IGNORE).sum()
-        loss = self.losses(batch).cross_entropy / tokens
+        parts = [self.losses(rows).cross_entropy for rows in split_rows(batch, self.micro_batch_rows)]
+        loss = torch.stack(parts).sum() / divisor(tokens)
         name = f"valid/{self.validation_names[dataloader_idx]}" if self.validation_names else "valid/loss"
         self.log(name, loss, batch_size=int(tokens), sync_dist=True, add_dataloader_idx=not self.validation_names)
 
@@ -164,6 +169,11 @@ class LM(L.LightningModule):
         per rank therefore gives the gradient of the global mean, under every layout, without asking for one.
         """
         return self.trainer.strategy.reduce(count.detach().float(), reduce_op="mean")
+
+
+def divisor(tokens: Tensor) -> Tensor:
+    """A count of loss tokens to divide a sum of losses by; no tokens divide a sum of 0 by 1."""
+    return tokens.where(tokens > 0, 1)
 
 
 def split_rows(batch: Batch, rows: int) -> Iterator[Batch]:

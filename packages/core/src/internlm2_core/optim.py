@@ -1,7 +1,7 @@
 """AdamW groups, clipping and the learning-rate schedule of the recipe (report section 3.2)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import lightning as L
@@ -47,7 +47,7 @@ class Cosine:
     """Linear warm-up, then a half cosine down to a share of the peak; a factor of the learning rate.
 
     Args:
-        total_steps: optimizer steps in all.
+        total_steps: optimizer steps in all; -1 leaves them open until :meth:`over` says how many there are.
         warmup_steps: steps of linear warm-up.
         floor: what is left at the end, as a share of the peak (0.1 in the recipe).
 
@@ -60,14 +60,24 @@ class Cosine:
     floor: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warmup_steps <= self.total_steps:
+        if self.total_steps != -1 and not 0 <= self.warmup_steps <= self.total_steps:
             raise ValueError(
                 f"warmup_steps={self.warmup_steps} does not fit into total_steps={self.total_steps}; "
                 "set schedule.warmup_steps to at most the steps of the run."
             )
 
+    def over(self, steps: int) -> "Cosine":
+        """This schedule over so many steps, if they were left open.
+
+        The warm-up then takes a tenth of them at most: who does not count the steps cannot know whether it fits.
+        """
+        if self.total_steps != -1:
+            return self
+        return replace(self, total_steps=steps, warmup_steps=min(self.warmup_steps, steps // 10))
+
     def __call__(self, step: int) -> float:
         """Factor at optimizer step ``step``, counted from 0."""
+        assert self.total_steps != -1, "see Cosine.over"
         if step < self.warmup_steps:
             return (step + 1) / self.warmup_steps
         done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)

@@ -20,6 +20,10 @@ from internlm2_core.optim import Cosine
 class BatchLoader(Protocol):
     """Batches of one rank, pass after pass, from where its state stands."""
 
+    def __len__(self) -> int:
+        """Batches of a whole pass."""
+        ...
+
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the pass."""
         ...
@@ -35,6 +39,14 @@ class BatchLoader(Protocol):
 
 class Batches(Protocol):
     """Makes the loader of one data-parallel rank."""
+
+    def held_out(self, source: Any) -> "Batches":
+        """Batches of held-out data, one pass, made with the same settings.
+
+        Args:
+            source: a file, or several where the batches are made of several.
+        """
+        ...
 
     def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> BatchLoader:
         """This rank's share of every global batch."""
@@ -101,6 +113,10 @@ class Phases:
         """Factor of the learning rate at an optimizer step."""
         index, inside = self.at(step)
         return self._rates[index](inside) * self.phases[index].peak_lr / self.peak_lr
+
+    def held_out(self, source: Any) -> Batches:
+        """Batches of held-out data as the first phase makes them, so that losses of all phases compare."""
+        return self.phases[0].batches.held_out(source)
 
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> "PhasedLoader":
         """The loaders of all phases as one."""

@@ -5,5 +5,14 @@ from internlm2_core.callbacks.export import ExportModel
 from internlm2_core.callbacks.progress import ProgressLine, StepProgress
 from internlm2_core.callbacks.samples import SampleAnswers
 from internlm2_core.callbacks.throughput import Throughput
+from internlm2_core.callbacks.validate_last import ValidateLast
 
-__all__ = ["AtomicCheckpointIO", "ExportModel", "ProgressLine", "SampleAnswers", "StepProgress", "Throughput"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "ExportModel",
+    "ProgressLine",
+    "SampleAnswers",
+    "StepProgress",
+    "Throughput",
+    "ValidateLast",
+]

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from internlm2_core.callbacks.export import is_last_step
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.lm import LM
 from internlm2_core.text import ChatFormat, Message, Tokenizer
@@ -15,13 +17,13 @@ from internlm2_core.text import ChatFormat, Message, Tokenizer
 class SampleAnswers(L.Callback):
     """Answers to fixed prompts, as lines of ``FOLDER/samples.jsonl`` (step, prompt, answer) and as text in TensorBoard.
 
-    For strategies that keep the network whole on a rank; the first rank answers.
+    Every rank answers, since a strategy may gather weights from all of them; the first one writes.
 
     Args:
         prompts: what a user says, by the name it is logged under.
         tokenizer: the model's.
         folder: where the lines go.
-        every_steps: optimizer steps between two rounds of answers.
+        every_steps: optimizer steps between two rounds of answers; the last step is followed by one too.
         max_new_tokens: of an answer.
 
     Raises:
@@ -43,18 +45,38 @@ class SampleAnswers(L.Callback):
             )
         self.prompts, self.tokenizer, self.file = dict(prompts), tokenizer, Path(folder) / "samples.jsonl"
         self.chat, self.every_steps = ChatFormat(tokenizer), every_steps
-        self.sampling = Sampling(max_new_tokens, temperature=0, stop_ids=(self.chat.end, tokenizer.special("</s>")))
+        self.ends = (self.chat.end, tokenizer.special("</s>"))
+        # Nothing stops an answer: ranks that gather weights for each other must take equally many steps.
+        self.sampling = Sampling(max_new_tokens, temperature=0)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse layouts in which no rank can put a network together to answer with.
+
+        Raises:
+            ValueError: rows, stages or matrices are split over ranks.
+        """
+        layout = getattr(trainer.strategy, "layout", None)
+        if layout is not None and layout.tensor * layout.context * layout.pipeline > 1:
+            raise ValueError(
+                f"samples need whole layers on each rank; layout {layout} has none. Set callbacks=default, or "
+                "strategy=fsdp or strategy=ddp."
+            )
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Answer, where it is time."""
         assert isinstance(pl_module, LM)
-        if trainer.global_step % self.every_steps or not trainer.is_global_zero:
+        if trainer.global_step % self.every_steps and not is_last_step(trainer):
             return
+        answers = self._answers(pl_module)
+        if trainer.is_global_zero:
+            self._write(trainer, answers)
+
+    def _write(self, trainer: L.Trainer, answers: Sequence[str]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as lines:
-            for name, answer in zip(self.prompts, self._answers(pl_module), strict=True):
+            for name, answer in zip(self.prompts, answers, strict=True):
                 line = {"step": trainer.global_step, "name": name, "prompt": self.prompts[name], "answer": answer}
                 lines.write(json.dumps(line, ensure_ascii=False) + "\n")
                 self._show(trainer, name, answer)
@@ -62,8 +84,10 @@ class SampleAnswers(L.Callback):
     def _answers(self, module: LM) -> Sequence[str]:
         asked: list[list[Message]] = [[{"role": "user", "content": text}] for text in self.prompts.values()]
         completions = LocalEngine(module.net).generate([self.chat.prompt(turns) for turns in asked], self.sampling)
-        ends = self.sampling.stop_ids
-        return [self.tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends]) for completion in completions]
+        return [
+            self.tokenizer.decode(list(takewhile(lambda id_: id_ not in self.ends, completion.ids)))
+            for completion in completions
+        ]
 
     def _show(self, trainer: L.Trainer, name: str, answer: str) -> None:
         for logger in trainer.loggers:

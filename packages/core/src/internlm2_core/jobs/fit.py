@@ -1,19 +1,25 @@
 """Train an LM on batches: pre-training and supervised fine-tuning alike."""
 
 import json
+import logging
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from internlm2_core.batch import Batch
 from internlm2_core.callbacks.export import ExportModel
+from internlm2_core.callbacks.validate_last import ValidateLast
 from internlm2_core.lm import LM
-from internlm2_core.phases import Batches
+from internlm2_core.optim import Cosine
+from internlm2_core.phases import Batches, BatchLoader
 from internlm2_core.shares import share_of
-from internlm2_core.text.tokenizer import Tokenizer
+from internlm2_core.text.tokenizer import Tokenizer, check_same_vocabulary
+
+log = logging.getLogger(__name__)
 
 
 class Loaders(L.LightningDataModule):
@@ -35,12 +41,32 @@ class Loaders(L.LightningDataModule):
 
     def val_dataloader(self) -> list[Iterable[Any]]:
         """One loader per validation set."""
-        return [self._load(batches) for batches in self.validation.values()]
+        return [FromTheStart(self._load(batches)) for batches in self.validation.values()]
 
-    def _load(self, batches: Batches) -> Iterable[Any]:
+    def _load(self, batches: Batches) -> BatchLoader:
         assert self.trainer is not None
         share = share_of(self.trainer)
         return batches.loader(share["rank"], share["num_replicas"], self.num_workers)
+
+
+class FromTheStart:
+    """A loader that begins with the same batch every time, also after it was left in the middle.
+
+    Args:
+        loader: which goes on where it was left.
+    """
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.loader, self._start = loader, loader.state_dict()
+
+    def __len__(self) -> int:
+        """Batches of a pass."""
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass."""
+        self.loader.load_state_dict(self._start)
+        return iter(self.loader)
 
 
 def fit(
@@ -50,8 +76,9 @@ def fit(
     tokenizer: Tokenizer,
     output: str,
     seed: int,
-    validation: Mapping[str, Batches] | None = None,
+    validation: Mapping[str, Any] | None = None,
     num_workers: int = 0,
+    init_from: str | None = None,
 ) -> None:
     """Train, and write ``OUTPUT/model`` and ``OUTPUT/training.json`` (steps, tokens, seconds, last loss).
 
@@ -64,12 +91,13 @@ def fit(
         tokenizer: goes along with the model.
         output: folder of the run.
         seed: of everything random that is not seeded elsewhere.
-        validation: makes loaders of held-out data by name, logged as ``valid/NAME``; how often says the Trainer's
-            ``val_check_interval``.
+        validation: files of held-out data by name, of which ``batches.held_out`` makes batches; their loss is logged
+            as ``valid/NAME`` every ``val_check_interval`` steps of the Trainer, and after the last one.
         num_workers: reading processes.
+        init_from: folder of the model that training starts from, whose tokenizer must be this one.
 
     Raises:
-        ValueError: the vocabulary has fewer rows than the tokenizer has ids.
+        ValueError: the vocabulary has fewer rows than the tokenizer has ids, or is not that of ``init_from``.
     """
     # Lightning warns of its own deprecated calls, and of validation sets that are deliberately none.
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch\.utilities\.(_pytree|data)")
@@ -78,12 +106,18 @@ def fit(
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     L.seed_everything(seed, verbose=False)
     module.tokenizer_ids = tokenizer.vocab_size
+    if init_from is not None:
+        check_same_vocabulary(tokenizer, init_from)
+    settle_steps(module, batches, trainer)
     folder = Path(output)
     trainer.callbacks.insert(0, ExportModel(folder / "model", tokenizer.path))  # type: ignore[attr-defined]
     last = folder / "checkpoints" / "last.ckpt"
     start = time.perf_counter()
-    module.validation_names = list(validation or {})
-    data = Loaders(batches, validation or {}, num_workers)
+    held_out = {name: batches.held_out(files) for name, files in (validation or {}).items()}
+    module.validation_names = list(held_out)
+    if held_out:
+        trainer.callbacks.append(ValidateLast())  # type: ignore[attr-defined]
+    data = Loaders(batches, held_out, num_workers)
     trainer.fit(module, datamodule=data, ckpt_path=last if last.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -91,3 +125,24 @@ def fit(
         figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         record = {"steps": trainer.global_step, "seconds": time.perf_counter() - start, "figures": figures}
         (folder / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+
+
+def settle_steps(module: LM, batches: Batches, trainer: L.Trainer) -> None:
+    """Count the steps of a run that has no ``max_steps``: those of ``max_epochs`` passes over the batches, or of one.
+
+    The schedule of the learning rate is told of them, if it asks.
+    """
+    if trainer.max_steps < 0:
+        passes = max(1, trainer.max_epochs or 1)
+        trainer.fit_loop.epoch_loop.max_steps = passes * len(batches.loader(0, 1, 0))
+        log.info("%d steps: %d pass(es) over the batches", trainer.max_steps, passes)
+    if isinstance(module.schedule, Cosine):
+        schedule = module.schedule.over(trainer.max_steps)
+        if schedule.warmup_steps < module.schedule.warmup_steps:
+            log.warning(
+                "the warm-up takes %d steps, not warmup_steps=%d: the run has only %d (phase.steps sets them)",
+                schedule.warmup_steps,
+                module.schedule.warmup_steps,
+                trainer.max_steps,
+            )
+        module.schedule = schedule

@@ -6,6 +6,7 @@ from internlm2_core.text.tokenizer import (
     ReleasedTokenizer,
     Tokenizer,
     TrainedTokenizer,
+    check_same_vocabulary,
     load_tokenizer,
 )
 
@@ -18,5 +19,6 @@ __all__ = [
     "ReleasedTokenizer",
     "Tokenizer",
     "TrainedTokenizer",
+    "check_same_vocabulary",
     "load_tokenizer",
 ]

@@ -130,11 +130,20 @@ class ChatEncoder:
 
     Args:
         tokenizer: encodes contents.
-        train_roles: roles whose words carry loss.
+        train_roles: roles whose words carry loss; or one of them.
+
+    Raises:
+        ValueError: an unknown role, or none.
     """
 
-    def __init__(self, tokenizer: Tokenizer, train_roles: Collection[str] = ("assistant",)) -> None:
-        self.chat, self.train_roles = ChatFormat(tokenizer), tuple(train_roles)
+    def __init__(self, tokenizer: Tokenizer, train_roles: str | Collection[str] = ("assistant",)) -> None:
+        self.chat = ChatFormat(tokenizer)
+        self.train_roles = (train_roles,) if isinstance(train_roles, str) else tuple(train_roles)
+        if not self.train_roles or not set(self.train_roles) <= set(ROLES):
+            raise ValueError(
+                f"train_roles={list(self.train_roles)} must name some of {', '.join(ROLES)}; "
+                "set batches.encode.train_roles=[assistant] or others of them."
+            )
 
     def __call__(self, messages: Sequence[Message]) -> EncodedChat:
         """Encode one conversation; see :meth:`ChatFormat.encode`."""

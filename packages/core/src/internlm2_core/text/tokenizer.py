@@ -62,6 +62,10 @@ class Tokenizer(Protocol):
         """
         ...
 
+    def pieces(self) -> list[str]:
+        """How the vocabulary spells each id."""
+        ...
+
 
 class TrainedTokenizer:
     """A ``tokenizer.json`` of the `tokenizers` library.
@@ -98,6 +102,10 @@ class TrainedTokenizer:
         if token_id is None:
             raise KeyError(f"{self.path} has no token {name!r}; train it with `internlm2 vocabulary`.")
         return token_id
+
+    def pieces(self) -> list[str]:
+        """How the vocabulary spells each id."""
+        return [self._tokenizer.id_to_token(id_) or "" for id_ in range(self.vocab_size)]
 
 
 class ReleasedTokenizer:
@@ -164,6 +172,10 @@ class ReleasedTokenizer:
             raise KeyError(f"{self.path} has no piece {piece!r} for {name!r}.")
         return token_id
 
+    def pieces(self) -> list[str]:
+        """How the vocabulary spells each id; ChatML tokens by their own names."""
+        return [self._names.get(id_, self._pieces.id_to_piece(id_)) for id_ in range(self.vocab_size)]
+
 
 class ByteTokenizer:
     """UTF-8 bytes, then the special tokens: for tests and for data that no vocabulary fits."""
@@ -185,6 +197,36 @@ class ByteTokenizer:
         if name not in SPECIAL_TOKENS:
             raise KeyError(f"the byte tokenizer has no token {name!r}; it has {', '.join(SPECIAL_TOKENS)}.")
         return 256 + SPECIAL_TOKENS.index(name)
+
+    def pieces(self) -> list[str]:
+        """How the vocabulary spells each id: bytes as characters of Latin-1."""
+        return [*map(chr, range(256)), *SPECIAL_TOKENS]
+
+
+def check_same_vocabulary(tokenizer: Tokenizer, model: str | Path) -> None:
+    """Refuse a tokenizer that gives a model's ids another meaning.
+
+    Args:
+        tokenizer: to be used with the model.
+        model: its folder; one without a tokenizer of its own takes any.
+
+    Raises:
+        ValueError: with the first id that the two spell differently.
+    """
+    try:
+        own = load_tokenizer(model).pieces()
+    except FileNotFoundError:
+        return
+    given = tokenizer.pieces()
+    if given == own:
+        return
+    size = min(len(given), len(own))
+    id_ = next((i for i, (a, b) in enumerate(zip(given, own, strict=False)) if a != b), size)
+    here, there = (repr(pieces[id_]) if id_ < len(pieces) else "nothing" for pieces in (given, own))
+    raise ValueError(
+        f"the tokenizer is not that of {model}: id {id_} of {len(given)} is {here}, there of {len(own)} {there}; "
+        f"set tokenizer.path={model}."
+    )
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:

@@ -13,6 +13,8 @@ Three recipes, each with `.loader(dp_rank, dp_size, num_workers)`:
   pretrain_fraction=0)`: one pass over conversations per iteration, packed whole.
 * `HeldOutBatches(source, context, batch_rows)`: one pass in order, for evaluation.
 
+The first two make batches of other files with the same settings: `.held_out(FILE)`.
+
 A loader yields `{"input_ids", "labels", "position_ids"}`, int64 tensors [batch_rows / dp_size, context].
 labels[t] is the token after input_ids[t], -100 where there is no loss; position_ids restart at 0 where a
 document (or a cut of it) begins. Padding is a document of its own (positions restart) without labels.

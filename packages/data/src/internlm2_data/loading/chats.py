@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.loading.conversations import Messages, read_conversations
+from internlm2_data.loading.conversations import Messages, Paths, fault, listed, read_conversations
 from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packed import PackedBatches
@@ -39,54 +39,89 @@ class Encoded(Protocol):
 Encode = Callable[[Messages], Encoded]
 
 
+Overlong = Literal["drop", "cut"]
+"""What happens to a conversation longer than a row."""
+
+
+def encoded_conversations(paths: Paths, encode: Encode) -> Iterator[Encoded]:
+    """Every conversation of some files, encoded.
+
+    Args:
+        paths: see `read_conversations`.
+        encode: for example `ChatFormat(tokenizer).encode` of internlm2_core.
+
+    Raises:
+        FileNotFoundError: for a path that is not there.
+        ValueError: for what cannot be read or encoded, with file and line.
+    """
+    for place, messages in read_conversations(paths):
+        try:
+            encoded = encode(messages)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{place} cannot be encoded ({fault(error)})") from error
+        yield encoded
+
+
 class Conversations:
     """Encoded conversations, laid end to end in memory (5 bytes a token).
 
     Args:
-        messages: each a list of {"role", "content"}.
-        encode: for example `ChatFormat(tokenizer).encode` of internlm2_core.
+        encoded: ids and loss masks.
         context: tokens of a row; longer conversations are dropped or cut.
         overlong: "drop" (counted in `.dropped`) or "cut" at `context` tokens (counted in `.cut`).
+        source: what messages call them.
+
+    Attributes:
+        dropped: how many were too long.
+        cut: how many lost their end.
+        silent: how many were left out because no token of them, or of what the cut left, carries loss.
 
     Raises:
-        ValueError: when nothing is left.
+        ValueError: when nothing is left; for another `overlong`.
     """
 
     def __init__(
-        self,
-        messages: Iterable[Messages],
-        encode: Encode,
-        context: int,
-        overlong: Literal["drop", "cut"] = "drop",
+        self, encoded: Iterable[Encoded], context: int, overlong: Overlong = "drop", source: str = "conversations"
     ) -> None:
-        self.dropped = self.cut = 0
+        check_overlong(overlong)
+        self.dropped = self.cut = self.silent = 0
         ids: list[npt.NDArray[np.int32]] = []
         masks: list[npt.NDArray[np.bool_]] = []
-        for conversation in messages:
-            encoded = encode(conversation)
-            if len(encoded.ids) > context:
-                if overlong == "drop":
-                    self.dropped += 1
-                    continue
-                self.cut += 1
-            ids.append(np.asarray(encoded.ids[:context], np.int32))
-            masks.append(np.asarray(encoded.loss_mask[:context], np.bool_))
-        if not ids:
-            raise ValueError(
-                f"no conversation is left ({self.dropped} are longer than {context} tokens): "
-                f"set batches.context, batches.overlong=cut or other conversations"
-            )
-        if self.dropped or self.cut:
-            log.warning(
-                "of %d conversations %d were dropped and %d cut at %d tokens",
-                len(ids) + self.dropped,
-                self.dropped,
-                self.cut,
-                context,
-            )
+        for conversation in encoded:
+            is_long = len(conversation.ids) > context
+            if is_long and overlong == "drop":
+                self.dropped += 1
+            # The first token of a conversation is nobody's label.
+            elif not any(conversation.loss_mask[1:context]):
+                self.silent += 1
+            else:
+                self.cut += is_long
+                ids.append(np.asarray(conversation.ids[:context], np.int32))
+                masks.append(np.asarray(conversation.loss_mask[:context], np.bool_))
+        self._report(source, len(ids), context)
         self.lengths = np.array([len(x) for x in ids], np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self.lengths)])
         self._ids, self._mask = np.concatenate(ids), np.concatenate(masks)
+
+    def _report(self, source: str, kept: int, context: int) -> None:
+        total = kept + self.dropped + self.silent
+        if not kept:
+            raise ValueError(
+                f"of {total} conversations of {source} none is left: {self.dropped} are longer than {context} tokens "
+                f"(set batches.context or batches.overlong=cut), {self.silent} have no token that carries loss "
+                "(set batches.encode.train_roles to roles that speak in them)"
+            )
+        if kept < total or self.cut:
+            log.warning(
+                "of %d conversations of %s %d were dropped and %d cut at %d tokens, and %d left out because no token "
+                "of them carries loss",
+                total,
+                source,
+                self.dropped,
+                self.cut,
+                context,
+                self.silent,
+            )
 
     def __len__(self) -> int:
         """Number of conversations kept."""
@@ -134,31 +169,32 @@ class ChatBatches:
     """One pass over the conversations per iteration, whole conversations packed first-fit into rows.
 
     Attributes:
-        conversations: files of the formats of `internlm2_data.loading.conversations`.
+        conversations: a file, or several, of the formats of `internlm2_data.loading.conversations`.
         encode: messages -> object with `.ids` and `.loss_mask`.
         context: tokens of a row.
         batch_rows: rows of a batch over all ranks; the last batch of a pass is filled up with rows of
             padding.
         seed: of the order.
         overlong: what happens to conversations longer than a row: "drop" or "cut"; both are counted and
-            warned of.
+            warned of, as are those in which nothing carries loss: they are left out.
         pretrain: rows of plain text to mix in (report section 4.3), with the same context.
         pretrain_fraction: their share of all rows.
         pad_id: token id of padding.
     """
 
-    conversations: Sequence[str | Path]
+    conversations: Paths
     encode: Encode
     context: int
     batch_rows: int
     seed: int
-    overlong: Literal["drop", "cut"] = "drop"
+    overlong: Overlong = "drop"
     pretrain: PackedBatches | None = None
     pretrain_fraction: float = 0.0
     pad_id: int = 0
 
     def __post_init__(self) -> None:
-        """Check that what is mixed in fits."""
+        """Check the settings, and that what is mixed in fits."""
+        check_overlong(self.overlong)
         if not 0 <= self.pretrain_fraction < 1 or (self.pretrain_fraction and self.pretrain is None):
             raise ValueError(
                 f"batches.pretrain_fraction {self.pretrain_fraction} must lie in [0, 1), and needs batches.pretrain"
@@ -169,12 +205,27 @@ class ChatBatches:
                 f"set batches.pretrain.context={self.context}"
             )
 
+    def held_out(self, source: Paths) -> ChatBatches:
+        """Batches of other conversations, encoded and packed as these are, without plain text."""
+        return replace(self, conversations=source, pretrain=None, pretrain_fraction=0.0)
+
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
-        """Encode all conversations, and give a loader for one data-parallel rank; see `Loader`."""
-        conversations = Conversations(read_conversations(self.conversations), self.encode, self.context, self.overlong)
-        chats = ChatRows(conversations, self.context, self.seed, self.pad_id)
+        """A loader for one data-parallel rank, see `Loader`; the first one encodes all conversations."""
         mixed = self.pretrain if self.pretrain_fraction else None
         texts = mixed.shares() if mixed else None
-        plan = Shuffled(len(chats), self.seed, texts, self.pretrain_fraction)
-        rows: list[RowSource] = [chats, *(mixed.rows() if mixed else [])]
+        plan = Shuffled(len(self._chats), self.seed, texts, self.pretrain_fraction)
+        rows: list[RowSource] = [self._chats, *(mixed.rows() if mixed else [])]
         return Loader(plan, rows, self.context, self.batch_rows, dp_rank, dp_size, num_workers, pad_id=self.pad_id)
+
+    @cached_property
+    def _chats(self) -> ChatRows:
+        encoded = encoded_conversations(self.conversations, self.encode)
+        source = ", ".join(map(str, listed(self.conversations)))
+        conversations = Conversations(encoded, self.context, self.overlong, source)
+        return ChatRows(conversations, self.context, self.seed, self.pad_id)
+
+
+def check_overlong(overlong: str) -> None:
+    """Raise ValueError for what is neither "drop" nor "cut"."""
+    if overlong not in get_args(Overlong):
+        raise ValueError(f"overlong {overlong!r} is neither drop nor cut: set batches.overlong to one of them")

@@ -1,34 +1,32 @@
 r"""Conversations of others as ChatML messages ``{"role", "content"}``, with ``name`` and ``tool_call`` for tools.
 
 ==========  ====================================================================================================
-`messages`  ``messages``: ``role`` and ``content`` as OpenAI writes them, ``tool_calls`` and role ``tool`` included;
-            our own lines are of this format too
-`sharegpt`  ``conversations``: ``from`` (human, gpt, function_call, observation, system) and ``value``; beside them
-            ``system`` and ``tools``
-`alpaca`    ``instruction``, ``input``, ``output``; optionally ``system`` and ``history``, a list of (asked, answered)
+`messages`  ``messages``: ``role`` and ``content`` as OpenAI writes them (text, or parts of text), ``tool_calls`` and
+            role ``tool`` included; our own lines are of this format too
+`sharegpt`  ``conversations``: ``from`` (human, gpt, function_call, observation, system) and ``value``
+`alpaca`    ``instruction``, ``input``, ``output``; optionally ``history``, a list of (asked, answered)
 `chatml`    ``text``: turns between ``<|im_start|>`` and ``<|im_end|>``
 ==========  ====================================================================================================
 
-Which one a record is shows in its keys, so that files of several formats may be listed together. Files are JSON lines
-or a JSON list, plain or compressed (.gz, .zst), Parquet, or a folder that `datasets` saved.
+Which one a record is shows in its keys, so that files of several formats may be listed together. Beside the turns,
+``system`` is put before them and ``tools`` after the system prompt. What a turn cannot say in ChatML is refused, never
+left out. Kinds of files are those of `internlm2_data.loading.records`.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.ipc
-import pyarrow.parquet as pq
-
-from internlm2_data.io.streams import open_binary
+from internlm2_data.loading.records import placed_records
 
 Messages = list[dict[str, Any]]
 Record = Mapping[str, Any]
+Paths = str | Path | Sequence[str | Path]
+"""A file or folder, or several."""
 
 ROLES = {
     "human": "user",
@@ -45,85 +43,87 @@ PLUGIN = "<|plugin|>"
 TURN = re.compile(r"<\|im_start\|>(\w+)(?: name=(<\|\w+\|>))?\n(.*?)<\|im_end\|>", re.DOTALL)
 
 
-def read_conversations(paths: Sequence[str | Path]) -> Iterator[Messages]:
-    """The messages of every record of some files.
+def listed(paths: Paths) -> list[Path]:
+    """One path or several, as a list."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+
+
+def read_conversations(paths: Paths) -> Iterator[tuple[str, Messages]]:
+    """The messages of every record of some files, each after its place (file and line).
 
     Args:
-        paths: files or folders, of one format or several.
+        paths: a file or folder, or several, of one format or several.
 
     Raises:
         FileNotFoundError: for a path that is not there.
-        ValueError: for a record that is of no format, with file and number.
+        ValueError: for a record that is of no format, with its place.
     """
-    for path in map(Path, paths):
-        if not path.exists():
-            raise FileNotFoundError(f"no conversations at {path}: set conversations=[FILE]")
-        for number, record in enumerate(read_records(path), 1):
+    for path in listed(paths):
+        for place, record in placed_records(path):
             try:
-                yield messages_of(record)
+                messages = messages_of(record)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise ValueError(
-                    f"{path} record {number} is no conversation ({type(error).__name__}: {error}): "
-                    f"give it one of {', '.join(FORMATS)}"
-                ) from None
+                raise ValueError(f"{place} is no conversation ({fault(error)})") from None
+            yield place, messages
+
+
+def fault(error: Exception) -> str:
+    """What an exception says of a record."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def messages_of(record: Record) -> Messages:
     """The messages of one record, whichever format it is of.
 
     Raises:
-        ValueError: no format fits, or nobody says anything.
+        KeyError: a turn lacks a part.
+        ValueError: no format fits, nobody says anything, or what is said is no text.
     """
-    parse = next((FORMATS[key] for key in FORMATS if key in record), None)
+    if not isinstance(record, Mapping):
+        raise ValueError(f"it is a {type(record).__name__}, not an object")
+    parse = next((FORMATS[key] for key in FORMATS if record.get(key) is not None), None)
     if parse is None:
-        raise ValueError(f"its keys are {sorted(record)}")
-    messages = parse(record)
-    if not messages:
+        raise ValueError(f"its keys are {sorted(record)}: give it one of {', '.join(FORMATS)}")
+    turns = parse(record)
+    if not turns:
         raise ValueError("no turns")
+    messages = opened(record, turns)
+    check_text(messages)
     return messages
 
 
-def read_records(path: Path) -> Iterable[Record]:
-    """The records of a file or folder."""
-    if path.is_dir():
-        return arrow_records(path)
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
-    if name.endswith(".parquet"):
-        return (row for batch in pq.ParquetFile(path).iter_batches(1024) for row in batch.to_pylist())
-    if name.endswith(".json"):
-        with open_binary(path) as file:
-            return json.load(file)  # type: ignore[no-any-return]
-    return json_lines(path)
+def opened(record: Record, turns: Messages) -> Messages:
+    """The turns after the record's own system prompt, and its tools after all that the system says first."""
+    if record.get("system"):
+        turns = [{"role": "system", "content": record["system"]}, *turns]
+    tools = record.get("tools")
+    if not tools or tools == "[]":
+        return turns
+    words = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
+    first = next((number for number, turn in enumerate(turns) if turn["role"] != "system"), len(turns))
+    return [*turns[:first], {"role": "system", "name": PLUGIN, "content": words}, *turns[first:]]
 
 
-def json_lines(path: Path) -> Iterator[Record]:
-    """The objects of a JSONL file.
-
-    Raises:
-        ValueError: for a broken line, with its number.
-    """
-    with open_binary(path) as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path} line {number} is no JSON: {error}") from None
-            yield record
+def check_text(messages: Messages) -> None:
+    """Raise ValueError naming the first turn whose words are no text."""
+    for number, turn in enumerate(messages, 1):
+        call = turn.get("tool_call")
+        for what, words in (("content", turn["content"]), ("call", call["content"] if call else "")):
+            if not isinstance(words, str):
+                raise ValueError(f"the {what} of turn {number} ({turn['role']}) is {words!r:.40}, not text")
 
 
-def arrow_records(folder: Path) -> Iterator[Record]:
-    """The rows of a folder that `datasets.Dataset.save_to_disk` wrote.
+def role_of(name: str) -> str:
+    """The ChatML role of somebody's name for it.
 
     Raises:
-        FileNotFoundError: the folder holds no Arrow file.
+        ValueError: an unknown one.
     """
-    files = sorted(folder.glob("*.arrow"))
-    if not files:
-        raise FileNotFoundError(f"{folder} holds no *.arrow of datasets.save_to_disk: set conversations=[FILE]")
-    for file in files:
-        with pa.memory_map(str(file)) as source, pyarrow.ipc.open_stream(source) as batches:
-            for batch in batches:
-                yield from batch.to_pylist()
+    if name not in ROLES:
+        raise ValueError(f"role {name!r} is unknown: rename it to system, user, assistant or environment")
+    return ROLES[name]
 
 
 def openai(record: Record) -> Messages:
@@ -132,20 +132,50 @@ def openai(record: Record) -> Messages:
 
 
 def openai_turn(message: Record) -> dict[str, Any]:
-    """One turn; our own fields ``name`` and ``tool_call`` pass."""
-    if message["role"] == "tool":
-        return {"role": "environment", "name": PLUGIN, "content": message["content"] or ""}
-    turn = {"role": ROLES[message["role"]], "content": message.get("content") or ""}
-    turn |= {key: message[key] for key in ("name", "tool_call") if message.get(key)}
+    """One turn; our own fields ``name`` and ``tool_call`` pass. Only a turn that calls may leave its content out."""
+    if message["role"] in ("tool", "function"):
+        return {"role": "environment", "name": PLUGIN, "content": joined(message["content"])}
     calls = [call["function"] for call in message.get("tool_calls") or ()]
+    calls += [message["function_call"]] if message.get("function_call") else []
+    turn = {"role": role_of(message["role"]), "content": joined(message.get("content"))}
+    turn |= {key: message[key] for key in ("name", "tool_call") if message.get(key)}
     if calls:
-        turn["tool_call"] = plugin_call(calls if len(calls) > 1 else calls[0])
+        parsed = [with_arguments(call) for call in calls]
+        turn["tool_call"] = plugin_call(parsed if len(parsed) > 1 else parsed[0])
+    if turn["content"] is None and "tool_call" in turn:
+        turn["content"] = ""
     return turn
+
+
+def joined(content: Any) -> Any:
+    """The words of a turn whose content comes in parts; anything else as it is.
+
+    Raises:
+        ValueError: a part is no text.
+    """
+    if not isinstance(content, list):
+        return content
+    for part in content:
+        if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+            kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
+            raise ValueError(f"a part of its content is of type {kind!r}: only text can be trained on")
+    return "".join(part["text"] for part in content)
+
+
+def with_arguments(call: Record) -> dict[str, Any]:
+    """A called function whose arguments are an object, as ChatML spells them, and not JSON inside of JSON."""
+    arguments = call.get("arguments")
+    if not isinstance(arguments, str):
+        return dict(call)
+    try:
+        return {**call, "arguments": json.loads(arguments)}
+    except ValueError:
+        return dict(call)
 
 
 def sharegpt(record: Record) -> Messages:
     """Turns with ``from`` and ``value``; a function call ends the assistant's turn before it, or is one by itself."""
-    messages = opening(record)
+    messages: Messages = []
     for turn in record["conversations"]:
         speaker, words = turn["from"], turn["value"]
         if speaker == "observation":
@@ -155,15 +185,7 @@ def sharegpt(record: Record) -> Messages:
                 messages.append({"role": "assistant", "content": ""})
             messages[-1]["tool_call"] = {"tool": PLUGIN, "content": words}
         else:
-            messages.append({"role": ROLES[speaker], "content": words})
-    return messages
-
-
-def opening(record: Record) -> Messages:
-    """System prompt and tools, where there are any."""
-    messages: Messages = [{"role": "system", "content": record["system"]}] if record.get("system") else []
-    if record.get("tools") and record["tools"] != "[]":
-        messages.append({"role": "system", "name": PLUGIN, "content": record["tools"]})
+            messages.append({"role": role_of(speaker), "content": words})
     return messages
 
 
@@ -174,7 +196,7 @@ def plugin_call(call: Any) -> dict[str, str]:
 
 def alpaca(record: Record) -> Messages:
     """An instruction, perhaps with an input, and what was answered."""
-    messages = opening(record)
+    messages: Messages = []
     for asked, answered in record.get("history") or ():
         messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     asked = "\n".join(part for part in (record["instruction"], record.get("input")) if part)
@@ -186,7 +208,7 @@ def chatml(record: Record) -> Messages:
     text = record["text"]
     if rest := TURN.sub("", text).strip():
         raise ValueError(f"{rest[:40]!r} stands outside of <|im_start|> and <|im_end|>")
-    turns = [{"role": ROLES[role], "name": name, "content": words} for role, name, words in TURN.findall(text)]
+    turns = [{"role": role_of(role), "name": name, "content": words} for role, name, words in TURN.findall(text)]
     return [turn if turn["name"] else {key: turn[key] for key in ("role", "content")} for turn in turns]
 
 

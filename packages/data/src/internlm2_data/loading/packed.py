@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from internlm2_data.loading.held_out import HeldOutBatches
 from internlm2_data.loading.loader import BatchRamp, Loader
 from internlm2_data.loading.mixture import Mixture
 from internlm2_data.loading.passes import Endless
@@ -89,6 +90,16 @@ class PackedBatches:
         plan = Endless(Mixture(self.shares(), self.seed), self.batches_per_pass() * self.batch_rows)
         rows = self.rows()
         return Loader(plan, rows, self.context, self.batch_rows, dp_rank, dp_size, num_workers, ramp=self.ramp)
+
+    def held_out(self, source: str | Path) -> HeldOutBatches:
+        """One pass over a token file of held-out text, in rows of the same length.
+
+        Raises:
+            ValueError: several files.
+        """
+        if not isinstance(source, str | Path):
+            raise ValueError(f"held-out text {source!r} is not one token file: set validation.NAME=FILE for each")
+        return HeldOutBatches(source, self.context, self.batch_rows)
 
     def _parts(self) -> dict[str, tuple[TokenRows, float]]:
         fraction = self.long.fraction if self.long else 0.0

@@ -1,0 +1,124 @@
+"""`internlm2 sft` as a person types it: from conversations to a chat model, and mistakes that end in one sentence."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from internlm2_core import LanguageModel, ModelSize
+from internlm2_core.checkpoint import save_released
+from internlm2_core.checkpoint.released import load_released
+from internlm2_core.text import ChatEncoder, TrainedTokenizer
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+
+SIZE = ModelSize(
+    layers=1, dim=32, num_kv_heads=1, q_per_kv=2, ffn_dim=48, vocab_size=288, head_dim=16, max_positions=64
+)
+
+
+def chats(count: int, answer: str) -> list[dict[str, object]]:
+    return [
+        {
+            "messages": [
+                {"role": "user", "content": f"say {i % 10}"},
+                {"role": "assistant", "content": f"{answer} {i % 10}"},
+            ]
+        }
+        for i in range(count)
+    ]
+
+
+def write(file: Path, records: list[dict[str, object]]) -> None:
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model, and conversations to train and to measure on."""
+    folder = tmp_path_factory.mktemp("sft")
+    tokenizer = Tokenizer(BPE(vocab={char: i for i, char in enumerate(sorted(ByteLevel.alphabet()))}, merges=[]))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    net = LanguageModel(SIZE)
+    net.init_weights(torch.Generator().manual_seed(0))
+    save_released(folder / "base", SIZE, net.state_dict().items(), folder / "tokenizer.json")
+    (folder / "other.json").write_text((folder / "tokenizer.json").read_text().replace("<|plugin|>", "<|plagin|>"))
+    write(folder / "train.jsonl", chats(24, "yes"))
+    write(folder / "en.jsonl", chats(3, "yes"))
+    write(folder / "zh.jsonl", chats(5, "是"))
+    write(folder / "asked.jsonl", [{"messages": [{"role": "user", "content": "hi"}]}])
+    write(folder / "null.jsonl", [{"instruction": "hi", "output": "yo"}, {"instruction": "hi", "output": None}])
+    return folder
+
+
+def sft(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    sizes = {name: getattr(SIZE, name) for name in ("layers", "dim", "num_kv_heads", "q_per_kv", "ffn_dim", "head_dim")}
+    words = [
+        *(f"model.size.{name}={value}" for name, value in (sizes | {"vocab_size": SIZE.vocab_size}).items()),
+        *("init_from=base", "conversations=train.jsonl", "phase.context=64", "phase.batch_rows=2"),
+        *("phase.peak_lr=1e-2", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"),
+    ]
+    given = {word.partition("=")[0] for word in overrides}
+    words = [word for word in words if word.partition("=")[0] not in given]
+    program = [sys.executable, "-m", "internlm2_conf", "sft", *words, *overrides]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False)
+
+
+@torch.no_grad()
+def mean_loss(folder: Path, name: str) -> float:
+    """Loss of the exported model on a file of conversations, one conversation at a time."""
+    net, encode = load_released(folder / "run" / "model"), ChatEncoder(TrainedTokenizer(folder / "tokenizer.json"))
+    total, tokens = 0.0, 0
+    for line in (folder / name).read_text().splitlines():
+        chat = encode(json.loads(line)["messages"])
+        ids, mask = torch.tensor(chat.ids), torch.tensor(chat.loss_mask)
+        logprobs = net(ids[None, :-1])[0].log_softmax(-1).gather(1, ids[1:, None])[:, 0]
+        total, tokens = total - float(logprobs[mask[1:]].sum()), tokens + int(mask[1:].sum())
+    return total / tokens
+
+
+@pytest.mark.slow
+def test_one_pass_with_losses_by_domain_and_answers(folder: Path) -> None:
+    words = ("validation.en=en.jsonl", "validation.zh=[zh.jsonl]", "validate_every=5", "callbacks=samples")
+    done = sft(folder, "output=run", *words)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((folder / "run" / "training.json").read_text())
+    # 24 conversations of 31 tokens, two in each row of 64, two rows a batch.
+    assert record["steps"] == 6
+    for name in ("en", "zh"):
+        assert record["figures"][f"valid/{name}"] == pytest.approx(mean_loss(folder, f"{name}.jsonl"), abs=1e-4)
+    with (folder / "run" / "logs" / "csv" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows if row["valid/zh"]] == [4, 5]  # steps 5 and 6, counted from 0
+    answers = [json.loads(line) for line in (folder / "run" / "samples.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["name"]) for line in answers] == [(6, n) for n in ("greeting", "greeting_zh", "sum")]
+    assert (folder / "run" / "model" / "tokenizer.json").read_text() == (folder / "tokenizer.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["conversations=asked.jsonl"], "conversations of asked.jsonl none is left"),
+        (["validation.en=asked.jsonl"], "conversations of asked.jsonl none is left"),
+        (
+            ["conversations=null.jsonl"],
+            "null.jsonl line 2 is no conversation (the content of turn 2 (assistant) is None",
+        ),
+        (["tokenizer.path=other.json"], "the tokenizer is not that of base: id "),
+    ],
+    ids=["silent", "silent validation", "null", "tokenizer"],
+)
+def test_mistakes_end_in_one_sentence(folder: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
+    done = sft(folder, f"output={tmp_path}", *words)
+    assert done.returncode != 0
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "model").exists()
