@@ -6,21 +6,18 @@ This is the whole composition root. It knows no package: the configuration names
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import call
-from internlm2_conf.errors import sentence
+from internlm2_conf.continuing import check_continuing
+from internlm2_conf.errors import in_one_sentence
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, job_names, nearest, overview
+from internlm2_conf.sweep import DONE
 from omegaconf import DictConfig, OmegaConf
-
-DONE = "done.json"
-"""What a finished job of a sweep leaves in its folder."""
 
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
@@ -48,6 +45,7 @@ def call_once(cfg: DictConfig, marker: Path) -> None:
     if marker.is_file() and json.loads(marker.read_text()) == made_of:
         print(f"{cfg.output}: done already")
         return
+    marker.unlink(missing_ok=True)
     call_job(cfg)
     marker.write_text(json.dumps(made_of) + "\n")
 
@@ -59,6 +57,7 @@ def call_job(cfg: DictConfig) -> None:
     missing = [str(key) for key, value in values.items() if value == "???"]
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given: {' '.join(f'{key}=...' for key in missing)}.")
+    check_continuing(cfg)
     call(cfg.job)
 
 
@@ -96,16 +95,6 @@ def as_text(word: str) -> str:
         return word
     escaped = value.replace("\\'", "\\\\'").replace("'", "\\'")
     return f"{key}='{escaped}'"
-
-
-def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:
-    """Call a function; print what a person can mend as one sentence and leave with exit code 1."""
-    try:
-        function()
-    except Exception as error:
-        if os.environ.get("INTERNLM2_TRACEBACK") == "1":
-            raise
-        sys.exit(f"internlm2 {job or ''}: {sentence(error, job)} (INTERNLM2_TRACEBACK=1 shows the traceback.)")
 
 
 if __name__ == "__main__":

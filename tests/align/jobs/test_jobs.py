@@ -87,6 +87,17 @@ def test_clear_pairs_want_a_margin(tmp_path, sft, labelled, reward_recipe):
     assert first_loss(5.0) > first_loss(0.0) + 1
 
 
+def test_margins_of_pairs_without_gaps_are_refused(tmp_path, sft, labelled, reward_recipe):
+    records = lines(labelled[0])
+    for record in records:
+        del record["meta"]["score_gap"]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(json.dumps(record) + "\n" for record in records))
+    recipe = replace(reward_recipe, margin_per_gap=1.0)
+    with pytest.raises(ValueError, match=rf"margin_per_gap=1\.0 but none of {len(records)} pairs.*margin_per_gap=0"):
+        reward(recipe, sft, [str(bare)], [], str(tmp_path / "x"))
+
+
 def test_score(tmp_path, reward_folder, labelled):
     question, reply = {"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}
     records = [
