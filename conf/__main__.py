@@ -6,21 +6,18 @@ This is the whole composition root. It knows no package: the configuration names
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import call
-from internlm2_conf.errors import sentence
+from internlm2_conf.continuing import check_continuing
+from internlm2_conf.errors import in_one_sentence
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, job_names, nearest, overview
+from internlm2_conf.sweep import DONE
 from omegaconf import DictConfig, OmegaConf
-
-DONE = "done.json"
-"""What a finished job of a sweep leaves in its folder."""
 
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
@@ -51,6 +48,7 @@ def call_once(cfg: DictConfig, marker: Path) -> None:
     if marker.is_file() and json.loads(marker.read_text()) == made_of:
         print(f"{cfg.output}: done already")
         return
+    marker.unlink(missing_ok=True)
     call_job(cfg)
     marker.write_text(json.dumps(made_of) + "\n")
 
@@ -62,6 +60,7 @@ def call_job(cfg: DictConfig) -> None:
     missing = [str(key) for key, value in values.items() if value == "???"]
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given: {' '.join(f'{key}=...' for key in missing)}.")
+    check_continuing(cfg)
     call(cfg.job)
 
 
@@ -105,16 +104,6 @@ def as_new(word: str) -> str:
     """An override of a key that may be new, as Hydra wants it marked."""
     key = word.partition("=")[0]
     return f"++{word}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else word
-
-
-def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:
-    """Call a function; print what a person can mend as one sentence and leave with exit code 1."""
-    try:
-        function()
-    except Exception as error:
-        if os.environ.get("INTERNLM2_TRACEBACK") == "1":
-            raise
-        sys.exit(f"internlm2 {job or ''}: {sentence(error, job)} (INTERNLM2_TRACEBACK=1 shows the traceback.)")
 
 
 if __name__ == "__main__":

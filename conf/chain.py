@@ -18,6 +18,7 @@ from typing import Any
 
 from hydra import compose
 from hydra.utils import call
+from internlm2_conf.continuing import check_continuing
 from internlm2_conf.hashing import code_hash, file_records, is_intact, targets, text_hash
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -92,6 +93,7 @@ def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], consol
         draft.write_text(json.dumps(unfinished))
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    check_continuing(cfg)
     call(cfg.job)
     manifest = {
         "stage": stage.name,

@@ -1,6 +1,9 @@
 """Exceptions as one sentence: what was given, what is allowed, what to type instead."""
 
+import os
 import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -9,6 +12,16 @@ from hydra.errors import ConfigCompositionException, InstantiationException, Mis
 from internlm2_conf.help import groups, nearest
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError
+
+
+def in_one_sentence(function: Callable[[], Any], job: str | None) -> None:
+    """Call a function; print what a person can mend as one sentence and leave with exit code 1."""
+    try:
+        function()
+    except Exception as error:
+        if os.environ.get("INTERNLM2_TRACEBACK") == "1":
+            raise
+        sys.exit(f"internlm2 {job or ''}: {sentence(error, job)} (INTERNLM2_TRACEBACK=1 shows the traceback.)")
 
 
 def sentence(error: BaseException, job: str | None = None) -> str:

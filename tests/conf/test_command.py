@@ -14,6 +14,14 @@ MISTAKES = {
     "group": (["pretrain", "modle=tiny"], "no key 'modle'"),
     "option": (["pretrain", "model=tinyy"], "there is no model/tinyy; model= may be 1.8b"),
     "missing": (["generate", "prompt=x"], "checkpoint must be given: checkpoint=..."),
+    "sweep": (
+        ["reward", "+experiment=conditions", "checkpoint=x"],
+        "this experiment is a sweep over conditions=default,none; add -m to run it, or choose conditions=...",
+    ),
+    "nothing held out": (
+        ["reward", "-m", "+experiment=gamma", "checkpoint=x", "heldout=[]"],
+        "would have none; set heldout=... or heldout_share=...",
+    ),
     "file": (["generate", "prompt=x", "checkpoint=nope"], "nope/config.json does not exist; set checkpoint="),
 }
 

@@ -1,5 +1,6 @@
 """Every job with every option of every group that it uses composes and resolves."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,33 @@ def test_composes_and_resolves(job: str, override: str) -> None:
     assert "_target_" in cfg["job"]
     assert cfg["name"] == job
     assert cfg["output"] == f"runs/{job}"
+
+
+SWEEPS = [name for name in groups()["experiment"] if "sweeper:" in (CONF / "experiment" / f"{name}.yaml").read_text()]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_job_of_a_sweep_composes_in_a_folder_of_its_own(name: str) -> None:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("internlm2_conf", version_base="1.3"):
+        hydra = compose("reward", [f"+experiment={name}"], return_hydra_config=True).hydra
+        swept = {key: values.split(",") for key, values in hydra.sweeper.params.items()}
+        jobs = [dict(zip(swept, values, strict=True)) for values in product(*swept.values())]
+        found = [
+            compose("reward", [f"+experiment={name}", *(f"{key}={value}" for key, value in job.items())])
+            for job in jobs
+        ]
+    assert hydra.callbacks.table.needs == ["heldout", "heldout_share"]
+    resolved = []
+    for cfg in found:
+        assert cfg.output == f"runs/reward-{name}"
+        fill_missing(cfg)
+        resolved.append(OmegaConf.to_container(cfg.job, resolve=True, throw_on_missing=True))
+    assert len(resolved) >= 2 and all(resolved.count(job) == 1 for job in resolved)
+
+
+def test_the_reward_sweeps_are_found() -> None:
+    assert {"barrier", "conditions", "gamma", "margin"} <= set(SWEEPS)
 
 
 @pytest.mark.parametrize("job", JOBS)

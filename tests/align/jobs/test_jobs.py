@@ -1,10 +1,12 @@
 """Each job on a tiny model: what it writes, and that it goes on when it is run again."""
 
 import json
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from internlm2_align import RewardModel
 from internlm2_align.jobs import label, online_rlhf, ppo, reward, score
 from internlm2_align.labelling import SimulatedAnnotator
@@ -55,16 +57,25 @@ def test_label_leaves_out_held_out_questions(tmp_path, instructions):
     assert metrics["sets"]["train"]["question_is_held_out"] == 60
 
 
-def test_reward(reward_folder, sft):
+def test_reward(reward_folder, labelled):
     metrics = json.loads((reward_folder / "metrics.json").read_text())
     assert metrics["schema"] == "internlm2/align/reward/1" and metrics["conditional"] is True
     assert metrics["pairs"]["train"]["used"] > 50
     assert set(metrics["heldout"]["domains"]) == {"maths", "format", "helpful", "harmless"}
-    for figures in metrics["heldout"]["domains"].values():
-        assert 0 <= figures["accuracy"] <= 1 and sum(figures["histogram"]["counts"]) == 2 * figures["pairs"]
+    model = RewardModel.load(reward_folder / "model")
+    gaps = defaultdict(list)
+    for pair in read_preferences(labelled[1]):
+        replies = ([*pair.prompt, {"role": "assistant", "content": text}] for text in (pair.chosen, pair.rejected))
+        chosen, rejected = (model.score(reply, pair.domain, pair.language) for reply in replies)
+        gaps[pair.domain].append(chosen - rejected)
+    for domain, figures in metrics["heldout"]["domains"].items():
+        found = torch.tensor(gaps[domain])
+        assert figures["pairs"] == len(found) and sum(figures["histogram"]["counts"]) == 2 * len(found)
+        assert figures["accuracy"] == pytest.approx((found > 0).double().mean().item())
+        assert figures["margin"] == pytest.approx(found.mean().item(), abs=1e-4)
     assert metrics["heldout"]["domains"]["harmless"]["slices"]["conflicting"]["pairs"] > 0
     assert metrics["curve"][-1]["step"] <= metrics["steps"]
-    assert RewardModel.load(reward_folder / "model").encoder.conditions.domains[0] == "maths"
+    assert model.encoder.conditions.domains[0] == "maths"
 
 
 def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
@@ -85,6 +96,17 @@ def test_clear_pairs_want_a_margin(tmp_path, sft, labelled, reward_recipe):
         return reward(recipe, sft, labelled[:1], [], str(tmp_path / f"margin-{margin_per_gap}"))["curve"][0]["loss"]
 
     assert first_loss(5.0) > first_loss(0.0) + 1
+
+
+def test_margins_of_pairs_without_gaps_are_refused(tmp_path, sft, labelled, reward_recipe):
+    records = lines(labelled[0])
+    for record in records:
+        del record["meta"]["score_gap"]
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text("".join(json.dumps(record) + "\n" for record in records))
+    recipe = replace(reward_recipe, margin_per_gap=1.0)
+    with pytest.raises(ValueError, match=rf"margin_per_gap=1\.0 but none of {len(records)} pairs.*margin_per_gap=0"):
+        reward(recipe, sft, [str(bare)], [], str(tmp_path / "x"))
 
 
 def test_score(tmp_path, reward_folder, labelled):

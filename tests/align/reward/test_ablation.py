@@ -9,6 +9,7 @@ from internlm2_align.reward.ablation import differences, read_runs, summarise, t
 
 @pytest.fixture
 def sweep(tmp_path):
+    """Folders of the jobs."""
     accuracies = {("default", 1): 0.8, ("default", 2): 0.9, ("none", 1): 0.5, ("none", 2): 0.5}
     for number, ((conditions, seed), accuracy) in enumerate(accuracies.items()):
         folder = tmp_path / str(number)
@@ -18,7 +19,7 @@ def sweep(tmp_path):
         slices = {"conflicting": {"accuracy": accuracy - 0.1}}
         held = {"accuracy": accuracy, "domains": {"maths": {"accuracy": accuracy, "slices": slices}}}
         (folder / "metrics.json").write_text(json.dumps({"heldout": held}))
-    return tmp_path
+    return [tmp_path / str(number) for number in range(len(accuracies))]
 
 
 def test_settings_are_what_differs_beside_the_seed(sweep):
@@ -57,15 +58,23 @@ def test_differences_want_the_seed_on_both_sides(sweep):
     assert cell.mean == pytest.approx(0.3) and math.isnan(cell.half_width)
 
 
-def test_files(sweep):
-    summarise(sweep)
-    content = json.loads((sweep / "ablation.json").read_text())
+def test_files(sweep, tmp_path):
+    summarise(tmp_path, sweep)
+    content = json.loads((tmp_path / "ablation.json").read_text())
     assert content["seeds"] == ["1", "2"]
     assert content["accuracy"]["conditions=none"]["mean"] == {"mean": 0.5, "half_width": 0.0}
     assert content["differences"]["conditions=default - conditions=none"]["mean"]["mean"] == pytest.approx(0.35)
-    assert "| conditions=default | 85.0 ± 63.5 |" in (sweep / "ablation.md").read_text()
+    assert "| conditions=default | 85.0 ± 63.5 |" in (tmp_path / "ablation.md").read_text()
 
 
-def test_an_empty_sweep_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no finished run"):
-        read_runs(tmp_path)
+def test_runs_of_another_sweep_do_not_count(sweep, tmp_path):
+    summarise(tmp_path, sweep[:2])
+    assert set(json.loads((tmp_path / "ablation.json").read_text())["accuracy"]) == {"default"}
+
+
+def test_a_sweep_without_figures_is_refused(sweep):
+    with pytest.raises(ValueError, match="no job of the sweep has finished"):
+        read_runs([])
+    (sweep[0] / "metrics.json").write_text(json.dumps({"heldout": None}))
+    with pytest.raises(ValueError, match=r"0/metrics.json has no held-out figures.*heldout_share="):
+        read_runs(sweep)

@@ -58,17 +58,59 @@ def test_ranking_equals_the_double_precision_reference_in_value_and_gradient(dif
     assert gradient.item() == pytest.approx(numeric, rel=1e-4, abs=1e-8)
 
 
+def ranking_and_slope(difference: float, gamma: float) -> tuple[float, float]:
+    """The ranking loss and its derivative, written out so that nothing overflows in double precision."""
+    small = math.exp(-abs(difference))
+    wrong = (small if difference > 0 else 1.0) / (1 + small)  # 1 - P
+    surprise = math.log1p(small) + max(0.0, -difference)  # -log P
+    if difference <= 0:
+        return surprise, -wrong
+    factor = (2 * wrong) ** gamma
+    return factor * surprise, -factor * (gamma * (1 - wrong) * surprise + wrong)
+
+
+def barrier_and_slope(score: float, limit: float = 5.0, knee: float = 0.005) -> tuple[float, float]:
+    start = limit - knee
+    if abs(score) <= start:
+        return -math.log(limit + score) - math.log(limit - score), 1 / (limit - score) - 1 / (limit + score)
+    value, slope = barrier_and_slope(start)
+    return value + slope * (abs(score) - start), math.copysign(slope, score)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 3.0])
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+@pytest.mark.parametrize("barrier_weight", [0.0, 0.02])
+@pytest.mark.parametrize("difference", [sign * size for size in (5.0, 8.0, 100.0, 1e4) for sign in (1, -1)])
+def test_extreme_scores_have_the_value_and_gradient_of_double_precision(
+    dtype, gamma, margin, barrier_weight, difference
+):
+    # Once with both scores outside the barrier or near it, once with one of them at 0.
+    for centre in (0.0, difference / 2):
+        chosen = torch.tensor([centre + difference / 2], dtype=dtype, requires_grad=True)
+        rejected = torch.tensor([centre - difference / 2], dtype=dtype, requires_grad=True)
+        loss = reward_loss(
+            chosen, rejected, gamma=gamma, margin_P=torch.tensor([margin]), barrier_weight=barrier_weight
+        )
+        loss.backward()
+        ranking, ranking_slope = ranking_and_slope(chosen.item() - rejected.item() - margin, gamma)
+        barriers, slopes = zip(*(barrier_and_slope(score.item()) for score in (chosen, rejected)), strict=True)
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(ranking + barrier_weight * sum(barriers) / 2, rel=1e-5, abs=1e-6)
+        # A gradient of bfloat16 scores is itself bfloat16, the sum of two that are: eight bits of the larger part.
+        precision = 2**-7 if dtype == torch.bfloat16 else 1e-5
+        for score, sign, slope in zip((chosen, rejected), (1, -1), slopes, strict=True):
+            parts = sign * ranking_slope, barrier_weight * slope / 2
+            assert abs(score.grad.item() - sum(parts)) <= precision * max(map(abs, parts)) + 1e-12
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-@pytest.mark.parametrize("size", [1e2, 1e4])
-def test_extreme_scores_stay_finite(dtype, gamma, size):
-    chosen = torch.tensor([size, -size, 0.0], dtype=dtype, requires_grad=True)
-    rejected = torch.tensor([-size, size, 0.0], dtype=dtype, requires_grad=True)
-    loss = reward_loss(chosen, rejected, gamma=gamma)
-    loss.backward()
-    assert loss.dtype == torch.float32
-    assert torch.isfinite(loss)
-    assert torch.isfinite(chosen.grad).all() and torch.isfinite(rejected.grad).all()
+@pytest.mark.parametrize("margin", [0.0, 0.5])
+def test_a_tie_has_the_gradient_of_a_pair_ranked_wrong(gamma, margin):
+    """-log sigmoid has the slope -1/2 at 0, and the factor has none: from the left, where it is 1 throughout."""
+    chosen, rejected = torch.tensor([1.0 + margin], requires_grad=True), torch.tensor([1.0], requires_grad=True)
+    ranking_loss(chosen, rejected, gamma=gamma, margin_P=margin).sum().backward()
+    assert (chosen.grad.item(), rejected.grad.item()) == (-0.5, 0.5)
 
 
 @given(st.floats(-4.9, 4.9))

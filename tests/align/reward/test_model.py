@@ -1,17 +1,23 @@
 """The LightningModule: it learns conflicting domains, resumes exactly, saves and loads, and answers small calls."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 
 import lightning as L
 import pytest
 import torch
 from internlm2_align import RewardModel, load_conditions
-from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.conditions import Conditions, without_conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
 from internlm2_align.reward.preference import Preference
+from internlm2_align.reward.scoring import Scorer
+from internlm2_core.jobs import convert
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.text.tokenizer import load_tokenizer
+from transformers import AutoModelForSequenceClassification
 
 SHORT = Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}})
 PROMPT = [{"role": "user", "content": "q7"}]
@@ -146,5 +152,61 @@ def test_many_scores_keep_their_order(make):
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_the_built_in_conditions_tell_domains_apart():
-    assert len(set(load_conditions().domains)) == 8
+def test_the_condition_decides_the_score(make):
+    """Under the built-in table every domain scores by itself; without prompts all agree."""
+    model = make()
+    model.configure_model()
+    conversation = [*PROMPT, {"role": "assistant", "content": "yes"}]
+
+    def scores(table):
+        encoder = ConversationEncoder(model.encoder.tokenizer, table, 500)
+        scorer = Scorer(model.net, encoder, 2000)
+        return scorer.conversations([conversation] * len(table.domains), table.domains, ["en"] * len(table.domains))
+
+    apart, alike = scores(load_conditions()), scores(without_conditions())
+    assert len({round(score, 4) for score in apart}) == 8
+    assert max(alike) - min(alike) < 1e-5
+
+
+def test_scores_are_those_of_transformers_classifier(make, tmp_path, tokenizer_file):
+    """RewardModel -> folder -> Llama classifier: Transformers gives the scores of whole conversations."""
+    vocabulary = load_tokenizer(tokenizer_file)
+    model = make()
+    model.encoder = ConversationEncoder(vocabulary, load_conditions(), 800)
+    size = replace(model.make_net().size, vocab_size=vocabulary.vocab_size, max_positions=1024)
+    network = LanguageModel(size)
+    network.init_weights(torch.Generator().manual_seed(2), std=0.1)
+    model.make_net = partial(from_language_model, network, torch.Generator().manual_seed(1))
+    model.configure_model()
+    model.save(tmp_path / "reward", tokenizer_file)
+    convert(str(tmp_path / "reward"), str(tmp_path / "classifier"), "llama")
+    theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier")
+    prompt = [
+        {"role": "user", "content": "What is 2 + 2?"},
+        {"role": "assistant", "content": "4"},
+        {"role": "user", "content": "你好 and 3 + 3?"},
+    ]
+    classifier = RewardModel.load(tmp_path / "classifier", max_tokens=800)
+    assert classifier.encoder.conditions == load_conditions()
+    found = []
+    for domain, reply in (("maths", "The answer is 6."), ("harmless", "答案是六。")):
+        group = model.encoder.group(prompt, [reply], domain)
+        ids = torch.tensor([[*group.prompt, *group.replies[0]]])
+        assert ids[0, -1] == vocabulary.special("[UNUSED_TOKEN_130]")
+        with torch.no_grad():
+            expected = theirs(ids).logits.item()
+        conversation = [*prompt, {"role": "assistant", "content": reply}]
+        assert model.score(conversation, domain=domain) == pytest.approx(expected, abs=1e-4)
+        assert classifier.score(conversation, domain=domain) == pytest.approx(expected, abs=1e-4)
+        found.append(expected)
+    assert abs(found[0] - found[1]) > 1e-2
+
+
+def test_a_model_without_its_table_is_not_scored_by_another(make, tmp_path, tokenizer_file):
+    model = make()
+    model.configure_model()
+    model.save(tmp_path / "reward", tokenizer_file)
+    (tmp_path / "reward" / "conditions.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds no conditions\.yaml.*unconditional: true.*conditions="):
+        RewardModel.load(tmp_path / "reward")
+    assert RewardModel.load(tmp_path / "reward", SHORT).encoder.conditions == SHORT

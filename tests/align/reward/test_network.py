@@ -3,8 +3,11 @@ import torch
 from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.network import from_language_model, load_reward, save_reward, start_reward
 from internlm2_align.reward.shared import Group, pack_groups
-from internlm2_core.checkpoint import save_released
-from internlm2_core.checkpoint.folder import read_json, read_names
+from internlm2_core.checkpoint import save_llama, save_released
+from internlm2_core.checkpoint.folder import read_json, read_names, write_json
+from internlm2_core.jobs import convert
+from internlm2_core.text.tokenizer import load_tokenizer
+from safetensors.torch import load_file, save_file
 
 PACKED = pack_groups([Group([1, 2, 3], [[4, 5], [6, 7, 5]])])
 
@@ -35,7 +38,9 @@ def test_autocast_does_not_reach_the_head(language_model):
 def test_released_layout_round_trip(language_model, tmp_path, tokenizer_file):
     net = from_language_model(language_model, torch.Generator().manual_seed(1))
     save_reward(tmp_path / "reward", net.size, net.state_dict(), tokenizer_file, load_conditions())
-    assert read_json(tmp_path / "reward" / "config.json")["architectures"] == ["InternLM2ForRewardModel"]
+    config = read_json(tmp_path / "reward" / "config.json")
+    assert config["architectures"] == ["InternLM2ForRewardModel"]
+    assert config["reward_token_id"] == load_tokenizer(tokenizer_file).special("[UNUSED_TOKEN_130]")
     names = read_names(tmp_path / "reward" / "model.safetensors")
     assert "v_head.weight" in names and "output.weight" not in names
     again = load_reward(tmp_path / "reward")
@@ -44,9 +49,39 @@ def test_released_layout_round_trip(language_model, tmp_path, tokenizer_file):
 
 def test_a_missing_head_is_never_made_up(language_model, size, tmp_path, tokenizer_file):
     save_released(tmp_path / "sft", size, language_model.state_dict().items(), tokenizer_file)
-    with pytest.raises(ValueError, match=r"holds no v_head\.weight"):
+    with pytest.raises(ValueError, match=r"holds no v_head\.weight.*`internlm2 reward checkpoint="):
         load_reward(tmp_path / "sft")
     # Starting a reward model from it is asked for explicitly.
     net = start_reward(tmp_path / "sft", seed=3)
     assert torch.equal(net.v_head.weight, start_reward(tmp_path / "sft", seed=3).v_head.weight)
     assert torch.equal(net.model.norm.weight, language_model.model.norm.weight)
+
+
+def tied(folder):
+    """Take the head of a Llama folder away, as models do that share it with the embedding."""
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_json(folder / "config.json", {**read_json(folder / "config.json"), "tie_word_embeddings": True})
+    return folder
+
+
+def test_training_starts_from_any_layout(language_model, size, tmp_path, tokenizer_file):
+    """Language or reward model, released or Llama, tied or not: the same trunk and the same fresh head."""
+    weights = language_model.state_dict()
+    save_released(tmp_path / "lm", size, weights.items(), tokenizer_file)
+    for name in ("llama", "tied"):
+        save_llama(tmp_path / name, size, weights.items(), tokenizer_file)
+    tied(tmp_path / "tied")
+    old = from_language_model(language_model, torch.Generator().manual_seed(9))
+    save_reward(tmp_path / "reward", size, old.state_dict(), tokenizer_file, load_conditions())
+    convert(str(tmp_path / "reward"), str(tmp_path / "classifier"), "llama")
+    expected = from_language_model(language_model, torch.Generator().manual_seed(3)).state_dict()
+    for name in ("lm", "llama", "tied", "reward", "classifier"):
+        found = start_reward(tmp_path / name, seed=3).state_dict()
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], expected[key]) for key in expected), name
+    assert torch.equal(load_reward(tmp_path / "classifier").v_head.weight, old.v_head.weight)
+    for name in ("llama", "tied"):
+        with pytest.raises(ValueError, match=r"score\.weight in Llama's layout.*`internlm2 reward checkpoint="):
+            load_reward(tmp_path / name)

@@ -15,9 +15,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from internlm2_core.checkpoint import save_released
-from internlm2_core.checkpoint.configs import size_of
-from internlm2_core.checkpoint.llama import from_llama
+from internlm2_core.jobs import convert
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 RENAMED = {
@@ -33,7 +31,7 @@ RENAMED = {
 """Special tokens of SmolLM2 and what they are called here; ChatML's are the same."""
 
 
-def tokenizer_file(source: Path, folder: Path) -> Path:
+def write_tokenizer(source: Path, folder: Path) -> None:
     """``tokenizer.json`` of a GGUF file under our names of special tokens."""
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(folder)
     file = folder / "tokenizer.json"
@@ -46,7 +44,6 @@ def tokenizer_file(source: Path, folder: Path) -> Path:
     digits = {"type": "Digits", "individual_digits": True}
     content["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, content["pre_tokenizer"]]}
     file.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-    return file
 
 
 def main() -> None:
@@ -60,11 +57,10 @@ def main() -> None:
     )
     del model.model.layers[options.layers :]
     model.config.num_hidden_layers = len(model.model.layers)
-    size = size_of(model.config.to_dict(), options.source)
     with tempfile.TemporaryDirectory() as scratch:
-        tokenizer = tokenizer_file(options.source, Path(scratch))
-        untied = ((name, tensor.clone()) for name, tensor in model.state_dict().items())
-        save_released(options.folder, size, from_llama(untied, size), tokenizer)
+        model.save_pretrained(scratch)
+        write_tokenizer(options.source, Path(scratch))
+        convert(scratch, str(options.folder), "released")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from internlm2_core.checkpoint import load_llama, load_released, save_released
 from internlm2_core.checkpoint.any_layout import layout_of, load_model
 from internlm2_core.checkpoint.start import start_model
 from internlm2_core.jobs import convert
+from internlm2_core.text.tokenizer import load_tokenizer
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -110,7 +111,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_language_model_is_no_reward_model(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no v_head"):
+    with pytest.raises(ValueError, match=rf"has no v_head; train one with `internlm2 reward checkpoint={folder}`"):
         convert(str(folder), str(tmp_path / "reward"), "reward")
 
 
@@ -118,7 +119,9 @@ def test_a_reward_model_is_a_sequence_classifier_of_llama(net: LanguageModel, fo
     head = torch.randn(1, net.size.dim)
     tensors = {**net.state_dict(), "v_head.weight": head}
     del tensors["output.weight"]
-    save_released(tmp_path / "reward", net.size, tensors.items(), folder, architecture="InternLM2ForRewardModel")
+    save_released(tmp_path / "reward", net.size, tensors.items(), folder, is_reward=True)
+    table = "domains: {maths: {en: Judge the result.}}\n"
+    (tmp_path / "reward" / "conditions.yaml").write_text(table)
     convert(str(tmp_path / "reward"), str(tmp_path / "classifier"), "llama")
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "classifier")
     pad, ids = theirs.config.pad_token_id, torch.randint(0, 200, (2, 9))
@@ -130,8 +133,32 @@ def test_a_reward_model_is_a_sequence_classifier_of_llama(net: LanguageModel, fo
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("reward", "back"))
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+    assert [(tmp_path / name / "conditions.yaml").read_text() for name in ("classifier", "back")] == [table] * 2
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("reward", "back")]
+    score_token = load_tokenizer(folder).special("[UNUSED_TOKEN_130]")
+    assert [config["reward_token_id"] for config in configs] == [score_token] * 2
     with pytest.raises(ValueError, match="is a reward model; set checkpoint="):
         load_model(tmp_path / "classifier")
+
+
+def test_a_tied_head_becomes_a_copy_of_the_embedding(
+    net: LanguageModel, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    convert(str(folder), str(tmp_path / "llama"), "llama")
+    assert "tied head" not in capsys.readouterr().out
+    weights, config = (tmp_path / "llama" / name for name in ("model.safetensors", "config.json"))
+    tensors = load_file(weights)
+    del tensors["lm_head.weight"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"tie_word_embeddings": True}))
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
+    ids = torch.randint(0, 200, (2, 9))
+    torch.testing.assert_close(load_llama(tmp_path / "llama")(ids), theirs(ids).logits, atol=1e-5, rtol=1e-5)
+    convert(str(tmp_path / "llama"), str(tmp_path / "untied"), "released")
+    assert "its tied head as a copy of the embedding" in capsys.readouterr().out
+    untied = load_released(tmp_path / "untied")
+    torch.testing.assert_close(untied(ids), theirs(ids).logits, atol=1e-5, rtol=1e-5)
+    assert json.loads((tmp_path / "untied" / "config.json").read_text())["tie_word_embeddings"] is False
 
 
 def test_conversion_onto_itself_is_refused(folder: Path) -> None:

@@ -17,7 +17,7 @@ from internlm2_align.ppo.prompts import Queries, QueryLoader, read_prompts
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.system import PPOSystem
 from internlm2_align.quiet import without_needless_warnings
-from internlm2_align.reward.conditions import FILE_NAME, load_conditions
+from internlm2_align.reward.conditions import conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.roles.local import Roles
 
@@ -77,6 +77,8 @@ class PPORecipe:
     def run(self, checkpoint: str | Path, reward: str | Path, folder: Path) -> dict[str, Any]:
         """Run PPO; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
 
+        Whether that was taken under the same settings is not asked here; the command compares them before.
+
         Writes ``FOLDER/model`` (the best actor on validation), ``FOLDER/last`` (the last one) and
         ``FOLDER/snapshots/iteration-N``.
 
@@ -89,13 +91,11 @@ class PPORecipe:
             The figures of the run; see `internlm2_align.jobs.ppo`.
 
         Raises:
-            FileNotFoundError: If a model or file is missing.
+            FileNotFoundError: If a model, its condition table or a file is missing.
             ValueError: If no prompt is left, or a domain has no condition.
         """
         L.seed_everything(self.seed, verbose=False)
-        table = Path(reward) / FILE_NAME
-        conditions = load_conditions(table if table.is_file() else None)
-        encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions, self.max_tokens)
+        encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions_beside(reward), self.max_tokens)
         system = self.module(
             roles=self.roles(actor=checkpoint, reward=reward),
             encoder=encoder,

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from internlm2_core.evaluation.written import write_json, write_text
@@ -50,28 +49,31 @@ class Cell:
         return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
 
 
-def read_runs(folder: Path) -> list[Run]:
-    """The finished runs below a sweep's folder.
+def read_runs(jobs: Sequence[Path]) -> list[Run]:
+    """The finished runs of a sweep.
+
+    Args:
+        jobs: Their folders, in the sweep's order; a sweep's folder may hold jobs of an earlier one too.
 
     Raises:
-        FileNotFoundError: If none has finished.
+        ValueError: If there is none, or one has no held-out figures.
     """
+    if not jobs:
+        raise ValueError("no job of the sweep has finished; start it again with the same hydra.sweep.dir=FOLDER.")
     runs = []
-    for file in sorted(folder.glob("*/metrics.json")):
-        overrides = yaml.safe_load((file.parent / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
+    for job in jobs:
+        overrides = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
         words = dict(word.split("=", 1) for word in overrides)
         seed = words.pop("seed", "1")
         setting = " ".join(f"{key}={value}" for key, value in words.items())
-        runs.append(Run(setting, seed, _figures(json.loads(file.read_text(encoding="utf-8")))))
-    if not runs:
-        raise FileNotFoundError(f"{folder} holds no finished run (*/metrics.json); sweep with `internlm2 reward -m`.")
+        runs.append(Run(setting, seed, _figures(job / "metrics.json")))
     return _without_common_words(runs)
 
 
-def _figures(metrics: dict[str, Any]) -> dict[str, float]:
-    held = metrics["heldout"]
+def _figures(file: Path) -> dict[str, float]:
+    held = json.loads(file.read_text(encoding="utf-8"))["heldout"]
     if held is None:
-        return {}
+        raise ValueError(f"{file} has no held-out figures to compare; set heldout=[FILE] or heldout_share=0.1.")
     figures = {"mean": held["accuracy"]}
     for domain, part in held["domains"].items():
         figures[domain] = part["accuracy"]
@@ -122,10 +124,17 @@ def _cell(values: Sequence[float]) -> Cell:
     return Cell(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(len(values)))
 
 
-def summarise(folder: str | Path) -> None:
-    """Write ``ablation.json``, ``ablation.md`` and, with matplotlib, ``ablation.png`` into a sweep's folder."""
-    folder = Path(folder)
-    runs = read_runs(folder)
+def summarise(folder: Path, jobs: Sequence[Path]) -> None:
+    """Write ``ablation.json``, ``ablation.md`` and, with matplotlib, ``ablation.png`` into a sweep's folder.
+
+    Args:
+        folder: Of the sweep.
+        jobs: Folders of its finished jobs.
+
+    Raises:
+        ValueError: See `read_runs`.
+    """
+    runs = read_runs(jobs)
     rows, gaps = table(runs), differences(runs)
     columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
     content = {

@@ -120,6 +120,22 @@ def load_conditions(file: str | Path | None = None, domains: Sequence[str] | Non
     return Unconditional(tuple(domains))
 
 
+def conditions_beside(folder: str | Path) -> ConditionTable:
+    """The table that a reward model was trained with, from its folder.
+
+    Raises:
+        FileNotFoundError: If there is none: under other prompts the same weights score otherwise.
+    """
+    table = Path(folder) / FILE_NAME
+    if not table.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no {FILE_NAME}, so it is not known by which prompts it scores; write that file (`domains: "
+            "{helpful: PROMPT}`, or `{unconditional: true, domains: [helpful]}` for a model without prompts), or call "
+            "RewardModel.load(folder, conditions=...)."
+        )
+    return load_conditions(table)
+
+
 def without_conditions(file: str | Path | None = None, domains: Sequence[str] | None = None) -> Unconditional:
     """The domains of a table without its prompts; arguments as for `load_conditions`."""
     return Unconditional(tuple(load_conditions(file, domains).domains))

@@ -8,12 +8,10 @@ The score is read at the last token, which stands nowhere else, so it is a funct
 from collections.abc import Sequence
 
 from internlm2_core.text.chat import ChatFormat, Message
-from internlm2_core.text.tokenizer import Tokenizer
+from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer
 
 from internlm2_align.reward.conditions import ConditionTable
 from internlm2_align.reward.shared import Group
-
-SCORE_TOKEN = "[UNUSED_TOKEN_130]"
 
 
 class ConversationEncoder:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from internlm2_align.reward.conditions import FILE_NAME, ConditionTable, load_conditions
+from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
 from internlm2_align.reward.metrics import PairMetrics
@@ -153,20 +153,17 @@ class RewardModel(L.LightningModule):
         """A trained model from its folder.
 
         Args:
-            folder: Released reward layout.
-            conditions: None reads ``conditions.yaml`` beside the weights, else the built-in table.
+            folder: Released reward layout, or a sequence classifier in Llama's layout.
+            conditions: None reads ``conditions.yaml`` beside the weights.
             max_tokens: Longest conversation.
             **settings: Of the constructor, to train on.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
+            FileNotFoundError: If there is no such folder, or no condition table in it and none given.
             ValueError: If it holds no reward head.
         """
         folder = Path(folder)
-        if conditions is None:
-            table = folder / FILE_NAME
-            conditions = load_conditions(table if table.is_file() else None)
-        encoder = ConversationEncoder(load_tokenizer(folder), conditions, max_tokens)
+        encoder = ConversationEncoder(load_tokenizer(folder), conditions or conditions_beside(folder), max_tokens)
         model = cls(partial(load_reward, folder), encoder, **settings)
         model.configure_model()
         return model

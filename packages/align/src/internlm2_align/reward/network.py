@@ -11,15 +11,10 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from internlm2_core.checkpoint import load_released, read_size, save_released
-from internlm2_core.checkpoint.folder import (
-    allocated,
-    fill_or_defer,
-    new_folder,
-    read_names,
-    read_tensors,
-    tensor_files,
-)
+from internlm2_core.checkpoint import read_size, save_released
+from internlm2_core.checkpoint.any_layout import read_model
+from internlm2_core.checkpoint.folder import allocated, fill_or_defer, new_folder, tensor_files
+from internlm2_core.checkpoint.llama import HEADS, released_name
 from internlm2_core.nn.attend import default_attend
 from internlm2_core.nn.init import Weights
 from internlm2_core.nn.language_model import LanguageModel
@@ -55,9 +50,6 @@ class Packed(Protocol):
         ...
 
 
-ARCHITECTURE = "InternLM2ForRewardModel"
-
-
 class RewardNetwork(nn.Module):
     """Trunk and scalar head.
 
@@ -88,35 +80,47 @@ class RewardNetwork(nn.Module):
 def from_language_model(net: LanguageModel, generator: torch.Generator | None = None) -> RewardNetwork:
     """A reward network around the trunk of a language model (shared, not copied), with a random head.
 
-    The head is N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1.
-
     Args:
         net: The SFT model; its output head is dropped.
         generator: Source of the head's randomness, on the CPU.
     """
-    reward = RewardNetwork(net.size).to(net.output.weight.dtype)
+    dtype, device = net.output.weight.dtype, net.output.weight.device
+    reward = RewardNetwork(net.size).to(dtype)
     reward.model.load_state_dict(net.model.state_dict(), assign=True)
-    head = torch.empty(1, net.size.dim, dtype=net.output.weight.dtype, device="cpu")
-    head.normal_(0.0, (net.size.dim + 1) ** -0.5, generator=generator)
-    if (whole := net.initial_weights) is not None:
+    reward.v_head.weight.data = random_head(net.size, dtype, generator)
+    return reward.to(device)
 
-        def weights() -> Iterator[tuple[str, Tensor]]:
-            yield from ((name, tensor) for name, tensor in whole() if name != "output.weight")
-            yield "v_head.weight", head
 
-        reward.initial_weights = weights
-        return reward
-    reward.v_head.weight.data = head
-    return reward.to(net.output.weight.device)
+def random_head(size: ModelSize, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
+    """[1, dim] of N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1."""
+    head = torch.empty(1, size.dim, dtype=dtype, device="cpu")
+    return head.normal_(0.0, (size.dim + 1) ** -0.5, generator=generator)
 
 
 def start_reward(folder: str | Path, seed: int = 1) -> RewardNetwork:
-    """A reward network to be trained, from the folder of an SFT model: its trunk and a random head."""
-    return from_language_model(load_released(folder), torch.Generator().manual_seed(seed))
+    """A reward network to be trained: the trunk of a model folder of any layout and a random head.
+
+    Args:
+        folder: Of an SFT model, or of a reward model; its own head is dropped.
+        seed: Of the head.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If tensors do not fit, or it holds a model of another family.
+    """
+    size = read_size(folder)
+    _, first = next(iter(read_model(folder)))
+    head = random_head(size, first.dtype, torch.Generator().manual_seed(seed))
+
+    def weights() -> Iterator[tuple[str, Tensor]]:
+        yield from ((name, tensor) for name, tensor in read_model(folder) if name not in HEADS)
+        yield "v_head.weight", head
+
+    return _from_folder(folder, size, first.dtype, weights)
 
 
 def load_reward(folder: str | Path) -> RewardNetwork:
-    """A trained reward network from its folder.
+    """A trained reward network from its folder, a sequence classifier in Llama's layout too.
 
     Raises:
         FileNotFoundError: If there is no such folder.
@@ -124,16 +128,19 @@ def load_reward(folder: str | Path) -> RewardNetwork:
     """
     folder = Path(folder)
     size = read_size(folder)
-    files = set(tensor_files(folder).values())
-    if not any("v_head.weight" in read_names(file) for file in files):
+    if "v_head.weight" not in map(released_name, tensor_files(folder)):
         raise ValueError(
-            f"{folder} holds no v_head.weight, so it is no reward model; train one from it with "
-            f"`internlm2 reward checkpoint={folder}`."
+            f"{folder} holds no v_head.weight (score.weight in Llama's layout), so it is no reward model; train one "
+            f"from it with `internlm2 reward checkpoint={folder}`."
         )
+    _, first = next(iter(read_model(folder)))
+    return _from_folder(folder, size, first.dtype, partial(read_model, folder))
+
+
+def _from_folder(folder: str | Path, size: ModelSize, dtype: torch.dtype, weights: Weights) -> RewardNetwork:
     with torch.device("meta"):
         net = RewardNetwork(size)
-    first = next(tensor for name, tensor in read_tensors(folder) if name == "v_head.weight")
-    fill_or_defer(allocated(net.to(first.dtype)), partial(read_tensors, folder), folder)
+    fill_or_defer(allocated(net.to(dtype)), weights, folder)
     return net
 
 
@@ -154,5 +161,5 @@ def save_reward(
         conditions: The table that it was trained with.
     """
     with new_folder(folder) as draft:
-        save_released(draft, size, tensors.items(), tokenizer_path, architecture=ARCHITECTURE)
+        save_released(draft, size, tensors.items(), tokenizer_path, is_reward=True)
         conditions.save(draft / FILE_NAME)

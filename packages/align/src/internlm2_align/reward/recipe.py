@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,19 +58,22 @@ class RewardRecipe:
     def train(self, checkpoint: str | Path, pairs: Iterable[Preference], folder: Path) -> "TrainedReward":
         """Train from an SFT model; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
 
+        Whether that was taken under the same settings is not asked here; the command compares them before.
+
         Args:
-            checkpoint: Folder of the SFT model.
+            checkpoint: Folder of the model to start from, in released or Llama layout; its head is dropped.
             pairs: Training pairs.
             folder: Of the run; gets ``model``.
 
         Raises:
-            ValueError: If no usable pair is left, or a pair names an unknown domain.
+            ValueError: If no usable pair is left, a pair names an unknown domain, or margins are wanted of pairs
+                that have no gap.
         """
         L.seed_everything(self.seed, verbose=False)
         tokenizer = load_tokenizer(checkpoint)
         encoder = ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
         counts: Counter[str] = Counter()
-        wanted = map(self._with_margin, pairs)
+        wanted = self._with_margins(list(pairs))
         encoded = encode_pairs(wanted, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
         trainer = self.trainer(max_epochs=-1, enable_checkpointing=False)
         loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
@@ -118,11 +121,17 @@ class RewardRecipe:
         if trainer.interrupted:
             raise KeyboardInterrupt
 
-    def _with_margin(self, pair: Preference) -> Preference:
-        gap = float(pair.meta.get("score_gap", 0.0))
-        if not self.margin_per_gap or not gap:
-            return pair
-        return replace(pair, meta={**pair.meta, "margin": pair.margin + self.margin_per_gap * gap})
+    def _with_margins(self, pairs: Sequence[Preference]) -> list[Preference]:
+        if not self.margin_per_gap:
+            return list(pairs)
+        gaps = [float(pair.meta.get("score_gap", 0.0)) for pair in pairs]
+        if not any(gaps):
+            raise ValueError(
+                f"margin_per_gap={self.margin_per_gap} but none of {len(pairs)} pairs has a meta.score_gap, so no "
+                "margin would be asked for; set margin_per_gap=0 or take pairs of `internlm2 label`."
+            )
+        wanted = (pair.margin + self.margin_per_gap * gap for pair, gap in zip(pairs, gaps, strict=True))
+        return [replace(pair, meta={**pair.meta, "margin": margin}) for pair, margin in zip(pairs, wanted, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def local_roles(
 
     Args:
         actor: The SFT model in released layout, or an actor to go on from.
-        reward: The reward model in released layout.
+        reward: The reward model.
         reference: The SFT model where ``actor`` no longer is it; None takes ``actor``.
         frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``; None keeps that of the files.
     """

@@ -1,11 +1,12 @@
 """Open a model folder of whichever layout."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
-from internlm2_core.checkpoint.folder import read_json
-from internlm2_core.checkpoint.llama import load_llama
+from internlm2_core.checkpoint.folder import read_json, read_tensors
+from internlm2_core.checkpoint.llama import load_llama, read_llama
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.language_model import LanguageModel
 
@@ -24,6 +25,19 @@ def layout_of(folder: str | Path) -> str:
     if family == "llama":
         return "llama-reward" if "SequenceClassification" in architecture else "llama"
     raise ValueError(f"{folder} holds a model of type {family!r}; internlm2 and llama are read.")
+
+
+def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a folder of whichever layout, one at a time, on CPU, under released names.
+
+    A tied head of a Llama becomes a copy of the embedding.
+
+    Raises:
+        FileNotFoundError: no config or no safetensors.
+        ValueError: a model of another family; a truncated file.
+    """
+    folder = Path(folder)
+    return read_llama(folder) if layout_of(folder).startswith("llama") else read_tensors(folder)
 
 
 def load_model(folder: str | Path, attend: nn.Module | None = None) -> LanguageModel:

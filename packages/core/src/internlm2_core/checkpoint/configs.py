@@ -11,7 +11,7 @@ from torch import Tensor
 from internlm2_core.checkpoint.folder import new_folder, write_json, write_tensors
 from internlm2_core.sizes import ModelSize
 from internlm2_core.text.chat import CHAT_TEMPLATE
-from internlm2_core.text.tokenizer import Tokenizer, load_tokenizer
+from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer, load_tokenizer
 
 
 def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
@@ -42,9 +42,21 @@ def scaling_of(size: ModelSize) -> dict[str, Any] | None:
     return {"rope_type": size.rope_scaling, "type": size.rope_scaling, "factor": size.rope_factor}
 
 
-def released_config(size: ModelSize, dtype: torch.dtype, architecture: str) -> dict[str, Any]:
+def released_config(size: ModelSize, dtype: torch.dtype, architecture: str = "InternLM2ForCausalLM") -> dict[str, Any]:
     """``config.json`` of the released layout."""
     return {"architectures": [architecture], "model_type": "internlm2", "bias": False} | shared_fields(size, dtype)
+
+
+def reward_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer) -> dict[str, Any]:
+    """``config.json`` of a reward model in the released layout.
+
+    Args:
+        size: the model's shape.
+        dtype: of the weights.
+        tokenizer: has the score token, where released reward models read their score.
+    """
+    own = {"reward_token_id": tokenizer.special(SCORE_TOKEN)}
+    return released_config(size, dtype, "InternLM2ForRewardModel") | own
 
 
 def llama_config(size: ModelSize, dtype: torch.dtype, architecture: str = "LlamaForCausalLM") -> dict[str, Any]:

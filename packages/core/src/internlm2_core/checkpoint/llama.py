@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from internlm2_core.checkpoint.configs import classifier_config, llama_config, size_of, write_model
-from internlm2_core.checkpoint.folder import fill, read_json, read_tensors
+from internlm2_core.checkpoint.folder import fill, read_json, read_tensors, tensor_files
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import join_wqkv, split_wqkv
 from internlm2_core.sizes import ModelSize
@@ -110,17 +110,34 @@ def save_llama(
     write_model(folder, to_llama(tensors, size), make_config, tokenizer_path)
 
 
+def has_tied_head(folder: Path) -> bool:
+    """Whether a language model in Llama's layout has no head but its embedding."""
+    is_tied = read_json(folder / "config.json").get("tie_word_embeddings", False)
+    return bool(is_tied) and not HEADS.values() & tensor_files(folder).keys()
+
+
+def read_llama(folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a folder in Llama's layout under released names.
+
+    A tied head becomes a copy of the embedding: InternLM2 has a head of its own.
+    """
+    file = folder / "config.json"
+    is_tied = has_tied_head(folder)
+    for name, tensor in from_llama(read_tensors(folder), size_of(read_json(file), file)):
+        yield name, tensor
+        if is_tied and name == "model.tok_embeddings.weight":
+            yield "output.weight", tensor.clone()
+
+
 def load_llama(folder: str | Path) -> LanguageModel:
-    """A language model from a folder in Llama's layout.
+    """A language model from a folder in Llama's layout; a tied head becomes a copy of the embedding.
 
     Raises:
-        ValueError: tensors that do not fit; a tied head, which InternLM2 does not have.
+        ValueError: tensors that do not fit.
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    if config.get("tie_word_embeddings"):
-        raise ValueError(f"{folder} ties its head to the embedding; InternLM2 has a head of its own.")
     size = size_of(config, folder / "config.json")
     net = LanguageModel(size).to(getattr(torch, config.get("torch_dtype") or config.get("dtype") or "float32"))
-    fill(net, from_llama(read_tensors(folder), size), folder)
+    fill(net, read_llama(folder), folder)
     return net

@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import released_config, size_of, write_model
+from internlm2_core.checkpoint.configs import released_config, reward_config, size_of, write_model
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize
+from internlm2_core.text.tokenizer import load_tokenizer
 
 
 def read_size(folder: str | Path) -> ModelSize:
@@ -66,7 +67,7 @@ def save_released(
     size: ModelSize,
     tensors: Iterable[tuple[str, Tensor]],
     tokenizer_path: str | Path,
-    architecture: str = "InternLM2ForCausalLM",
+    is_reward: bool = False,
     shard_bytes: int = 5 * 2**30,
 ) -> None:
     """Write a model folder, atomically.
@@ -76,8 +77,11 @@ def save_released(
         size: the model's shape.
         tensors: names and full tensors, e.g. ``net.state_dict().items()``; split projections are joined.
         tokenizer_path: file or model folder whose tokenizer goes along.
-        architecture: what config.json names.
+        is_reward: whether the tensors have ``v_head`` in the place of ``output``.
         shard_bytes: largest file.
     """
     tensors = joined(tensors, size.q_per_kv, size.head_dim)
-    write_model(folder, tensors, lambda dtype: released_config(size, dtype, architecture), tokenizer_path, shard_bytes)
+    make_config = partial(released_config, size)
+    if is_reward:
+        make_config = partial(reward_config, size, tokenizer=load_tokenizer(tokenizer_path))
+    write_model(folder, tensors, make_config, tokenizer_path, shard_bytes)

@@ -1,19 +1,22 @@
 """From one layout to another, tensor by tensor: never a second copy of the model in memory."""
 
-from collections.abc import Iterable
+import shutil
 from pathlib import Path
 from typing import Literal
 
-from torch import Tensor
-
-from internlm2_core.checkpoint.any_layout import layout_of
-from internlm2_core.checkpoint.folder import read_tensors
-from internlm2_core.checkpoint.llama import from_llama, save_llama
+from internlm2_core.checkpoint.any_layout import layout_of, read_model
+from internlm2_core.checkpoint.folder import new_folder
+from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released
+
+CONDITIONS = "conditions.yaml"
+"""The condition table beside a reward model's weights: the same weights score otherwise without it."""
 
 
 def convert(source: str, to: str, format: Literal["released", "llama", "reward"]) -> None:
     """Write the model of ``source`` in another layout; the source's layout is recognised.
+
+    A reward model's condition table goes along. The head of a Llama that is tied becomes a copy of the embedding.
 
     Args:
         source: a model folder.
@@ -29,17 +32,16 @@ def convert(source: str, to: str, format: Literal["released", "llama", "reward"]
     if Path(source).resolve() == Path(to).resolve():
         raise ValueError(f"from and to are both {source}; set to= to another folder.")
     layout, size = layout_of(source), read_size(source)
-    tensors: Iterable[tuple[str, Tensor]] = read_tensors(Path(source))
-    if layout.startswith("llama"):
-        tensors = from_llama(tensors, size)
     is_reward = layout.endswith("reward")
     if is_reward and format == "released":
         raise ValueError(f"{source} is a reward model, which has no head for words; set format=reward or format=llama.")
     if format == "reward" and not is_reward:
-        raise ValueError(f"{source} has no v_head; train one with `internlm2 reward init_from={source}`.")
-    if format == "llama":
-        save_llama(to, size, tensors, source, is_reward)
-    else:
-        architecture = "InternLM2ForRewardModel" if is_reward else "InternLM2ForCausalLM"
-        save_released(to, size, tensors, source, architecture)
-    print(f"{to}: {format} layout of {source}")
+        raise ValueError(f"{source} has no v_head; train one with `internlm2 reward checkpoint={source}`.")
+    save = save_llama if format == "llama" else save_released
+    table = Path(source) / CONDITIONS
+    with new_folder(to) as draft:
+        save(draft, size, read_model(source), source, is_reward=is_reward)
+        if is_reward and table.is_file():
+            shutil.copyfile(table, draft / CONDITIONS)
+    untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
+    print(f"{to}: {format} layout of {source}{untied}")

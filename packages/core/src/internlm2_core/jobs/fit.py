@@ -82,7 +82,8 @@ def fit(
 ) -> None:
     """Train, and write ``OUTPUT/model`` and ``OUTPUT/training.json`` (steps, tokens, seconds, last loss).
 
-    A run that was stopped goes on from ``OUTPUT/checkpoints/last.ckpt``.
+    A run that was stopped goes on from ``OUTPUT/checkpoints/last.ckpt``. Whether that was taken under the same settings
+    is not asked here; the command compares them before.
 
     Args:
         module: what is trained.

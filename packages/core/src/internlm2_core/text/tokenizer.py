@@ -12,6 +12,9 @@ from typing import Protocol
 
 from tokenizers import Tokenizer as TokenizersTokenizer
 
+SCORE_TOKEN = "[UNUSED_TOKEN_130]"
+"""Ends a conversation that a reward model scores; the score is read there."""
+
 SPECIAL_TOKENS = (
     "<unk>",
     "<s>",
@@ -22,9 +25,9 @@ SPECIAL_TOKENS = (
     "<|action_start|>",
     "<|im_end|>",
     "<|im_start|>",
-    "[UNUSED_TOKEN_130]",
+    SCORE_TOKEN,
 )
-"""Tokens with a meaning of their own; the last is where the reward model reads its score."""
+"""Tokens with a meaning of their own."""
 
 RELEASED_NAMES = {
     "<|plugin|>": "[UNUSED_TOKEN_141]",

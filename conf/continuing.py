@@ -1,0 +1,155 @@
+"""Whether a run may go on from what an earlier one left in its output folder.
+
+Training goes on from a checkpoint whatever the configuration says, so that other settings would go unheard and be
+recorded nevertheless. A job whose recipe names what it goes on from (``goes_on_from``, below its output folder) leaves
+``settings.json`` there: its settings as they would be typed, and hashes of the files and folders that it reads. It goes
+on only where both still agree. What merely says where and how fast a run is computed, and for how long, may change.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from internlm2_conf.hashing import sampled_hash
+from omegaconf import DictConfig, OmegaConf
+
+RECORD = "settings.json"
+
+FREE = (
+    # where it runs and what it writes beside the model
+    *("output", "paths", "callbacks", "logger", "checkpoint_every", "job.validation", "job.num_workers"),
+    # devices, and how long the same schedule is followed
+    *("trainer", "strategy", "layout"),
+    # memory and speed: the same sums in another order
+    *("module.micro_batch_rows", "module.recompute", "module.recompute_every", "module.compile_blocks"),
+    *("model.attend", "model.max_logits", "model.head_loss", "batches.row_tokens", "settings.micro_batch_tokens"),
+)
+"""Keys that may change, with all below them."""
+
+HELD = ("trainer.precision",)
+"""Exceptions among them."""
+
+MOST_NAMED = 6
+"""Differences that an error names."""
+
+
+def check_continuing(cfg: DictConfig) -> None:
+    """Record what a run is made of, or compare it with the record of the run that it would go on with.
+
+    Args:
+        cfg: of the job; one without ``goes_on_from`` always starts anew and is left alone.
+
+    Raises:
+        ValueError: there is something to go on from, and other settings or inputs have led to it.
+    """
+    if "goes_on_from" not in cfg:
+        return
+    folder = Path(cfg.output)
+    here = json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)}))
+    record = folder / RECORD
+    if not any(folder.glob(cfg.goes_on_from)):
+        write(record, here)
+    elif not record.is_file():
+        print(f"{folder} holds no {RECORD}: goes on without comparing settings.", file=sys.stderr)
+        write(record, here)
+    elif found := differences(json.loads(record.read_text()), here):
+        more = f"; {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        raise ValueError(
+            f"{folder} holds a run with other settings ({'; '.join(found[:MOST_NAMED])}{more}); set output=FOLDER to "
+            f"keep both, give the earlier settings to go on, or delete {folder / cfg.goes_on_from} to start anew."
+        )
+
+
+def write(record: Path, content: Mapping[str, Any]) -> None:
+    """Write the record, whole or not at all; ranks that write it at once write the same."""
+    record.parent.mkdir(parents=True, exist_ok=True)
+    draft = record.with_name(f".{record.name}.{os.getpid()}")
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    draft.replace(record)
+
+
+def settings_of(cfg: DictConfig) -> dict[str, Any]:
+    """Dotted key -> value as it stands in the recipe, references unresolved: each setting once, by its own key."""
+    return {key: value for key, value in leaves(OmegaConf.to_container(cfg)) if not is_free(key)}
+
+
+def is_free(key: str) -> bool:
+    """Whether a setting may change in the middle of a run; a stage of a larger job has the keys of its own job."""
+    own = re.sub(r"^stages\.\w+\.", "", key)
+    is_below = {names: any(own == name or own.startswith(f"{name}.") for name in names) for names in (FREE, HELD)}
+    return is_below[FREE] and not is_below[HELD]
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``a.b.c`` and the value for whatever in nested mappings is none, or an empty one."""
+    if not isinstance(node, dict) or not node:
+        yield prefix, node
+        return
+    for key, value in node.items():
+        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def inputs_of(cfg: DictConfig) -> dict[str, str]:
+    """Path -> hash of every file and folder that the job is told of, except what lies in its own output folder."""
+    own = Path(cfg.output).resolve()
+    paths = dict.fromkeys(texts(OmegaConf.to_container(cfg.job, resolve=True)))
+    return {path: sampled_hash(Path(path)) for path in paths if exists(path) and not is_inside(Path(path), own)}
+
+
+def texts(node: Any) -> Iterator[str]:
+    """Every text in nested mappings and lists, except below a ``trainer``: nothing there is an input."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, list):
+        for value in node:
+            yield from texts(value)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key != "trainer":
+                yield from texts(value)
+
+
+def exists(text: str) -> bool:
+    """Whether a text is the path of something."""
+    try:
+        return bool(text) and Path(text).exists()
+    except OSError:  # too long for a path
+        return False
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a path lies in a folder or is it."""
+    return path.resolve().is_relative_to(folder)
+
+
+def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+    """What differs between two records, in words; inputs that were moved as they are do not differ."""
+    found = []
+    old, new = earlier["settings"], here["settings"]
+    for key in [*old, *(key for key in new if key not in old)]:
+        contents = [by_content(side["settings"].get(key), side["inputs"]) for side in (earlier, here)]
+        if (key in old) != (key in new) or (contents[0] != contents[1] and old[key] != new[key]):
+            found.append(f"{key} {shown('was', old, key)}, {shown('is now', new, key)}")
+    both = earlier["inputs"].keys() & here["inputs"].keys()
+    changed = [path for path in sorted(both) if earlier["inputs"][path] != here["inputs"][path]]
+    return found + [f"{path} has other contents now" for path in changed]
+
+
+def by_content(value: Any, inputs: Mapping[str, str]) -> Any:
+    """A value whose paths are replaced by the hashes of what they lead to."""
+    if isinstance(value, str):
+        return inputs.get(value, value)
+    if isinstance(value, list):
+        return [by_content(part, inputs) for part in value]
+    if isinstance(value, dict):
+        return {key: by_content(part, inputs) for key, part in value.items()}
+    return value
+
+
+def shown(verb: str, settings: Mapping[str, Any], key: str) -> str:
+    """``was 2.0``, or ``was not set``."""
+    return f"{verb} {json.dumps(settings[key], ensure_ascii=False) if key in settings else 'not set'}"

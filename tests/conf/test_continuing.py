@@ -1,0 +1,163 @@
+"""What a run may go on from: the same settings and inputs, however it is computed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from internlm2_conf.continuing import FREE, HELD, check_continuing
+from internlm2_conf.errors import dotted
+from internlm2_conf.hashing import sampled_hash
+from omegaconf import DictConfig, OmegaConf
+
+RECIPE = """
+name: reward
+output: ???
+checkpoint: sft
+preferences: [pairs.jsonl]
+checkpoint_every: 200
+goes_on_from: checkpoints/last.ckpt
+optimizer: {_target_: torch.optim.AdamW, lr: 1.0e-5}
+loss: {gamma: 2.0}
+module: {optimizer: "${optimizer}", loss: "${loss}", recompute: none}
+trainer: {devices: 1, max_steps: -1, precision: 32-true, remote: backup}
+stages: {ppo: {trainer: {devices: 1}, settings: {clip: 0.2}}}
+job:
+  module: ${module}
+  trainer: ${trainer}
+  checkpoint: ${checkpoint}
+  preferences: ${preferences}
+  output: ${output}
+"""
+
+
+def recipe(output: Path | str = "run", **overrides: Any) -> DictConfig:
+    cfg = OmegaConf.create(RECIPE)
+    cfg.output = str(output)
+    for key, value in overrides.items():
+        OmegaConf.update(cfg, key.replace("__", "."), value, force_add=True)
+    return cfg
+
+
+@pytest.fixture(autouse=True)
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was stopped after a checkpoint, with its inputs."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("sft", "backup"):
+        Path(name).mkdir()
+    Path("sft/model.safetensors").write_bytes(bytes(3_000_000))
+    Path("pairs.jsonl").write_text("{}\n")
+    check_continuing(recipe())
+    Path("run/checkpoints").mkdir()
+    Path("run/checkpoints/last.ckpt").write_text("weights")
+
+
+def test_a_run_goes_on_as_it_began() -> None:
+    check_continuing(recipe())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("loss__gamma", 0, "loss.gamma was 2.0, is now 0"),
+        ("optimizer__lr", 1e-2, "optimizer.lr was 1e-05, is now 0.01"),
+        ("preferences", ["a", "b"], 'preferences was ["pairs.jsonl"], is now ["a", "b"]'),
+        ("module__loss", {"gamma": 1}, 'module.loss was "${loss}", is now not set'),
+        ("trainer__precision", "bf16-mixed", 'trainer.precision was "32-true", is now "bf16-mixed"'),
+        ("stages__ppo__settings__clip", 0.1, "stages.ppo.settings.clip was 0.2, is now 0.1"),
+        ("spikes", None, "spikes was not set, is now null"),
+    ],
+)
+def test_other_settings_are_named(key: str, value: Any, words: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        check_continuing(recipe(**{key: value}))
+    assert words in str(caught.value)
+    assert "set output=FOLDER" in str(caught.value) and "delete run/checkpoints/last.ckpt" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainer__devices": 8, "trainer__max_steps": 500},
+        {"strategy": {"_target_": "internlm2_parallel.MeshStrategy"}, "layout": {"shard": 8}},
+        {"callbacks": {"a": 1}, "logger": None, "checkpoint_every": 10},
+        {"module__recompute": "full"},
+        {"stages__ppo__trainer__devices": 2},
+    ],
+)
+def test_how_and_how_long_it_is_computed_may_change(change: dict[str, Any]) -> None:
+    check_continuing(recipe(**change))
+
+
+def test_many_differences_are_counted() -> None:
+    with pytest.raises(ValueError, match=r"; 4 more\)"):
+        check_continuing(recipe(**{f"key{number}": number for number in range(10)}))
+
+
+def test_changed_inputs_are_named() -> None:
+    with Path("sft/model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"x")
+    with pytest.raises(ValueError, match="sft has other contents now"):
+        check_continuing(recipe())
+
+
+def test_what_is_no_input_may_change() -> None:
+    Path("run/checkpoints/last.ckpt").write_text("further")
+    Path("backup/last.ckpt").write_text("a copy")  # named below the trainer
+    Path("sft/.cache").write_text("hidden")
+    check_continuing(recipe())
+
+
+def test_a_run_and_its_inputs_may_be_moved() -> None:
+    shutil.move("sft", "elsewhere")
+    shutil.move("run", "there")
+    check_continuing(recipe("there", checkpoint="elsewhere"))
+
+
+def test_without_a_checkpoint_a_run_starts_anew() -> None:
+    Path("run/checkpoints/last.ckpt").unlink()
+    check_continuing(recipe(loss__gamma=0))
+    Path("run/checkpoints/last.ckpt").touch()
+    check_continuing(recipe(loss__gamma=0))
+    with pytest.raises(ValueError, match=r"loss\.gamma was 0, is now 2\.0"):
+        check_continuing(recipe())
+
+
+def test_a_run_without_a_record_goes_on_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run/settings.json").unlink()
+    check_continuing(recipe(loss__gamma=0))
+    assert "run holds no settings.json: goes on without comparing settings" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"loss\.gamma was 0"):
+        check_continuing(recipe())
+
+
+def test_jobs_that_never_go_on_are_left_alone() -> None:
+    cfg = OmegaConf.create({"output": "other", "job": {}})
+    check_continuing(cfg)
+    assert not Path("other").exists()
+
+
+def test_samples_reach_both_ends_of_a_long_file() -> None:
+    before = sampled_hash(Path("sft"))
+    content = bytearray(3_000_000)
+    for place in (0, 2_999_999):
+        content[place] = 1
+        Path("sft/model.safetensors").write_bytes(content)
+        content[place] = 0
+        assert sampled_hash(Path("sft")) != before
+    Path("sft/model.safetensors").write_bytes(content)
+    assert sampled_hash(Path("sft")) == before
+
+
+def test_the_recipes_that_go_on_say_from_what_and_have_the_free_keys() -> None:
+    GlobalHydra.instance().clear()
+    with initialize_config_module("internlm2_conf", version_base="1.3"):
+        found = {job: compose(job, ["strategy=ddp"]) for job in ("pretrain", "sft", "reward", "ppo")}
+        found["online_rlhf"] = compose("online_rlhf")
+    assert found["online_rlhf"].goes_on_from == "round-*"
+    assert {found[job].goes_on_from for job in ("pretrain", "sft", "reward", "ppo")} == {"checkpoints/last.ckpt"}
+    keys = {key for cfg in found.values() for key in dotted(OmegaConf.to_container(cfg))}
+    assert set(FREE) | set(HELD) <= keys

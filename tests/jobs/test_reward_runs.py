@@ -1,0 +1,111 @@
+"""`internlm2 reward` as it is typed, tiny: a sweep with its table, and what a run may go on from."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from internlm2_core import LanguageModel, ModelSize
+from internlm2_core.checkpoint import save_released
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+pytestmark = pytest.mark.slow
+
+WORDS = (
+    *("checkpoint=sft", "preferences=[pairs.jsonl]", "heldout=[]", "heldout_share=0.3", "optimizer.lr=1e-2"),
+    *(
+        "max_tokens=400",
+        "batches.budget_tokens=2000",
+        "trainer.accelerator=cpu",
+        "logger=none",
+        "optimizer.fused=false",
+    ),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    size = ModelSize(
+        layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, head_dim=8, max_positions=512,
+        vocab_size=load_tokenizer(tmp_path / "tokenizer.json").vocab_size,
+    )  # fmt: skip
+    net = LanguageModel(size)
+    net.init_weights(torch.Generator().manual_seed(0))
+    save_released(tmp_path / "sft", size, net.state_dict().items(), tmp_path / "tokenizer.json")
+    write_pairs(tmp_path / "pairs.jsonl", 12)
+    return tmp_path
+
+
+def write_pairs(file: Path, count: int) -> None:
+    pairs = [
+        {
+            "domain": domain,
+            "prompt": [{"role": "user", "content": f"q{i}"}],
+            "chosen": replies[0],
+            "rejected": replies[1],
+        }
+        for i in range(count)
+        for domain, replies in (("helpful", ("yes", "no")), ("harmless", ("no", "yes")))
+    ]
+    file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+
+
+def reward(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    program = [sys.executable, "-m", "internlm2_conf", "reward", *words, *WORDS]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, env=environment)
+
+
+def test_a_sweep_has_a_folder_and_a_table_of_its_own(folder: Path) -> None:
+    # What a larger sweep has left there.
+    leftover = folder / "runs" / "reward-conditions" / "4"
+    (leftover / ".hydra").mkdir(parents=True)
+    (leftover / ".hydra" / "overrides.yaml").write_text("- loss.gamma=1\n")
+    (leftover / "metrics.json").write_text('{"heldout": {"accuracy": 1.0, "domains": {}}}')
+    (leftover / "done.json").write_text('"earlier"')
+    done = reward(folder, "-m", "+experiment=conditions", "seed=1,2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = json.loads((folder / "runs" / "reward-conditions" / "ablation.json").read_text())
+    assert table["seeds"] == ["1", "2"]
+    assert set(table["accuracy"]) == {"conditions=default", "conditions=none"}
+    assert set(table["differences"]) == {"conditions=default - conditions=none"}
+    # Without prompts the domains, which want the opposite of each other, are right half of the time.
+    none = table["accuracy"]["conditions=none"]
+    assert none["helpful"]["mean"] + none["harmless"]["mean"] == pytest.approx(1.0)
+    assert not (folder / "runs" / "reward").exists()
+    # Another sweep in the same folder is refused before it takes over a model.
+    other = reward(folder, "-m", "+experiment=gamma", "seed=1,2", "output=runs/reward-conditions")
+    assert other.returncode != 0
+    assert "loss.gamma was 2.0, is now 0" in other.stderr and "Traceback" not in other.stderr
+
+
+def test_a_run_goes_on_with_its_own_settings_alone(folder: Path) -> None:
+    assert reward(folder, "output=r1").returncode == 0
+    weights = (folder / "r1" / "model" / "model.safetensors").read_bytes()
+    other = reward(folder, "output=r1", "loss.gamma=0", "conditions=none")
+    assert other.returncode != 0
+    for part in ("loss.gamma was 2.0, is now 0", "load_conditions", "without_conditions", "output=FOLDER",
+                 "delete r1/checkpoints/last.ckpt"):  # fmt: skip
+        assert part in other.stderr
+    assert len(other.stderr.strip().splitlines()) == 1
+    assert json.loads((folder / "r1" / "metrics.json").read_text())["conditional"] is True
+    write_pairs(folder / "pairs.jsonl", 13)
+    assert "pairs.jsonl has other contents now" in reward(folder, "output=r1").stderr
+    write_pairs(folder / "pairs.jsonl", 12)
+    # How it is computed may change.
+    again = reward(folder, "output=r1", "checkpoint_every=1", "batches.row_tokens=500")
+    assert again.returncode == 0, again.stderr
+    assert (folder / "r1" / "model" / "model.safetensors").read_bytes() == weights
+    (folder / "r1" / "checkpoints" / "last.ckpt").unlink()
+    assert reward(folder, "output=r1", "loss.gamma=0").returncode == 0
+    assert (folder / "r1" / "model" / "model.safetensors").read_bytes() != weights
