@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from internlm2_align.reward.messages import tools_of, turns_of
+from internlm2_align.reward.messages import turns_of, with_tools
 from internlm2_data.loading.conversations import messages_of
 
 TALKS = {
@@ -15,7 +15,7 @@ TALKS = {
     "openai": {"messages": [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": "Time?"},
-        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "clock", "arguments": "{}"}}]},
+        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]},
         {"role": "tool", "tool_call_id": "1", "content": "12:00"},
         {"role": "assistant", "content": "Noon."},
     ]},
@@ -34,5 +34,5 @@ TALKS = {
 @pytest.mark.parametrize("name", TALKS)
 def test_turns_are_the_same(name: str) -> None:
     talk = TALKS[name]
-    ours = [*tools_of(talk), *turns_of(talk.get("messages") or talk["conversations"])]
+    ours = with_tools(talk, turns_of(talk.get("messages") or talk["conversations"]))
     assert ours == messages_of(talk)

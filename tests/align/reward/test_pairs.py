@@ -74,7 +74,11 @@ def test_messages_of_others_are_encoded_as_ours(encoder):
     ours = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Time?"},
-        {"role": "assistant", "content": "", "tool_call": {"tool": "<|plugin|>", "content": json.dumps(function)}},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_call": {"tool": "<|plugin|>", "content": json.dumps(function | {"arguments": {}})},
+        },
     ]
     assert encoder.conversation(theirs, "maths") == encoder.conversation(ours, "maths")
 

@@ -55,11 +55,13 @@ def test_ranked_and_scored_lists(tmp_path):
     assert pairs[0].meta["score_gap"] == 2
 
 
-TOOL = {"name": "clock", "arguments": "{}"}
+TOOL = {"name": "clock", "arguments": '{"zone": 1}'}
+SPELT = TOOL | {"arguments": {"zone": 1}}
 
 
 def test_calls_and_results_of_tools_are_kept(tmp_path):
     asked = [
+        {"role": "developer", "content": "Be brief."},
         USER,
         {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": TOOL}]},
         {"role": "tool", "content": "12:00"},
@@ -73,12 +75,13 @@ def test_calls_and_results_of_tools_are_kept(tmp_path):
     }  # fmt: skip
     (pair,) = read(tmp_path, "dialogue", record)
     assert pair.prompt == (
+        {"role": "system", "content": "Be brief."},
         {"role": "system", "name": "<|plugin|>", "content": json.dumps([TOOL])},
         USER,
-        {"role": "assistant", "content": "", "tool_call": {"tool": "<|plugin|>", "content": json.dumps(TOOL)}},
+        {"role": "assistant", "content": "", "tool_call": {"tool": "<|plugin|>", "content": json.dumps(SPELT)}},
         {"role": "environment", "name": "<|plugin|>", "content": "12:00"},
     )
-    assert pair.chosen["tool_call"]["content"] == json.dumps(call[0]["function"])
+    assert pair.chosen["tool_call"]["content"] == json.dumps(SPELT | {"name": "calendar"})
     assert pair.rejected == "It is 12."
 
 

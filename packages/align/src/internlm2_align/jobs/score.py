@@ -23,7 +23,7 @@ from rich.progress import track
 
 from internlm2_align.reward.conditions import index_of
 from internlm2_align.reward.encoding import ConversationEncoder
-from internlm2_align.reward.messages import Reply, reply_key, reply_of, tools_of, turns_of
+from internlm2_align.reward.messages import Reply, reply_key, reply_of, turns_of, with_tools
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.preference import OnBad, check_on_bad, language_in, meta_of
 from internlm2_align.reward.records import Record, raw_records, record_of, validated
@@ -122,13 +122,13 @@ class _Reader:
         if "messages" in record:
             turns = turns_of(record["messages"])
             _check_replies([reply_of(turn) for turn in turns[-1:] if turn["role"] == "assistant"])
-            return self.encoder.conversation([*tools_of(record), *turns], domain, language)
+            return self.encoder.conversation(with_tools(record, turns), domain, language)
         if "replies" not in record and not {"chosen", "rejected"} <= record.keys():
             raise ValueError(
                 "it holds neither `messages`, nor `prompt` with `replies` or with `chosen` and `rejected`, but "
                 f"{', '.join(sorted(record)) or 'nothing'}."
             )
-        prompt = [*tools_of(record), *turns_of(record["prompt"])]
+        prompt = with_tools(record, turns_of(record["prompt"]))
         replies = replies_of(record) if "replies" in record else [reply_of(record[k]) for k in ("chosen", "rejected")]
         return self.encoder.group(prompt, _check_replies(replies), domain, language)
 

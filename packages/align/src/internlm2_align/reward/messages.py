@@ -15,7 +15,7 @@ Reply = str | Message
 """What the assistant says: a text, or a message where it calls a tool."""
 
 PLUGIN = TOOLS[0]
-RESULTS = ("tool", "observation")
+RESULTS = ("tool", "function", "observation")
 """Roles of others for what a tool gives back."""
 
 ROLES = {
@@ -112,16 +112,17 @@ def turns_key(turns: Sequence[Message]) -> tuple[tuple[str, ...], ...]:
     return tuple((turn["role"], turn.get("name", ""), *reply_key(turn)) for turn in turns)
 
 
-def tools_of(record: Mapping[str, Any]) -> list[Message]:
-    """The turns of ``system`` and ``tools`` where they stand beside a conversation, as ShareGPT writes them."""
-    turns: list[Message] = []
+def with_tools(record: Mapping[str, Any], turns: Sequence[Message]) -> list[Message]:
+    """Turns behind the ``system`` prompt beside them, with ``tools`` after all that the system says first."""
+    opened: list[Message] = [*turns]
     if record.get("system"):
-        turns.append({"role": "system", "content": _text(record["system"])})
+        opened.insert(0, {"role": "system", "content": _text(record["system"])})
     tools = record.get("tools")
     if tools and tools != "[]":
         listed = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
-        turns.append({"role": "system", "name": PLUGIN, "content": listed})
-    return turns
+        place = next((number for number, turn in enumerate(opened) if turn["role"] != "system"), len(opened))
+        opened.insert(place, {"role": "system", "name": PLUGIN, "content": listed})
+    return opened
 
 
 def _call(message: Mapping[str, Any]) -> ToolCall | None:
@@ -131,13 +132,22 @@ def _call(message: Mapping[str, Any]) -> ToolCall | None:
             raise ValueError(f"tool_call is {shown(own)}; write {{'tool': '{PLUGIN}', 'content': ...}}.")
         return {"tool": _tool(own.get("tool")), "content": own["content"]}
     calls = message.get("tool_calls") or ()
-    functions = [call.get("function") if isinstance(call, Mapping) else None for call in calls]
-    if not all(functions):
+    functions: list[Any] = [call.get("function") if isinstance(call, Mapping) else None for call in calls]
+    functions += [message["function_call"]] if message.get("function_call") else []
+    if not all(isinstance(function, Mapping) for function in functions):
         raise ValueError(f"tool_calls is {shown(calls)}; write [{{'function': {{'name': ..., 'arguments': ...}}}}].")
     if not functions:
         return None
-    content = functions if len(functions) > 1 else functions[0]
-    return {"tool": PLUGIN, "content": json.dumps(content, ensure_ascii=False)}
+    spelt = [_with_arguments(function) for function in functions]
+    return {"tool": PLUGIN, "content": json.dumps(spelt if len(spelt) > 1 else spelt[0], ensure_ascii=False)}
+
+
+def _with_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
+    """A function whose arguments are an object, and not JSON inside of JSON as OpenAI writes them."""
+    try:
+        return {**function, "arguments": json.loads(function["arguments"])}
+    except (KeyError, TypeError, ValueError):
+        return dict(function)
 
 
 def _tool(name: object) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from internlm2_core.text.chat import Message
 
-from internlm2_align.reward.messages import Reply, reply_key, reply_of, tools_of, turns_of
+from internlm2_align.reward.messages import Reply, reply_key, reply_of, turns_of, with_tools
 from internlm2_align.reward.records import Record, raw_records, validated
 
 OnBad = Literal["skip", "raise"]
@@ -126,7 +126,7 @@ def from_record(record: Record) -> Preference:
         raise ValueError(f"domain is {record['domain']!r}; write the name of a condition prompt.")
     return Preference(
         domain=record["domain"],
-        prompt=(*tools_of(record), *turns_of(record["prompt"])),
+        prompt=tuple(with_tools(record, turns_of(record["prompt"]))),
         chosen=reply_of(record["chosen"]),
         rejected=reply_of(record["rejected"]),
         source=str(record.get("source") or ""),

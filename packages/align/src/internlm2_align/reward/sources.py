@@ -22,7 +22,7 @@ from typing import Any
 
 from internlm2_core.text.chat import Message
 
-from internlm2_align.reward.messages import Reply, reply_of, shown, tools_of, turns_of
+from internlm2_align.reward.messages import Reply, reply_of, shown, turns_of, with_tools
 from internlm2_align.reward.preference import OnBad, Preference, from_record, is_number, meta_of
 from internlm2_align.reward.records import Record, raw_records, validated
 
@@ -173,9 +173,11 @@ def dialogue(record: Record) -> Iterator[Sides]:
     chosen, rejected = (turns_of(record[side], "assistant") for side in ("chosen", "rejected"))
     if not chosen or not rejected:
         raise ValueError("a side holds no message.")
-    # A side that begins before the reply holds the prompt itself.
-    before = _prompt(record) if chosen[0]["role"] == "assistant" else tools_of(record)
-    yield (*_common([*before, *chosen], [*before, *rejected]), {})
+    if chosen[0]["role"] == "assistant":
+        before = _prompt(record)
+        yield (*_common([*before, *chosen], [*before, *rejected]), {})
+    else:  # The sides hold the prompt themselves.
+        yield (*_common(with_tools(record, chosen), with_tools(record, rejected)), {})
 
 
 def ranked(record: Record) -> Iterator[Sides]:
@@ -223,7 +225,7 @@ def _prompt(record: Record) -> tuple[Message, ...]:
     found = [record[key] for key in ("prompt", "messages", "conversations") if record.get(key) is not None]
     if not found:
         raise KeyError("prompt")
-    return (*tools_of(record), *turns_of(found[0]))
+    return tuple(with_tools(record, turns_of(found[0])))
 
 
 def _common(chosen: Sequence[Message], rejected: Sequence[Message]) -> tuple[tuple[Message, ...], Reply, Reply]:
