@@ -88,8 +88,7 @@ class RewardRecipe:
         Raises:
             ValueError: If there are pairs and none can be used, or one names an unknown domain.
         """
-        wanted = map(self._with_margin, pairs)
-        encoded = encode_pairs(wanted, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
+        encoded = encode_pairs(pairs, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
         if not encoded and (+counts).total():
             left_out = ", ".join(f"{count} {name}" for name, count in (+counts).most_common())
             raise ValueError(
@@ -115,7 +114,7 @@ class RewardRecipe:
         L.seed_everything(self.seed, verbose=False)
         counts = Counter() if counts is None else counts
         encoder = self.encoder(checkpoint)
-        encoded = self.encode(pairs, encoder, counts)
+        encoded = self.encode(map(self._with_margin, pairs), encoder, counts)
         trainer = self.trainer(max_epochs=-1, enable_checkpointing=False)
         loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
         steps = len(loader) * self.epochs
