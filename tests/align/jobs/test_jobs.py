@@ -1,6 +1,7 @@
 """Each job on a tiny model: what it writes, and that it goes on when it is run again."""
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from internlm2_align.labelling.pairs import PairRules
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import OnlineRecipe
+from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.preference import read_preferences
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
+from safetensors.torch import load_file, save_file
 
 
 def lines(path):
@@ -79,15 +82,62 @@ def test_reward(reward_folder, labelled):
 
 
 def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
-    with pytest.raises(FileNotFoundError, match="preferences=PATH"):
+    with pytest.raises(FileNotFoundError, match=r"set preferences="):
         reward(reward_recipe, sft, ["none.jsonl"], [], str(tmp_path / "x"))
     with pytest.raises(ValueError, match="usable pairs"):
         reward(reward_recipe, sft, labelled[1:], labelled[1:], str(tmp_path / "x"))
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"domain": "law", "prompt": [{"role": "user", "content": "q"}], "chosen": "a",
                                "rejected": "b"}) + "\n")  # fmt: skip
-    with pytest.raises(ValueError, match="law"):
-        reward(reward_recipe, sft, [str(bad)], [], str(tmp_path / "x"))
+    for arguments in (([str(bad)], []), (labelled[:1], [str(bad)])):
+        with pytest.raises(ValueError, match=r"bad.jsonl, line 1: Domain 'law'"):
+            reward(reward_recipe, sft, *arguments, str(tmp_path / "x"))
+    assert not (tmp_path / "x").exists()  # held-out pairs too are checked before training
+    with pytest.raises(FileNotFoundError, match="set checkpoint="):
+        reward(reward_recipe, str(tmp_path / "nope"), labelled[:1], [], str(tmp_path / "x"))
+    with pytest.raises(ValueError, match=r"on_bad=rais is none of skip, raise"):
+        replace(reward_recipe, on_bad="rais")
+
+
+def test_reward_counts_what_it_leaves_out(tmp_path, sft, reward_recipe):
+    def pair(question, chosen="good", rejected="bad", **more):
+        return {"domain": "helpful", "prompt": question, "chosen": chosen, "rejected": rejected, **more}
+
+    def write(name, *pairs):
+        (tmp_path / name).write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+        return {"path": str(tmp_path / name)}
+
+    def bad(side):
+        same, long, empty = pair(f"{side}1", "same", "same"), pair(f"{side}2", "x" * 999), pair(f"{side}3", " ")
+        return [same, long, empty, {"domain": "helpful"}]
+
+    held = write("held.jsonl", pair("h", meta={"score_gap": 1}), pair("h"), pair("i", meta={"score_gap": 3}), *bad("h"))
+    train = write("train.jsonl", pair("q"), pair("q", "bad", "good"), pair("H "), *bad("t"))
+    metrics = reward(reward_recipe, sft, train, held, str(tmp_path / "out"))
+    left_out = {"identical": 1, "too_long": 1, "empty_reply": 1, "malformed": 1}
+    assert metrics["pairs"]["heldout"] == {"used": 2, "duplicate": 1, **left_out}
+    assert metrics["pairs"]["train"] == {"used": 1, "contradicting": 1, "question_is_held_out": 1, **left_out}
+    helpful = metrics["heldout"]["domains"]["helpful"]
+    assert helpful["hard_gap"] == 2 and {name: part["pairs"] for name, part in helpful["slices"].items()} == {
+        "hard": 1, "easy": 1,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=r"No usable pairs are left of preferences: .*1 too_long"):
+        reward(reward_recipe, sft, write("bad.jsonl", *bad("t")), [], str(tmp_path / "x"))
+    strict = replace(reward_recipe, on_bad="raise")
+    for files in (
+        ([write("same.jsonl", *bad("t")[:1])], []),
+        ([write("good.jsonl", pair("q"))], write("long.jsonl", pair("h", "x" * 999))),
+    ):
+        with pytest.raises(ValueError, match=r"jsonl, line \d is unusable"):
+            reward(strict, sft, *files, str(tmp_path / "x"))
+
+
+def test_another_seed_holds_out_other_questions(tmp_path, sft, labelled, reward_recipe):
+    def held_out(seed):
+        metrics = reward(reward_recipe, sft, labelled[0], [], str(tmp_path / f"seed-{seed}"), 0.2, seed)
+        return metrics["pairs"]["heldout"]["used"]
+
+    assert held_out(0) != held_out(3)
 
 
 def test_clear_pairs_want_a_margin(tmp_path, sft, labelled, reward_recipe):
@@ -125,16 +175,81 @@ def test_score(tmp_path, reward_folder, labelled):
     assert first["score"] == pytest.approx(RewardModel.load(model).score([question, reply], domain="maths"), abs=1e-5)
     assert second["scores"] == pytest.approx(third["scores"], abs=1e-5)
     assert second["scores"][0] == pytest.approx(first["score"], abs=1e-5)
-    with pytest.raises(ValueError, match="Record 2 names no domain"):
+    with pytest.raises(ValueError, match=r"in.jsonl, line 2: it names no domain"):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
+    with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
+        score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
+    with pytest.raises(FileNotFoundError, match="set checkpoint="):
+        score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")
 
 
-def test_score_goes_on_after_the_last_whole_line(tmp_path, reward_folder):
+def write_lines(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+def test_score_reads_languages_and_calls(tmp_path, reward_folder):
+    model = RewardModel.load(reward_folder / "model")
+    model.encoder.conditions = Conditions({"maths": {"en": "M", "zh": "Z"}})
+    model.save(tmp_path / "model", reward_folder / "model")
+    talk = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}]
+    call = {**talk[1], "tool_calls": [{"function": {"name": "add", "arguments": "{}"}}]}
+    records = [
+        {"messages": talk},
+        {"messages": talk, "meta": {"language": "zh"}},
+        {"messages": talk, "language": "zh"},
+        {"messages": talk, "language": "en", "meta": {"language": "zh"}},
+        {"messages": [talk[0], call]},
+        {"prompt": "1 + 1", "replies": [call, "2"]},
+    ]
+    score(
+        str(tmp_path / "model"), write_lines(tmp_path / "in.jsonl", *records), str(tmp_path), "maths", device="cpu"
+    )  # fmt: skip
+    found = lines(tmp_path / "scores.jsonl")
+    english, meta, chinese, own, called, both = (line.get("score", line.get("scores")) for line in found)
+    assert meta == pytest.approx(chinese) and own == pytest.approx(english)
+    assert chinese == pytest.approx(model.score(talk, "maths", "zh"), abs=1e-5) and abs(chinese - english) > 1e-5
+    assert both == pytest.approx([called, english], abs=1e-5) and abs(called - english) > 1e-5
+
+
+UNSCORABLE = {
+    "ends in an assistant turn": {"messages": []},
+    "replies is []": {"prompt": "q", "replies": []},
+    "holds neither `messages`": {"prompt": "q", "chosen": "a"},
+    "lacks 'prompt'": {"chosen": "a", "rejected": "b"},
+    "reply 2 of 2 is empty": {"prompt": "q", "replies": ["a", " "]},
+    "reply 1 of 1 is empty": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]},
+    "no JSON object": ["q"],
+    "Domain 'law'": {"prompt": "q", "replies": ["a"], "domain": "law"},
+    "the limit is 256": {"prompt": "q", "replies": ["a" * 999]},
+}
+
+
+def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folder):
+    model, good = str(reward_folder / "model"), {"prompt": "q", "replies": ["a"], "n": 1}
+    for match, record in UNSCORABLE.items():
+        source = write_lines(tmp_path / "in.jsonl", good, record)
+        with pytest.raises(ValueError, match=re.escape(match)) as error:
+            score(model, source, str(tmp_path / "x"), "maths", max_tokens=256, device="cpu")
+        assert str(error.value).startswith(f"{source}, line 2") and "on_bad=skip" in str(error.value)
+    source = write_lines(tmp_path / "in.jsonl", *UNSCORABLE.values(), good)
+    score(model, source, str(tmp_path / "s"), "maths", chunk=4, max_tokens=256, device="cpu", on_bad="skip")
+    *bad, last = lines(tmp_path / "s" / "scores.jsonl")
+    assert last["n"] == 1 and len(last["scores"]) == 1
+    for (match, record), line in zip(UNSCORABLE.items(), bad, strict=True):
+        assert match in line["unscored"] and line.get("score", line.get("scores")) is None
+        assert isinstance(record, list) or record.items() <= line.items()
+    with pytest.raises(ValueError, match="on_bad=drop is none of"):
+        score(model, source, str(tmp_path / "s"), "maths", on_bad="drop")
+
+
+@pytest.fixture
+def stopped(tmp_path, reward_folder):
+    """Arguments of a scoring that failed in its second chunk, as a killed run would stop there; its input is whole."""
     question, reply = {"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}
     source = tmp_path / "in.jsonl"
     source.write_text("".join(json.dumps({"messages": [question, reply], "n": n}) + "\n" for n in range(5)))
     arguments = (str(reward_folder / "model"), str(source), str(tmp_path / "s"))
-    # Fails in the second chunk, as a killed run would stop there.
     broken = source.read_text()
     source.write_text(broken.replace('"n": 3', '"domain": "law", "n": 3'))
     with pytest.raises(ValueError, match="law"):
@@ -143,8 +258,42 @@ def test_score_goes_on_after_the_last_whole_line(tmp_path, reward_folder):
     with draft.open("a") as file:
         file.write('{"half a li')
     source.write_text(broken)
-    score(*arguments, domain="maths", chunk=2, device="cpu")
-    assert [record["n"] for record in lines(tmp_path / "s" / "scores.jsonl")] == list(range(5))
+    return arguments
+
+
+def test_score_goes_on_after_the_last_whole_line(tmp_path, stopped):
+    (draft,) = (tmp_path / "s").glob(".*.draft")
+    draft.write_text(re.sub(r'"score": [-.\de]+', '"score": 77.0', draft.read_text()))
+    score(*stopped, domain="maths", chunk=2, device="cpu", on_bad="skip")
+    written = lines(tmp_path / "s" / "scores.jsonl")
+    assert [record["n"] for record in written] == list(range(5))
+    assert [record["score"] == 77 for record in written] == [True, True, False, False, False]
+
+
+def test_score_does_not_take_over_what_was_left_out(tmp_path, stopped):
+    (draft,) = (tmp_path / "s").glob(".*.draft")
+    draft.write_text(re.sub(r'"score": [-.\de]+', '"score": null, "unscored": "?"', draft.read_text()))
+    score(*stopped, domain="maths", chunk=2, device="cpu")
+    assert all(record["score"] is not None for record in lines(tmp_path / "s" / "scores.jsonl"))
+
+
+def test_score_does_over_what_has_changed_in_the_input(tmp_path, stopped):
+    source = Path(stopped[1])
+    source.write_text(source.read_text().replace('"2"}], "n": 1', '"3"}], "n": 1'))
+    score(*stopped, domain="maths", chunk=2, device="cpu")
+    first, second, *_ = lines(tmp_path / "s" / "scores.jsonl")
+    assert second["messages"][1]["content"] == "3" and second["score"] != first["score"]
+
+
+def test_score_does_not_go_on_with_another_model(tmp_path, stopped):
+    (draft,) = (tmp_path / "s").glob(".*.draft")
+    draft.write_text(re.sub(r'"score": [-.\de]+', '"score": 77.0', draft.read_text()))
+    weights = Path(stopped[0]) / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["v_head.weight"] = tensors["v_head.weight"] * 2
+    save_file(tensors, weights)
+    score(*stopped, domain="maths", chunk=2, device="cpu")
+    assert all(record["score"] != 77 for record in lines(tmp_path / "s" / "scores.jsonl"))
 
 
 def test_ppo(tmp_path, sft, reward_folder, ppo_recipe):

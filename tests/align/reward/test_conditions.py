@@ -38,7 +38,7 @@ def test_without_conditions_nothing_is_put_before():
 
 @pytest.mark.parametrize("table", [Conditions({"maths": {"en": "x"}}), Unconditional(("maths",))])
 def test_an_unknown_domain_is_refused_with_the_known_ones(table):
-    with pytest.raises(ValueError, match=r"'law'.*known are maths.*conditions\.file"):
+    with pytest.raises(ValueError, match=r"'law'.*known are maths"):
         table.messages("law")
 
 
@@ -46,7 +46,19 @@ def test_bad_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"conditions\.file"):
         load_conditions(tmp_path / "none.yaml")
     bad = tmp_path / "bad.yaml"
-    for content, match in (("- a\n", "no `domains` table"), ("domains: {maths: 3}", "needs a text")):
+    for content, match in (
+        ("- a\n", "no `domains` table"),
+        ("domains: {maths: 3}", "needs a text"),
+        ("domains: [a]", "a table of name: text"),
+        ("unconditional: true\ndomains: {a: x}", "a list of names"),
+        ("domains: {no: x}", "Domain False .* in quotes"),
+        ("domains: {a: {no: x}}", "languages .* in quotes"),
+        ("extends: defaults\ndomains: {law: x}", "extends 'defaults'; only `extends: default`"),
+        ("domains: {a", "is no YAML"),
+    ):
         bad.write_text(content)
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(ValueError, match=match) as error:
             load_conditions(bad)
+        assert str(bad) in str(error.value)
+    with pytest.raises(ValueError, match=r"conditions\.domains names 'law'.*conditions\.file=PATH"):
+        load_conditions(domains=["law"])

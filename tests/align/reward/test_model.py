@@ -143,6 +143,19 @@ def test_bad_calls_are_refused_in_words(make):
         model.score([*PROMPT, reply | {"content": "a" * 300}], domain="helpful")
 
 
+def test_a_call_of_a_tool_is_scored(make):
+    model = make()
+    model.configure_model()
+    said = {"role": "assistant", "content": "x"}
+    call = said | {"tool_call": {"tool": "<|plugin|>", "content": "{}"}}
+    plain, called = (model.score([*PROMPT, reply], domain="helpful") for reply in (said, call))
+    theirs = said | {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    assert len({plain, called, model.score([*PROMPT, theirs], domain="helpful")}) == 3
+    assert model.compare(PROMPT, call, "x", domain="helpful") == pytest.approx(
+        torch.tensor(called - plain).sigmoid().item(), abs=1e-5
+    )
+
+
 def test_many_scores_keep_their_order(make):
     model = make()
     model.configure_model()

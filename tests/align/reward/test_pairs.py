@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 
 import pytest
@@ -48,8 +49,39 @@ def test_bad_pairs_are_counted(encoder):
     }  # fmt: skip
     with pytest.raises(ValueError, match="max_tokens"):
         encode_pairs(pairs[3:], encoder, counts, on_bad="raise")
-    with pytest.raises(ValueError, match="law"):
-        encode_pairs([pair(1, domain="law")], encoder, counts)
+    with pytest.raises(ValueError, match=r"p.jsonl, line 3: Domain 'law' .*known are .*conditions\.file=PATH"):
+        encode_pairs([pair(1, domain="law", where="p.jsonl, line 3")], encoder, counts)
+    with pytest.raises(ValueError, match=r"p.jsonl, line 4 is unusable: .*max_tokens"):
+        encode_pairs([pair(1, chosen="x" * 300, where="p.jsonl, line 4")], encoder, counts, on_bad="raise")
+
+
+def test_replies_are_encoded_as_turns_are(encoder, tokenizer):
+    call = {"role": "assistant", "content": "So:", "tool_call": {"tool": "<|interpreter|>", "content": "1 + 1"}}
+    prompt = [{"role": "user", "content": "1 + 1?"}]
+    group = encoder.group(prompt, ["2", call], "maths")
+    for reply, turn in zip(group.replies, ({"role": "assistant", "content": "2"}, call), strict=True):
+        whole = encoder.chat.encode([*encoder.conditions.messages("maths"), *prompt, turn]).ids
+        assert [*group.prompt, *reply] == [*whole, tokenizer.special(SCORE_TOKEN)]
+        assert encoder.conversation([*prompt, turn], "maths").replies == [reply]
+
+
+def test_messages_of_others_are_encoded_as_ours(encoder):
+    function = {"name": "clock", "arguments": "{}"}
+    theirs = [
+        {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]},
+        {"role": "user", "content": "Time?"},
+        {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]},
+    ]
+    ours = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Time?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_call": {"tool": "<|plugin|>", "content": json.dumps(function | {"arguments": {}})},
+        },
+    ]
+    assert encoder.conversation(theirs, "maths") == encoder.conversation(ours, "maths")
 
 
 def flat(batches):

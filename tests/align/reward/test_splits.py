@@ -28,6 +28,34 @@ def test_a_named_question_goes_before_the_prompt_s_words():
     assert kept == [pair("y")] and counts == {"question_is_held_out": 2}
 
 
+def test_pairs_that_name_their_question_are_compared_with_those_that_do_not():
+    counts = Counter()
+    held = [pair("x", question="q1"), pair("y")]
+    others = [pair("X "), pair("z", question="Q1"), pair("z", question="y"), pair("y", question="q2")]
+    assert list(without_questions(others, held, counts)) == [] and counts == {"question_is_held_out": 4}
+    # Both name theirs: "solve this" is no question.
+    kept = [pair("x", question="q2")]
+    assert list(without_questions(kept, held, counts)) == kept
+
+
+@pytest.mark.parametrize("other", ["2+2? ", " 2+2?\n", "２+2？"])
+def test_blanks_capitals_and_widths_do_not_tell_questions_apart(other):
+    assert list(without_questions([pair(f"What is {other}")], [pair("what  is 2+2?")], Counter())) == []
+
+
+def test_a_dialogue_cut_at_several_depths_is_on_one_side():
+    def dialogue(name, depth):
+        turns = [
+            {"role": role, "content": f"{name} {i} {role}"} for i in range(depth) for role in ("user", "assistant")
+        ]
+        return Preference("helpful", tuple(turns[:-1]), turns[-1]["content"], "no")
+
+    pairs = [dialogue(f"talk {name}", depth) for name in range(60) for depth in (1, 2, 3)]
+    training, held = split_by_question(pairs, 0.3)
+    prompts = {turn["content"] for p in training for turn in p.prompt}
+    assert held and not {p.chosen for p in held} & prompts
+
+
 def test_duplicates_and_contradictions_are_counted():
     counts = Counter()
     pairs = [pair("q"), pair("q"), pair("q", "b", "a"), pair("q", "b", "a", domain="format"), pair("q", "c", "c")]

@@ -28,6 +28,7 @@ from internlm2_align.reward.conditions import Unconditional
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import EncodedPair, PairBatches
+from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.shared import Group
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.sizes import ModelSize
@@ -60,7 +61,7 @@ def ours(pairs: list[Group], share_prompts: bool) -> tuple[float, dict[str, floa
     encoded = []
     for group in pairs:
         repeated = 0 if share_prompts else len(group.prompt)
-        encoded.append(EncodedPair(group, 0, 0.0, group.stored_tokens + repeated))
+        encoded.append(EncodedPair(Preference("all", (), "", ""), group, 0, group.stored_tokens + repeated))
     loader = PairBatches(16_384, share_prompts=share_prompts, row_tokens=4096).loader(encoded)
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

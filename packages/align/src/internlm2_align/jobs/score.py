@@ -1,26 +1,38 @@
 """The job ``internlm2 score``: scores of many conversations by a reward model.
 
-Reads JSON lines, each either a conversation ``{"messages", ...}`` that ends in an assistant turn, or a prompt with
-replies ``{"prompt", "replies", ...}`` (the prompt is computed once), or a preference pair ``{"prompt", "chosen",
-"rejected", ...}``; ``domain`` and ``language`` may stand in a line, else the job's are taken. Writes
-``OUTPUT/scores.jsonl``: the same lines in the same order with ``score``, or ``scores`` of the replies (chosen first).
+Reads records, each either a conversation ``{"messages", ...}`` that ends in an assistant turn, or a prompt with replies
+``{"prompt", "replies", ...}`` (the prompt is computed once), or a preference pair ``{"prompt", "chosen", "rejected",
+...}``. ``domain`` and ``language`` may stand in a record, and ``language`` in its ``meta``, else the job's are taken.
+Writes ``OUTPUT/scores.jsonl``: the same records in the same order with ``score``, or ``scores`` of the replies (chosen
+first).
+A record that cannot be scored is refused, or with ``on_bad="skip"`` gets null and the reason as ``unscored``.
 
-The file grows beside its target, chunk by chunk; a run that was stopped goes on after the last whole chunk.
+The file grows beside its target, chunk by chunk. A run that was stopped goes on with the same weights and settings,
+behind the last whole line whose record is still what the input holds there.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from internlm2_core.evaluation.records import read_records
 from rich.progress import track
 
+from internlm2_align.reward.conditions import index_of
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.messages import Reply, reply_key, reply_of, turns_of, with_tools
 from internlm2_align.reward.model import RewardModel
+from internlm2_align.reward.preference import OnBad, check_on_bad, language_in, meta_of
+from internlm2_align.reward.records import Record, raw_records, record_of, validated
 from internlm2_align.reward.scoring import Scorer
 from internlm2_align.reward.shared import Group
+from internlm2_align.reward.sources import replies_of
+
+UNSCORED = "unscored"
+"""Key of the reason why a record has no score."""
 
 
 def score(
@@ -33,74 +45,148 @@ def score(
     chunk: int = 2048,
     max_tokens: int = 8192,
     device: str = "auto",
+    on_bad: OnBad = "raise",
 ) -> None:
     """Score a file.
 
     Args:
         checkpoint: Folder of the reward model.
-        input: JSON lines, a file or a folder of them.
+        input: Records: JSON lines, a JSON list, Parquet or Arrow, or a folder of JSON lines.
         output: Folder of the result.
-        domain: Of lines that name none.
-        language: Of lines that name none.
+        domain: Of records that name none.
+        language: Of records that name none.
         budget_tokens: Tokens scored at once.
-        chunk: Lines between two writes.
+        chunk: Records between two writes.
         max_tokens: Longest conversation.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        on_bad: Whether a record that cannot be scored is refused, or written without a score.
 
     Raises:
         FileNotFoundError: If model or input is missing.
-        ValueError: If a line cannot be scored; the message names it.
+        ValueError: If a record cannot be scored; the message names file and line.
     """
+    check_on_bad(on_bad)
+    if not Path(checkpoint).is_dir():
+        raise FileNotFoundError(f"{checkpoint} is no folder of a reward model; set checkpoint=FOLDER.")
     model = RewardModel.load(checkpoint, max_tokens=max_tokens)
+    if domain is not None:
+        index_of(model.encoder.conditions, domain)
+    records = list(raw_records(input, "set input to a file that is there"))
+    if not records:
+        raise ValueError(f"{input} is empty; set input to a file that holds records.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     scorer = Scorer(model.net.to(device), model.encoder, budget_tokens)
-    records = read_records(input)
+    reader = _Reader(model.encoder, domain, language, on_bad)
     target = Path(output) / "scores.jsonl"
-    # Named by what it was made from: what another model or input left behind is not gone on with.
-    made_from = hashlib.sha256(repr((checkpoint, input, domain, language)).encode()).hexdigest()[:12]
-    draft = target.with_name(f".{target.name}.{made_from}.draft")
+    draft = target.with_name(f".{target.name}.{_made_by(checkpoint, domain, language, max_tokens)}.draft")
     target.parent.mkdir(parents=True, exist_ok=True)
-    done = _whole_lines(draft)
-    defaults = {"domain": domain, "language": language}
+    done = _still_valid(draft, records, on_bad)
     with draft.open("a", encoding="utf-8") as lines:
         for start in track(range(done, len(records), chunk), description="scoring"):
-            part = records[start : start + chunk]
-            groups = [_group(scorer, {**defaults, **record}, start + i) for i, record in enumerate(part, 1)]
-            scored = (_with_scores(*pair) for pair in zip(part, scorer.scores(groups), strict=True))
+            scored = _scored(scorer, [reader.read(*record) for record in records[start : start + chunk]])
             lines.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in scored))
             lines.flush()
     draft.replace(target)
 
 
-def _group(scorer: Scorer, record: Mapping[str, Any], number: int) -> Group:
-    if record["domain"] is None:
-        raise ValueError(f"Record {number} names no domain; add `domain` to it or set domain=NAME.")
-    if "messages" in record:
-        if record["messages"][-1]["role"] != "assistant":
-            raise ValueError(f"Record {number} does not end in an assistant turn, so there is nothing to score.")
-        prompt, replies = record["messages"][:-1], [record["messages"][-1]["content"]]
-    elif "prompt" in record:
-        prompt, replies = record["prompt"], _replies(record)
-    else:
-        raise ValueError(f"Record {number} holds neither messages nor prompt, but {', '.join(sorted(record))}.")
-    group = scorer.encoder.group(prompt, replies, record["domain"], record["language"])
-    return scorer.encoder.check(group)
+@dataclass(frozen=True)
+class _Read:
+    """A record, and either its ids or the reason why it has none."""
+
+    record: Record
+    group: Group | None
+    reason: str = ""
 
 
-def _replies(record: Mapping[str, Any]) -> list[str]:
-    return list(record["replies"]) if "replies" in record else [record["chosen"], record["rejected"]]
+@dataclass(frozen=True)
+class _Reader:
+    encoder: ConversationEncoder
+    domain: str | None
+    language: str
+    on_bad: OnBad
+
+    def read(self, where: str, raw: object) -> _Read:
+        try:
+            return validated(where, raw, lambda record: _Read(record, self._group(record)))
+        except ValueError as error:
+            if self.on_bad == "raise":
+                raise ValueError(f"{error} Mend it, or set on_bad=skip to leave it without a score.") from error
+            return _Read(_object(raw), None, str(error))
+
+    def _group(self, record: Record) -> Group:
+        domain = record.get("domain") or self.domain
+        if not isinstance(domain, str):
+            raise ValueError("it names no domain; add `domain` to it or set domain=NAME.")
+        language = str(record.get("language") or language_in(meta_of(record), self.language))
+        if "messages" in record:
+            turns = turns_of(record["messages"])
+            _check_replies([reply_of(turn) for turn in turns[-1:] if turn["role"] == "assistant"])
+            return self.encoder.conversation(with_tools(record, turns), domain, language)
+        if "replies" not in record and not {"chosen", "rejected"} <= record.keys():
+            raise ValueError(
+                "it holds neither `messages`, nor `prompt` with `replies` or with `chosen` and `rejected`, but "
+                f"{', '.join(sorted(record)) or 'nothing'}."
+            )
+        prompt = with_tools(record, turns_of(record["prompt"]))
+        replies = replies_of(record) if "replies" in record else [reply_of(record[k]) for k in ("chosen", "rejected")]
+        return self.encoder.group(prompt, _check_replies(replies), domain, language)
 
 
-def _with_scores(record: Mapping[str, Any], scores: list[float]) -> dict[str, Any]:
-    return {**record, "score": scores[0]} if "messages" in record else {**record, "scores": scores}
+def _check_replies(replies: Sequence[Reply]) -> Sequence[Reply]:
+    for number, reply in enumerate(replies, 1):
+        if not reply_key(reply):
+            raise ValueError(f"reply {number} of {len(replies)} is empty.")
+    return replies
 
 
-def _whole_lines(draft: Path) -> int:
-    """Whole lines of an unfinished file; what stands behind the last one is cut off."""
+def _scored(scorer: Scorer, part: Sequence[_Read]) -> Iterator[Record]:
+    found = iter(scorer.scores([read.group for read in part if read.group is not None]))
+    for read in part:
+        key = _key(read.record)
+        if read.group is None:
+            yield {**read.record, key: None, UNSCORED: read.reason}
+        else:
+            scores = next(found)
+            yield {**read.record, key: scores[0] if key == "score" else scores}
+
+
+def _key(record: Record) -> str:
+    return "scores" if "prompt" in record and "messages" not in record else "score"
+
+
+def _object(raw: object) -> Record:
+    """The object of a record, empty where it is none."""
+    try:
+        return record_of(raw)
+    except ValueError:
+        return {}
+
+
+def _made_by(checkpoint: str, *settings: object) -> str:
+    """Hash of what decides the scores of a record: the files of the model, by name, size and time, and the settings."""
+    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(Path(checkpoint).iterdir())]
+    return hashlib.sha256(repr((str(Path(checkpoint).resolve()), files, settings)).encode()).hexdigest()[:12]
+
+
+def _still_valid(draft: Path, records: Sequence[tuple[str, object]], on_bad: OnBad) -> int:
+    """Whole lines of an unfinished file that the input still begins with; what stands behind them is cut off."""
     if not draft.is_file():
         return 0
-    content = draft.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    draft.write_bytes(whole)
-    return whole.count(b"\n")
+    count = size = 0
+    with draft.open("rb") as lines:
+        for line, (_, raw) in zip(lines, records, strict=False):
+            if not line.endswith(b"\n"):
+                break
+            written = json.loads(line)
+            if not _is_of(written, _object(raw)) or (on_bad == "raise" and UNSCORED in written):
+                break
+            count, size = count + 1, size + len(line)
+    with draft.open("r+b") as file:
+        file.truncate(size)
+    return count
+
+
+def _is_of(written: Mapping[str, Any], record: Record) -> bool:
+    ours = {key: written[key] for key in (_key(record), UNSCORED) if key in written}
+    return {**record, **ours} == written

@@ -114,9 +114,10 @@ class OnlineRecipe:
         """A reward model from all preferences there are."""
         if figures := finished(folder):
             return figures
-        kept = without_questions(pairs, held, Counter())
-        trained = self.reward.train(checkpoint, kept, folder)
-        heldout, _ = self.reward.measure(trained.folder, held)
+        counts: Counter[str] = Counter()
+        measured = self.reward.encode(held, self.reward.encoder(checkpoint), Counter())
+        trained = self.reward.train(checkpoint, without_questions(pairs, held, counts), folder, counts)
+        heldout = self.reward.measure(trained.folder, measured)
         figures = {"pairs": trained.counts, **trained.figures, "heldout": heldout}
         write_json(folder / "metrics.json", figures)
         return figures

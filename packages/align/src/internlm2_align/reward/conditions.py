@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import yaml
 from internlm2_core.text.chat import Message
@@ -30,18 +30,18 @@ class ConditionTable(Protocol):
         """Write the table beside a checkpoint, as YAML that `load_conditions` reads."""
 
 
+class UnknownDomainError(ValueError):
+    """A domain that a table does not know."""
+
+
 def index_of(table: ConditionTable, domain: str) -> int:
     """The id of ``domain``.
 
     Raises:
-        ValueError: If the table does not know the domain.
+        UnknownDomainError: If the table does not know the domain.
     """
     if domain not in table.domains:
-        known = ", ".join(table.domains)
-        raise ValueError(
-            f"Domain {domain!r} has no condition prompt; known are {known}. Add it to a table and pass "
-            "conditions.file=PATH."
-        )
+        raise UnknownDomainError(f"Domain {domain!r} has no condition prompt; known are {', '.join(table.domains)}.")
     return list(table.domains).index(domain)
 
 
@@ -64,7 +64,7 @@ class Conditions:
         """The system message of a domain.
 
         Raises:
-            ValueError: If the table does not know the domain.
+            UnknownDomainError: If the table does not know the domain.
         """
         index_of(self, domain)
         texts = self.prompts[domain]
@@ -114,7 +114,11 @@ def load_conditions(file: str | Path | None = None, domains: Sequence[str] | Non
     if domains is None:
         return table
     for domain in domains:
-        index_of(table, domain)
+        if domain not in table.domains:
+            raise ValueError(
+                f"conditions.domains names {domain!r}, which has no condition prompt; known are "
+                f"{', '.join(table.domains)}. Leave it out, or add it to a table and set conditions.file=PATH."
+            )
     if isinstance(table, Conditions):
         return Conditions({domain: table.prompts[domain] for domain in domains})
     return Unconditional(tuple(domains))
@@ -148,23 +152,46 @@ def _read(file: Path | None) -> ConditionTable:
         text = file.read_text(encoding="utf-8")
     else:
         raise FileNotFoundError(f"No condition table at {file}; set conditions.file to a YAML file, or null.")
-    content = yaml.safe_load(text)
+    name = file or FILE_NAME
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name} is no YAML: {error}") from error
     if not isinstance(content, dict) or "domains" not in content:
-        raise ValueError(f"{file} holds no `domains` table; see conditions.yaml of internlm2_align.reward.")
-    if content.get("unconditional"):
-        return Unconditional(tuple(content["domains"]))
-    prompts: dict[str, Mapping[str, str]] = {
-        str(domain): _texts(file, domain, entry) for domain, entry in content["domains"].items()
-    }
-    if content.get("extends") == "default":
+        raise ValueError(f"{name} holds no `domains` table; see conditions.yaml of internlm2_align.reward.")
+    return _table(name, content)
+
+
+def _table(name: str | Path, content: Mapping[str, Any]) -> ConditionTable:
+    entries = content["domains"]
+    is_bare = bool(content.get("unconditional"))
+    if not isinstance(entries, list if is_bare else dict):
+        wanted = "a list of names, since it is unconditional" if is_bare else "a table of name: text"
+        raise ValueError(f"`domains` of {name} is {entries!r}; write {wanted}.")
+    for domain in entries:
+        # YAML reads `no` as false.
+        if not isinstance(domain, str):
+            raise ValueError(f"Domain {domain!r} of {name} is no name; put it in quotes.")
+    return Unconditional(tuple(entries)) if is_bare else _prompts(name, content)
+
+
+def _prompts(name: str | Path, content: Mapping[str, Any]) -> Conditions:
+    entries: dict[str, object] = content["domains"]
+    prompts: dict[str, Mapping[str, str]] = {domain: _texts(name, domain, entry) for domain, entry in entries.items()}
+    extends = content.get("extends")
+    if extends not in (None, "default"):
+        raise ValueError(f"{name} extends {extends!r}; only `extends: default`, the built-in table, can be extended.")
+    if extends:
         built_in = _read(None)
         assert isinstance(built_in, Conditions)
         prompts = {**built_in.prompts, **prompts}
     return Conditions(prompts)
 
 
-def _texts(file: Path | None, domain: object, entry: object) -> dict[str, str]:
+def _texts(name: str | Path, domain: str, entry: object) -> dict[str, str]:
     texts = {"en": entry} if isinstance(entry, str) else entry
     if not isinstance(texts, dict) or not texts or not all(isinstance(t, str) and t for t in texts.values()):
-        raise ValueError(f"Domain {domain!r} of {file} needs a text or a table of language -> text, not {entry!r}.")
-    return {str(language): text for language, text in texts.items()}
+        raise ValueError(f"Domain {domain!r} of {name} needs a text or a table of language -> text, not {entry!r}.")
+    if not all(isinstance(language, str) for language in texts):
+        raise ValueError(f"Domain {domain!r} of {name} has languages {list(texts)!r}; put them in quotes.")
+    return texts

@@ -7,11 +7,16 @@ The score is read at the last token, which stands nowhere else, so it is a funct
 
 from collections.abc import Sequence
 
-from internlm2_core.text.chat import ChatFormat, Message
+from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer
 
 from internlm2_align.reward.conditions import ConditionTable
+from internlm2_align.reward.messages import Reply, as_turn, reply_of, turns_of
 from internlm2_align.reward.shared import Group
+
+
+class TooLongError(ValueError):
+    """A conversation with more tokens than the limit."""
 
 
 class ConversationEncoder:
@@ -31,37 +36,54 @@ class ConversationEncoder:
         self.chat = ChatFormat(tokenizer)
         self.ending = [*self.chat.newline, tokenizer.special(SCORE_TOKEN)]
 
-    def group(self, prompt: Sequence[Message], replies: Sequence[str], domain: str, language: str = "en") -> Group:
-        """Ids of a prompt with replies in text."""
+    def group(self, prompt: object, replies: Sequence[Reply], domain: str, language: str = "en") -> Group:
+        """Ids of a prompt with replies.
+
+        Args:
+            prompt: Messages, ours or such as `messages` reads, or a text that the user says.
+            replies: Texts, or an assistant's messages where it calls a tool.
+            domain: Picks the condition.
+            language: Of the condition.
+
+        Raises:
+            UnknownDomainError: If the domain has no condition.
+            TooLongError: If a reply with what stands before it is longer than ``max_tokens``.
+            ValueError: If the prompt holds what is no message.
+        """
         condition = self.conditions.messages(domain, language)
-        ids = self.chat.prompt([*condition, *prompt])
-        return Group(ids, [self.reply(self.tokenizer.encode(reply)) for reply in replies])
+        ids = self.chat.prompt([*condition, *turns_of(prompt)])
+        return self._checked(Group(ids, [self.reply(self.chat.body(as_turn(reply))) for reply in replies]))
+
+    def conversation(self, turns: object, domain: str, language: str = "en") -> Group:
+        """Ids of a conversation that ends in the assistant's reply; the rest as for `group`.
+
+        Raises:
+            ValueError: If it does not end so.
+        """
+        messages = turns_of(turns)
+        if not messages or messages[-1]["role"] != "assistant":
+            raise ValueError(
+                "A conversation to be scored ends in an assistant turn; this one has roles "
+                f"{[message['role'] for message in messages]}."
+            )
+        return self.group(messages[:-1], [reply_of(messages[-1])], domain, language)
 
     def group_of_ids(
         self, prompt_ids: Sequence[int], reply_ids: Sequence[int], domain: str, language: str = "en"
     ) -> Group:
         """Ids of a prompt and a sampled reply that already are ids, as PPO has them; only the condition is encoded."""
         condition = self.chat.encode(self.conditions.messages(domain, language)).ids
-        return Group([*condition, *prompt_ids], [self.reply(reply_ids)])
+        return self._checked(Group([*condition, *prompt_ids], [self.reply(reply_ids)]))
 
     def reply(self, ids: Sequence[int]) -> list[int]:
         """A reply with its end of turn (added where sampling stopped short of it) and score token."""
         closed = list(ids) if ids and ids[-1] == self.chat.end else [*ids, self.chat.end]
         return [*closed, *self.ending]
 
-    def fits(self, group: Group) -> bool:
-        """Whether the prompt with each of its replies is within ``max_tokens``."""
-        return len(group.prompt) + max(map(len, group.replies)) <= self.max_tokens
-
-    def check(self, group: Group) -> Group:
-        """The group itself.
-
-        Raises:
-            ValueError: If it does not fit.
-        """
-        if not self.fits(group):
-            tokens = len(group.prompt) + max(map(len, group.replies))
-            raise ValueError(
+    def _checked(self, group: Group) -> Group:
+        tokens = len(group.prompt) + max(map(len, group.replies), default=0)
+        if tokens > self.max_tokens:
+            raise TooLongError(
                 f"A conversation has {tokens} tokens, the limit is {self.max_tokens}; shorten it or raise max_tokens."
             )
         return group

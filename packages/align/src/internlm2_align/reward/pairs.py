@@ -11,8 +11,8 @@ from internlm2_core.shares import share_of
 from torch import Tensor
 
 from internlm2_align.budget import plan_batches
-from internlm2_align.reward.conditions import index_of
-from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.conditions import UnknownDomainError, index_of
+from internlm2_align.reward.encoding import ConversationEncoder, TooLongError
 from internlm2_align.reward.preference import OnBad, Preference, usable
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
@@ -36,11 +36,11 @@ PairBatch = tuple[PairRow, ...]
 
 
 class EncodedPair(NamedTuple):
-    """A pair as token ids."""
+    """A pair with its token ids."""
 
+    pair: Preference
     group: Group
     domain_index: int
-    margin: float
     stored_tokens: int
 
 
@@ -66,16 +66,21 @@ def encode_pairs(
     """
     encoded = []
     for pair in usable(pairs, counts, on_bad):
-        group = encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language)
-        if not encoder.fits(group):
+        try:
+            group = encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language)
+        except UnknownDomainError as error:
+            raise ValueError(
+                f"{pair.place}: {error} Add it to a table and set conditions.file=PATH, or mend the pair's domain."
+            ) from error
+        except TooLongError as error:
             if on_bad == "raise":
-                encoder.check(group)
+                raise ValueError(f"{pair.place} is unusable: {error}") from error
             counts.subtract(["used"])
             counts["too_long"] += 1
             continue
         repeated = 0 if share_prompts else len(group.prompt)
-        tokens = group.stored_tokens + repeated
-        encoded.append(EncodedPair(group, index_of(encoder.conditions, pair.domain), pair.margin, tokens))
+        index = index_of(encoder.conditions, pair.domain)
+        encoded.append(EncodedPair(pair, group, index, group.stored_tokens + repeated))
     return encoded
 
 
@@ -232,7 +237,7 @@ class PairLoader:
         return PairRow(
             packed=pack_groups([pair.group for pair in pairs], share_prompts=self.recipe.share_prompts),
             domain_index=torch.tensor([pair.domain_index for pair in pairs]),
-            margin=torch.tensor([pair.margin for pair in pairs]),
+            margin=torch.tensor([encoded.pair.margin for encoded in pairs]),
         )
 
 

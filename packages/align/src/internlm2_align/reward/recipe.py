@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,8 +21,8 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.evaluation import pair_figures
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.network import start_reward
-from internlm2_align.reward.pairs import PairBatches, Pairs, encode_pairs
-from internlm2_align.reward.preference import OnBad, Preference, usable
+from internlm2_align.reward.pairs import EncodedPair, PairBatches, Pairs, encode_pairs
+from internlm2_align.reward.preference import OnBad, Preference, check_on_bad
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,51 @@ class RewardRecipe:
     checkpoint_every: int = 200
     seed: int = 1
 
-    def train(self, checkpoint: str | Path, pairs: Iterable[Preference], folder: Path) -> "TrainedReward":
+    def __post_init__(self) -> None:
+        check_on_bad(self.on_bad)
+
+    def encoder(self, checkpoint: str | Path) -> ConversationEncoder:
+        """What encodes pairs for training from an SFT model, and for measuring what comes of it.
+
+        Raises:
+            FileNotFoundError: If there is no such model.
+        """
+        try:
+            tokenizer = load_tokenizer(checkpoint)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{checkpoint} is no folder of an SFT model; set checkpoint=FOLDER.") from error
+        return ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
+
+    def encode(
+        self,
+        pairs: Iterable[Preference],
+        encoder: ConversationEncoder,
+        counts: Counter[str],
+        key: str = "preferences",
+    ) -> list[EncodedPair]:
+        """Pairs as training and measuring take them; see `encode_pairs`.
+
+        Args:
+            pairs: Any pairs.
+            encoder: From `encoder`.
+            counts: Gets one count a pair.
+            key: Setting that the pairs come from, for messages.
+
+        Raises:
+            ValueError: If there are pairs and none can be used, or one names an unknown domain.
+        """
+        encoded = encode_pairs(pairs, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
+        if not encoded and (+counts).total():
+            left_out = ", ".join(f"{count} {name}" for name, count in (+counts).most_common())
+            raise ValueError(
+                f"No usable pairs are left of {key}: {left_out}; name others in {key}=[FILE], or see the first bad "
+                "one with on_bad=raise."
+            )
+        return encoded
+
+    def train(
+        self, checkpoint: str | Path, pairs: Iterable[Preference], folder: Path, counts: Counter[str] | None = None
+    ) -> "TrainedReward":
         """Train from an SFT model; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
 
         Whether that was taken under the same settings is not asked here; the command compares them before.
@@ -64,17 +108,16 @@ class RewardRecipe:
             checkpoint: Folder of the model to start from, in released or Llama layout; its head is dropped.
             pairs: Training pairs.
             folder: Of the run; gets ``model``.
+            counts: Of pairs left out before; gets those of ``pairs``.
 
         Raises:
             ValueError: If no usable pair is left, a pair names an unknown domain, or margins are wanted of pairs
                 that have no gap.
         """
         L.seed_everything(self.seed, verbose=False)
-        tokenizer = load_tokenizer(checkpoint)
-        encoder = ConversationEncoder(tokenizer, self.conditions, self.max_tokens)
-        counts: Counter[str] = Counter()
-        wanted = self._with_margins(list(pairs))
-        encoded = encode_pairs(wanted, encoder, counts, on_bad=self.on_bad, share_prompts=self.batches.share_prompts)
+        counts = Counter() if counts is None else counts
+        encoder = self.encoder(checkpoint)
+        encoded = self.encode(self._with_margins(list(pairs)), encoder, counts)
         trainer = self.trainer(max_epochs=-1, enable_checkpointing=False)
         loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
         steps = len(loader) * self.epochs
@@ -97,18 +140,22 @@ class RewardRecipe:
         }
         return TrainedReward(folder / "model", dict(+counts), figures, trainer.is_global_zero)
 
-    def measure(self, folder: Path, pairs: Iterable[Preference]) -> tuple[dict[str, Any] | None, dict[str, int]]:
-        """Figures of a model on held-out pairs (see `pair_figures`; None without pairs) and counts of the pairs.
+    def measure(
+        self, folder: Path, held: Sequence[EncodedPair], hard_gap: float | None = None
+    ) -> dict[str, Any] | None:
+        """Figures of a model on held-out pairs; None without pairs.
 
         Args:
             folder: Of the model; under some strategies no rank has the whole network at hand after training.
-            pairs: Held-out pairs.
+            held: Held-out pairs, from `encode`.
+            hard_gap: See `pair_figures`.
         """
+        if not held:
+            return None
         model = RewardModel.load(folder, self.conditions, self.max_tokens)
-        counts: Counter[str] = Counter()
-        kept = list(_scorable(pairs, model.encoder, counts, self.on_bad))
-        figures = pair_figures(kept, model.scorer(self.batches.budget_tokens).pairs(kept)) if kept else None
-        return figures, dict(+counts)
+        scores = model.scorer(self.batches.budget_tokens).scores([encoded.group for encoded in held])
+        sides = [(chosen, rejected) for chosen, rejected in scores]
+        return pair_figures([encoded.pair for encoded in held], sides, hard_gap)
 
     def _fit(self, trainer: L.Trainer, model: RewardModel, pairs: Pairs, checkpoints: Path) -> None:
         saver = ModelCheckpoint(
@@ -140,7 +187,7 @@ class TrainedReward:
 
     Attributes:
         folder: Of the model.
-        counts: Training pairs ``used`` and, by defect, skipped.
+        counts: Training pairs ``used`` and, by reason, left out.
         figures: Steps, seconds, pairs per second, fill rate, curve.
         is_first_rank: Whether this process is the one that measures and writes.
     """
@@ -149,14 +196,3 @@ class TrainedReward:
     counts: dict[str, int]
     figures: dict[str, Any]
     is_first_rank: bool
-
-
-def _scorable(
-    pairs: Iterable[Preference], encoder: ConversationEncoder, counts: Counter[str], on_bad: OnBad
-) -> Iterator[Preference]:
-    for pair in usable(pairs, counts, on_bad):
-        if encoder.fits(encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language)):
-            yield pair
-        else:
-            counts["used"] -= 1
-            counts["too_long"] += 1

@@ -26,13 +26,7 @@ class Scorer:
 
     @torch.no_grad()
     def scores(self, groups: Sequence[Group]) -> list[list[float]]:
-        """Scores of each group's replies.
-
-        Raises:
-            ValueError: If a conversation is longer than the encoder's limit.
-        """
-        for group in groups:
-            self.encoder.check(group)
+        """Scores of the replies of groups that the encoder has made."""
         lengths = [group.stored_tokens for group in groups]
         budget = max([self.budget_tokens, *lengths])
         device = self.net.v_head.weight.device
@@ -55,17 +49,9 @@ class Scorer:
         """Scores of conversations that end in an assistant's reply, each by its own domain.
 
         Raises:
-            ValueError: If a conversation does not end in an assistant turn.
+            ValueError: If a conversation does not end in an assistant turn, or is too long.
         """
-        groups = []
-        for conversation, domain, language in zip(conversations, domains, languages, strict=True):
-            if not conversation or conversation[-1]["role"] != "assistant":
-                raise ValueError(
-                    "A conversation to be scored ends in an assistant turn; this one has roles "
-                    f"{[message['role'] for message in conversation]}."
-                )
-            reply = conversation[-1]["content"]
-            groups.append(self.encoder.group(conversation[:-1], [reply], domain, language))
+        groups = [self.encoder.conversation(*each) for each in zip(conversations, domains, languages, strict=True)]
         return [scores[0] for scores in self.scores(groups)]
 
     def pairs(self, pairs: Sequence[Preference]) -> list[tuple[float, float]]:

@@ -5,24 +5,46 @@ them knows it.
 """
 
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
+from internlm2_align.reward.messages import reply_key, turns_key
 from internlm2_align.reward.preference import Preference
 
 
 def question_of(pair: Preference) -> str:
-    """What splits go by: ``meta["question"]``, else the last turn of the prompt."""
-    return str(pair.meta.get("question", pair.prompt[-1]["content"] if pair.prompt else ""))
+    """What splits go by: ``meta["question"]``, else the first thing that the user says.
+
+    The first, since a dialogue is often cut at several depths, and a reply held out at one stands in the prompt of
+    another. Blanks, capitals and widths of letters do not tell questions apart.
+    """
+    return same_words(str(pair.meta["question"])) if "question" in pair.meta else _opening(pair)
+
+
+def same_words(text: str) -> str:
+    """A text without what does not tell questions apart."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _opening(pair: Preference) -> str:
+    said = [turn["content"] for turn in pair.prompt if turn["role"] == "user"]
+    return same_words(said[0]) if said else ""
 
 
 def without_questions(
     pairs: Iterable[Preference], held: Sequence[Preference], counts: Counter[str]
 ) -> Iterator[Preference]:
-    """The pairs whose question is not among the held-out ones; the others are counted as ``question_is_held_out``."""
-    questions = {question_of(pair) for pair in held}
+    """The pairs whose question is not among the held-out ones; the others are counted as ``question_is_held_out``.
+
+    Where only one of two pairs names its question, the opening of each and the name are compared.
+    """
+    questions, openings = {question_of(pair) for pair in held}, {_opening(pair) for pair in held}
+    unnamed = {question_of(pair) for pair in held if "question" not in pair.meta}
     for pair in pairs:
-        if question_of(pair) in questions:
+        others = unnamed if "question" in pair.meta else openings
+        if question_of(pair) in questions or _opening(pair) in others:
             counts["question_is_held_out"] += 1
         else:
             yield pair
@@ -33,6 +55,8 @@ def split_by_question(
 ) -> tuple[list[Preference], list[Preference]]:
     """Training and held-out pairs; which side a question is on depends on itself and the seed alone.
 
+    Where some pairs name their question and others do not, `without_questions` clears training of held-out ones.
+
     Args:
         pairs: Any pairs.
         share: Of the questions to hold out, in [0, 1).
@@ -42,7 +66,7 @@ def split_by_question(
         ValueError: If the share is out of range.
     """
     if not 0 <= share < 1:
-        raise ValueError(f"heldout_share is {share}; it lies in [0, 1).")
+        raise ValueError(f"heldout_share is {share}; set heldout_share within [0, 1).")
     sides: tuple[list[Preference], list[Preference]] = ([], [])
     for pair in pairs:
         digest = hashlib.blake2b(f"{seed}\x1f{question_of(pair)}".encode(), digest_size=8).digest()
@@ -55,11 +79,11 @@ def deduplicated(pairs: Iterable[Preference], counts: Counter[str]) -> Iterator[
 
     Pairs of different domains are different pairs: there they may contradict each other.
     """
-    seen: set[tuple[str, str, str, str]] = set()
+    seen: set[tuple[Any, ...]] = set()
     for pair in pairs:
-        prompt = "\x1e".join(message["role"] + "\x1f" + message["content"] for message in pair.prompt)
-        key = (pair.domain, prompt, pair.chosen.strip(), pair.rejected.strip())
-        turned = (*key[:2], key[3], key[2])
+        asked = (pair.domain, turns_key(pair.prompt))
+        chosen, rejected = reply_key(pair.chosen), reply_key(pair.rejected)
+        key, turned = (*asked, chosen, rejected), (*asked, rejected, chosen)
         if key in seen:
             counts["duplicate"] += 1
         elif turned in seen and key != turned:

@@ -53,11 +53,16 @@ def jsonl_files(path: Path) -> list[Path]:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    with _opened(file) as stream:
+    with opened(file) as stream:
         yield from stream
 
 
-def _opened(file: Path) -> IO[str]:
+def opened(file: Path) -> IO[str]:
+    """The text of a file, decompressed if its name ends in .gz or .zst.
+
+    Raises:
+        ModuleNotFoundError: zstandard is needed and not installed.
+    """
     if file.suffix == ".gz":
         return gzip.open(file, "rt", encoding="utf-8")
     if file.suffix != ".zst":

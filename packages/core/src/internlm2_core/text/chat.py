@@ -87,7 +87,7 @@ class ChatFormat:
         ids: list[int] = []
         mask: list[bool] = []
         for message in messages:
-            header, body = self._header(message), self._body(message)
+            header, body = self._header(message), self.body(message)
             trained = message["role"] in train_roles
             ids += [*header, *body, *self.newline]
             mask += [False] * len(header) + [trained] * len(body) + [False] * len(self.newline)
@@ -110,7 +110,8 @@ class ChatFormat:
             ids += [*self.tokenizer.encode(" name="), self._tool(name)]
         return [*ids, *self.newline]
 
-    def _body(self, message: Message) -> list[int]:
+    def body(self, message: Message) -> list[int]:
+        """Ids of what a turn says and calls, with its end."""
         ids = list(self.tokenizer.encode(message["content"]))
         call = message.get("tool_call")
         if call:

@@ -1,0 +1,95 @@
+"""`internlm2 reward` and `score` by the command: files of others, and mistakes in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from internlm2_conf.__main__ import main
+from internlm2_core.checkpoint import save_released
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.sizes import ModelSize
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+FILES = """[
+    {path: hh.jsonl, format: hh, domain: helpful, language: zh},
+    {path: ranked.jsonl, format: ranked, domain: writing},
+    {_target_: internlm2_align.reward.sources.PreferenceFile, path: scored.jsonl, format: scored, domain: maths,
+     meta: {kind: sums}},
+    own.jsonl]""".replace("\n", "")
+
+
+def write(name: str, *records: object) -> None:
+    Path(name).write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An SFT model and one file of each kind, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save("tokenizer.json")
+    size = ModelSize(
+        layers=1, dim=16, num_kv_heads=1, q_per_kv=1, ffn_dim=32, head_dim=16, max_positions=512,
+        vocab_size=tokenizer.get_vocab_size(),
+    )  # fmt: skip
+    net = LanguageModel(size)
+    net.init_weights(torch.Generator().manual_seed(0))
+    save_released(tmp_path / "sft", size, net.state_dict().items(), tmp_path / "tokenizer.json")
+    talk = "\n\nHuman: {}\n\nAssistant: {}"
+    hh = [{"chosen": talk.format(f"q{i}", "yes"), "rejected": talk.format(f"q{i}", "no")} for i in range(6)]
+    write("hh.jsonl", *hh, {"chosen": talk.format("q", "yes"), "rejected": talk.format("other", "no")})
+    write("ranked.jsonl", *[{"prompt": f"r{i}", "replies": ["a", "b", "c"]} for i in range(3)])
+    write("scored.jsonl", *[{"prompt": f"s{i}", "replies": ["a", "b"], "scores": [i, 3]} for i in range(6)])
+    write("own.jsonl", {"domain": "format", "prompt": "q", "chosen": "a", "rejected": "b"})
+    return tmp_path
+
+
+def command(*words: str) -> None:
+    GlobalHydra.instance().clear()
+    main([*words, "trainer.accelerator=cpu"] if words[0] == "reward" else list(words))
+
+
+def test_reward_reads_files_of_every_format(folder: Path) -> None:
+    held = "[{path: scored.jsonl, format: scored, domain: maths}]"
+    command("reward", "checkpoint=sft", f"preferences={FILES}", f"heldout={held}", "max_tokens=200", "output=out")
+    metrics = json.loads(Path("out/metrics.json").read_text())
+    assert metrics["pairs"]["train"] == {
+        "used": 6 + 3 * 3 + 1, "malformed": 1, "no_pair": 1, "question_is_held_out": 5,
+    }  # fmt: skip
+    assert metrics["pairs"]["heldout"] == {"used": 5, "no_pair": 1}
+    assert set(metrics["heldout"]["domains"]["maths"]["slices"]) == {"hard", "easy"}
+    write("in.jsonl", {"prompt": "q", "replies": ["a", "b"]}, {"prompt": "q", "replies": []})
+    command(
+        "score", "checkpoint=out/model", "input=in.jsonl", "domain=maths", "output=scores", "on_bad=skip", "device=cpu"
+    )
+    first, second = map(json.loads, Path("scores/scores.jsonl").read_text().splitlines())
+    assert len(first["scores"]) == 2 and second["scores"] is None
+
+
+MISTAKES = {
+    "hh.jsonl, line 1 lacks 'domain'": ("preferences=hh.jsonl", "on_bad=raise"),
+    "hh.jsonl, line 7: the two dialogues differ": (
+        "preferences=[{path: hh.jsonl, format: hh, domain: helpful}]",
+        "on_bad=raise",
+    ),
+    "has 'fromat'": ("preferences=[{path: hh.jsonl, fromat: hh}]",),
+    "on_bad=rais is none of skip, raise": ("preferences=own.jsonl", "on_bad=rais"),
+    "nope is no folder of an SFT model; set checkpoint=": ("preferences=own.jsonl", "checkpoint=nope"),
+    "no usable pairs are left of preferences: 7 malformed": ("preferences=[hh.jsonl]",),
+    "no train.jsonl; set preferences=": ("preferences=train.jsonl",),
+    "no none.jsonl; set heldout=": ("preferences=own.jsonl", "heldout=[none.jsonl]"),
+    "set heldout_share": ("preferences=own.jsonl", "heldout_share=2"),
+}
+
+
+@pytest.mark.parametrize("sentence", MISTAKES)
+def test_mistakes_end_in_one_sentence(folder: Path, sentence: str) -> None:
+    with pytest.raises(SystemExit) as end:
+        command("reward", "checkpoint=sft", "heldout=[]", "output=out", *MISTAKES[sentence])
+    assert sentence.lower() in str(end.value).lower()
