@@ -29,7 +29,8 @@ from internlm2_core.evaluation.written import write_json
 
 from internlm2_align.online.rounds import OnlineRecipe, pattern_course
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import Preference, read_preferences
+from internlm2_align.reward.preference import Preference
+from internlm2_align.reward.sources import File, all_preferences
 
 SCHEMA = "internlm2/align/online_rlhf/1"
 
@@ -38,8 +39,8 @@ def online_rlhf(
     recipe: OnlineRecipe,
     checkpoint: str,
     reward: str,
-    preferences: Sequence[str],
-    heldout: Sequence[str],
+    preferences: File | Sequence[File],
+    heldout: File | Sequence[File],
     output: str,
     first_ppo: str | None = None,
 ) -> dict[str, Any]:
@@ -49,8 +50,8 @@ def online_rlhf(
         recipe: How to run them.
         checkpoint: Folder of the SFT model, from which every round starts.
         reward: Folder of the reward model of round 1.
-        preferences: Files of the pairs that it was trained on.
-        heldout: Files of held-out pairs.
+        preferences: Files of the pairs that it was trained on, as the job ``reward`` takes them.
+        heldout: Files of held-out pairs, the same way.
         output: Folder of the run.
         first_ppo: A finished PPO run with this reward model, taken for round 1.
 
@@ -61,8 +62,8 @@ def online_rlhf(
         FileNotFoundError: If a model or file is missing.
     """
     root = Path(output)
-    pairs = [pair for path in preferences for pair in read_preferences(path)]
-    held = [pair for path in heldout for pair in read_preferences(path)]
+    pairs = list(all_preferences(preferences))
+    held = list(all_preferences(heldout, key="heldout_preferences"))
     rounds: list[dict[str, Any]] = []
     model, added = Path(reward), list[Preference]()
     for number in range(1, recipe.rounds + 1):

@@ -27,6 +27,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
+from internlm2_align.reward.messages import Reply
 from internlm2_align.reward.metrics import PairMetrics
 from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
 from internlm2_align.reward.pairs import PairBatch, PairRow
@@ -184,15 +185,17 @@ class RewardModel(L.LightningModule):
         """
         return self.scorer().conversations([conversation], [domain], [language])[0]
 
-    def rank(self, prompt: Sequence[Message], replies: Sequence[str], domain: str, language: str = "en") -> list[int]:
+    def rank(self, prompt: Sequence[Message], replies: Sequence[Reply], domain: str, language: str = "en") -> list[int]:
         """Indices of the replies, best first; the prompt is computed once."""
         scores = self._replies(prompt, replies, domain, language)
         return sorted(range(len(replies)), key=lambda index: -scores[index])
 
-    def compare(self, prompt: Sequence[Message], first: str, second: str, domain: str, language: str = "en") -> float:
+    def compare(
+        self, prompt: Sequence[Message], first: Reply, second: Reply, domain: str, language: str = "en"
+    ) -> float:
         """Probability that the first reply is better, ``sigmoid(score difference)``."""
         scores = self._replies(prompt, (first, second), domain, language)
         return torch.tensor(scores[0] - scores[1]).sigmoid().item()
 
-    def _replies(self, prompt: Sequence[Message], replies: Sequence[str], domain: str, language: str) -> list[float]:
+    def _replies(self, prompt: Sequence[Message], replies: Sequence[Reply], domain: str, language: str) -> list[float]:
         return self.scorer().scores([self.encoder.group(prompt, replies, domain, language)])[0]
