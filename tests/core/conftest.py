@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -9,8 +8,6 @@ import torch
 from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.batch import Batch
 from internlm2_core.optim import Cosine
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch.utils.data import DataLoader
 
 TINY = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=60, head_dim=8, max_positions=16)
@@ -95,18 +92,6 @@ def net(size: ModelSize) -> LanguageModel:
             if weight.ndim > 1:
                 weight *= 5
     return net
-
-
-@pytest.fixture
-def tokenizer_file(tmp_path: Path) -> Path:
-    """A ``tokenizer.json`` of single bytes and the special tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    return tmp_path / "tokenizer.json"
 
 
 @pytest.fixture

@@ -4,14 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from internlm2_conf.__main__ import main
-from internlm2_core.checkpoint import save_released
-from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.sizes import ModelSize
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 FILES = """[
     {path: hh.jsonl, format: hh, domain: helpful, language: zh},
@@ -26,28 +20,16 @@ def write(name: str, *records: object) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(with_sft_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An SFT model and one file of each kind, in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save("tokenizer.json")
-    size = ModelSize(
-        layers=1, dim=16, num_kv_heads=1, q_per_kv=1, ffn_dim=32, head_dim=16, max_positions=512,
-        vocab_size=tokenizer.get_vocab_size(),
-    )  # fmt: skip
-    net = LanguageModel(size)
-    net.init_weights(torch.Generator().manual_seed(0))
-    save_released(tmp_path / "sft", size, net.state_dict().items(), tmp_path / "tokenizer.json")
+    monkeypatch.chdir(with_sft_model)
     talk = "\n\nHuman: {}\n\nAssistant: {}"
     hh = [{"chosen": talk.format(f"q{i}", "yes"), "rejected": talk.format(f"q{i}", "no")} for i in range(6)]
     write("hh.jsonl", *hh, {"chosen": talk.format("q", "yes"), "rejected": talk.format("other", "no")})
     write("ranked.jsonl", *[{"prompt": f"r{i}", "replies": ["a", "b", "c"]} for i in range(3)])
     write("scored.jsonl", *[{"prompt": f"s{i}", "replies": ["a", "b"], "scores": [i, 3]} for i in range(6)])
     write("own.jsonl", {"domain": "format", "prompt": "q", "chosen": "a", "rejected": "b"})
-    return tmp_path
+    return with_sft_model
 
 
 def command(*words: str) -> None:

@@ -7,11 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from internlm2_core import LanguageModel, ModelSize
-from internlm2_core.checkpoint import save_released
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS, load_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 pytestmark = pytest.mark.slow
 
@@ -28,22 +23,9 @@ WORDS = (
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    size = ModelSize(
-        layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, head_dim=8, max_positions=512,
-        vocab_size=load_tokenizer(tmp_path / "tokenizer.json").vocab_size,
-    )  # fmt: skip
-    net = LanguageModel(size)
-    net.init_weights(torch.Generator().manual_seed(0))
-    save_released(tmp_path / "sft", size, net.state_dict().items(), tmp_path / "tokenizer.json")
-    write_pairs(tmp_path / "pairs.jsonl", 12)
-    return tmp_path
+def folder(with_sft_model: Path) -> Path:
+    write_pairs(with_sft_model / "pairs.jsonl", 12)
+    return with_sft_model
 
 
 def write_pairs(file: Path, count: int) -> None:

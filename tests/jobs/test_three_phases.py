@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from internlm2_data.tokens import TokenWriter
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 pytestmark = pytest.mark.slow
 
@@ -29,18 +27,13 @@ def write_inputs(folder: Path) -> None:
         with TokenWriter(folder / name, 300) as out:
             for _ in range(20):
                 out.add(random.integers(0, 250, length).tolist())
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
-def test_one_run_goes_through_all_three(tmp_path: Path) -> None:
+def test_one_run_goes_through_all_three(tmp_path: Path, tokenizer_file: Path) -> None:
     write_inputs(tmp_path)
     small = [f"phases.phases.{name}.{key}={value}" for name, keys in SMALL.items() for key, value in keys.items()]
     words = ["pretrain", "+experiment=three_phases", "phase.steps=7", "model=tiny", "tokens=tokens", "long_tokens=long"]
-    words += ["tokenizer.path=tokenizer.json", "trainer.log_every_n_steps=1", "output=out", *small]
+    words += [f"tokenizer.path={tokenizer_file}", "trainer.log_every_n_steps=1", "output=out", *small]
     words += ["validation.web=tokens/web", "validate_every=3"]
     program = [sys.executable, "-m", "internlm2_conf", *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

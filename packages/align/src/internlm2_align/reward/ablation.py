@@ -9,7 +9,7 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,15 +106,17 @@ def differences(runs: Iterable[Run]) -> dict[str, dict[str, Cell]]:
     for run in runs:
         figures[run.setting][run.seed] = run.figures
     first, *others = figures
-    rows = {}
-    for other in others:
-        columns: dict[str, list[float]] = defaultdict(list)
-        for seed in figures[first].keys() & figures[other].keys():
-            ours, theirs = figures[first][seed], figures[other][seed]
-            for name in (name for name in ours if name in theirs):
-                columns[name].append(ours[name] - theirs[name])
-        rows[f"{first} - {other}"] = {name: _cell(found) for name, found in columns.items()}
-    return rows
+    return table(
+        Run(f"{first} - {other}", seed, _minus(ours, figures[other][seed]))
+        for other in others
+        for seed, ours in figures[first].items()
+        if seed in figures[other]
+    )
+
+
+def _minus(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    """Differences of the figures that both have."""
+    return {name: value - theirs[name] for name, value in ours.items() if name in theirs}
 
 
 def _cell(values: Sequence[float]) -> Cell:

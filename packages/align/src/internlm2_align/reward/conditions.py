@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import yaml
+from internlm2_core.checkpoint.configs import CONDITIONS_FILE
 from internlm2_core.text.chat import Message
-
-FILE_NAME = "conditions.yaml"
 
 
 class ConditionTable(Protocol):
@@ -130,12 +129,12 @@ def conditions_beside(folder: str | Path) -> ConditionTable:
     Raises:
         FileNotFoundError: If there is none: under other prompts the same weights score otherwise.
     """
-    table = Path(folder) / FILE_NAME
+    table = Path(folder) / CONDITIONS_FILE
     if not table.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no {FILE_NAME}, so it is not known by which prompts it scores; write that file (`domains: "
-            "{helpful: PROMPT}`, or `{unconditional: true, domains: [helpful]}` for a model without prompts), or call "
-            "RewardModel.load(folder, conditions=...)."
+            f"{folder} holds no {CONDITIONS_FILE}, so it is not known by which prompts it scores; write that file "
+            "(`domains: {helpful: PROMPT}`, or `{unconditional: true, domains: [helpful]}` for a model without "
+            "prompts), or call RewardModel.load(folder, conditions=...)."
         )
     return load_conditions(table)
 
@@ -147,12 +146,12 @@ def without_conditions(file: str | Path | None = None, domains: Sequence[str] | 
 
 def _read(file: Path | None) -> ConditionTable:
     if file is None:
-        text = files("internlm2_align.reward").joinpath(FILE_NAME).read_text(encoding="utf-8")
+        text = files("internlm2_align.reward").joinpath(CONDITIONS_FILE).read_text(encoding="utf-8")
     elif file.is_file():
         text = file.read_text(encoding="utf-8")
     else:
         raise FileNotFoundError(f"No condition table at {file}; set conditions.file to a YAML file, or null.")
-    name = file or FILE_NAME
+    name = file or CONDITIONS_FILE
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:

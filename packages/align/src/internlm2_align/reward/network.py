@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from internlm2_core.checkpoint import read_size, save_released
 from internlm2_core.checkpoint.any_layout import read_model
+from internlm2_core.checkpoint.configs import CONDITIONS_FILE
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, new_folder, tensor_files
 from internlm2_core.checkpoint.llama import HEADS, released_name
 from internlm2_core.nn.attend import default_attend
@@ -23,7 +24,7 @@ from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
 from torch import Tensor, nn
 
-from internlm2_align.reward.conditions import FILE_NAME, ConditionTable
+from internlm2_align.reward.conditions import ConditionTable
 from internlm2_align.reward.shared import SharedPromptAttend
 
 
@@ -162,4 +163,4 @@ def save_reward(
     """
     with new_folder(folder) as draft:
         save_released(draft, size, tensors.items(), tokenizer_path, is_reward=True)
-        conditions.save(draft / FILE_NAME)
+        conditions.save(draft / CONDITIONS_FILE)

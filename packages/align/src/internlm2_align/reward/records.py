@@ -87,8 +87,9 @@ def _list(path: Path) -> Iterator[tuple[str, object]]:
         raise ValueError(f"{path} is no JSON ({error}); JSON lines end in .jsonl.") from error
     if not isinstance(records, list):
         raise ValueError(f"{path} holds a JSON {type(records).__name__} and no list; JSON lines end in .jsonl.")
-    # Dumped again, a record that is a text would be taken for a line.
-    yield from ((f"{path}, record {number}", json.dumps(record)) for number, record in enumerate(records, 1))
+    for number, record in enumerate(records, 1):
+        # Dumped again, since a record that is a text would be taken for a line.
+        yield f"{path}, record {number}", json.dumps(record) if isinstance(record, str) else record
 
 
 def _lines(path: Path) -> Iterator[tuple[str, object]]:

@@ -13,6 +13,9 @@ from internlm2_core.sizes import ModelSize
 from internlm2_core.text.chat import CHAT_TEMPLATE
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer, load_tokenizer
 
+CONDITIONS_FILE = "conditions.yaml"
+"""The condition table beside a reward model's weights: the same weights score otherwise without it."""
+
 
 def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
     """What the two layouts call by the same name."""

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
+from internlm2_core.checkpoint.configs import CONDITIONS_FILE
 from internlm2_core.checkpoint.folder import new_folder
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released
-
-CONDITIONS = "conditions.yaml"
-"""The condition table beside a reward model's weights: the same weights score otherwise without it."""
 
 
 def convert(source: str, to: str, format: Literal["released", "llama", "reward"]) -> None:
@@ -38,10 +36,10 @@ def convert(source: str, to: str, format: Literal["released", "llama", "reward"]
     if format == "reward" and not is_reward:
         raise ValueError(f"{source} has no v_head; train one with `internlm2 reward checkpoint={source}`.")
     save = save_llama if format == "llama" else save_released
-    table = Path(source) / CONDITIONS
+    table = Path(source) / CONDITIONS_FILE
     with new_folder(to) as draft:
         save(draft, size, read_model(source), source, is_reward=is_reward)
         if is_reward and table.is_file():
-            shutil.copyfile(table, draft / CONDITIONS)
+            shutil.copyfile(table, draft / CONDITIONS_FILE)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
     print(f"{to}: {format} layout of {source}{untied}")
