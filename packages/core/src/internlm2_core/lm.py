@@ -9,7 +9,6 @@ checkpoint may be taken: there are never gradients of half a step.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
@@ -20,11 +19,11 @@ from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.losses import TokenLosses
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.recompute import Recompute, recompute_blocks
-from internlm2_core.optim import clip_gradients, decay_groups
+from internlm2_core.optim import ClipsFusedOptimizers, decay_groups
 from internlm2_core.spikes import SpikeGuard
 
 
-class LM(L.LightningModule):
+class LM(ClipsFusedOptimizers):
     """Next-token training.
 
     Args:
@@ -133,7 +132,8 @@ class LM(L.LightningModule):
             total += cross_entropy.detach()
         loss = self.mean_over_ranks(total) / tokens
         if self.spikes is None or self.spikes.accepts(float(loss), optimizer.optimizer):
-            clip_gradients(self, optimizer.optimizer, self.max_grad_norm)
+            if self.max_grad_norm:
+                self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
             optimizer.step()
             scheduler = self.lr_schedulers()
             assert isinstance(scheduler, LambdaLR)

@@ -2,10 +2,10 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import lightning as L
 from torch import nn
+from torch.optim import Optimizer
 
 
 def decay_groups(net: nn.Module, weight_decay: float = 0.1) -> list[dict[str, object]]:
@@ -22,24 +22,32 @@ def decay_groups(net: nn.Module, weight_decay: float = 0.1) -> list[dict[str, ob
     ]
 
 
-def clip_gradients(module: L.LightningModule, optimizer: Any, max_norm: float) -> None:
-    """Clip to a global norm as the strategy does it, which knows how gradients are spread over ranks.
+class ClipsFusedOptimizers(L.LightningModule):
+    """A module whose ``clip_gradients`` takes fused optimizers under ``precision="bf16-mixed"`` too.
 
-    ``module.clip_gradients`` would refuse a fused optimizer under ``precision="bf16-mixed"``: Lightning takes it that
-    such an optimizer unscales gradients in its step. Only float16 is scaled; there the refusal is right.
-
-    Args:
-        module: in manual optimization.
-        optimizer: whose gradients are clipped.
-        max_norm: 0 clips nothing.
+    Lightning refuses them there, since such an optimizer unscales gradients in its step, after they were clipped. Only
+    float16 is scaled; there the refusal is right.
     """
-    if not max_norm:
-        return
-    precision = module.trainer.precision_plugin
-    if getattr(precision, "scaler", None) is None:
-        precision.clip_grad_by_norm(optimizer, max_norm)
-    else:
-        module.clip_gradients(optimizer, max_norm, "norm")
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the strategy does it, which knows how gradients are spread over ranks; for manual optimization.
+
+        Args:
+            optimizer: whose gradients are clipped.
+            gradient_clip_val: the bound.
+            gradient_clip_algorithm: ``"norm"`` or ``"value"``.
+        """
+        precision = self.trainer.precision_plugin
+        is_scaled = getattr(precision, "scaler", None) is not None
+        if gradient_clip_val is None or gradient_clip_algorithm != "norm" or is_scaled:
+            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            precision.clip_grad_by_norm(optimizer, gradient_clip_val)
 
 
 @dataclass(frozen=True)

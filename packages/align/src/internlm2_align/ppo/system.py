@@ -16,12 +16,11 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-import lightning as L
 import torch
 from internlm2_core.batch import Batch
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.optim import clip_gradients
+from internlm2_core.optim import ClipsFusedOptimizers
 from internlm2_core.shares import share_of
 from torch import Tensor
 from torch.optim import Optimizer
@@ -52,7 +51,7 @@ ACTOR_OPTIMIZER = partial(torch.optim.AdamW, lr=1e-6, betas=(0.9, 0.95), weight_
 CRITIC_OPTIMIZER = partial(torch.optim.AdamW, lr=5e-6, betas=(0.9, 0.95), weight_decay=0.0)
 
 
-class PPOSystem(L.LightningModule):
+class PPOSystem(ClipsFusedOptimizers):
     """PPO with condition prompts, critic warm-up and pre-train loss.
 
     Args:
@@ -219,7 +218,8 @@ class PPOSystem(L.LightningModule):
         for part in losses:
             self.manual_backward(part.loss)
             sums.update({name: value.item() for name, value in part.figures.items()})
-        clip_gradients(self, optimizer, self.settings.max_grad_norm)
+        if self.settings.max_grad_norm:
+            self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
         optimizer.step()
         return dict(sums)
 

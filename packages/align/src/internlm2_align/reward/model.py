@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-import lightning as L
 import torch
-from internlm2_core.optim import Constant, clip_gradients, decay_groups
+from internlm2_core.optim import ClipsFusedOptimizers, Constant, decay_groups
 from internlm2_core.text.chat import Message
 from internlm2_core.text.tokenizer import load_tokenizer
 from torch import Tensor
@@ -37,7 +36,7 @@ ADAMW = partial(torch.optim.AdamW, lr=1e-5)
 CONSTANT = Constant()
 
 
-class RewardModel(L.LightningModule):
+class RewardModel(ClipsFusedOptimizers):
     """The conditional reward model (report section 4.2.1).
 
     Args:
@@ -116,7 +115,8 @@ class RewardModel(L.LightningModule):
             losses.append(loss.detach())
             sides.append(torch.stack((chosen_P, rejected_P)).detach())
         chosen_P, rejected_P = torch.cat(sides, dim=1)
-        clip_gradients(self, optimizer, self.max_grad_norm)
+        if self.max_grad_norm:
+            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
         optimizer.step()
         schedule.step()
         shares = torch.stack((torch.stack(losses).sum(), (chosen_P > rejected_P).sum() / pairs))
