@@ -52,9 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Pa
 
 
 def sft(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    sizes = {name: getattr(SIZE, name) for name in ("layers", "dim", "num_kv_heads", "q_per_kv", "ffn_dim", "head_dim")}
     words = [
-        *(f"model.size.{name}={value}" for name, value in (sizes | {"vocab_size": SIZE.vocab_size}).items()),
         *("init_from=base", "conversations=train.jsonl", "phase.context=64", "phase.batch_rows=2"),
         *("phase.peak_lr=1e-2", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"),
     ]
@@ -109,8 +107,9 @@ def test_one_pass_with_losses_by_domain_and_answers(folder: Path, tokenizer_file
             "null.jsonl line 2 is no conversation (the content of turn 2 (assistant) is None",
         ),
         (["tokenizer.path=other.json"], "the tokenizer is not that of base: id "),
+        (["phase.context=65"], "base was trained on 64 positions, phase.context=65 goes beyond; set phase.context=64"),
     ],
-    ids=["silent", "silent validation", "null", "tokenizer"],
+    ids=["silent", "silent validation", "null", "tokenizer", "too long"],
 )
 def test_mistakes_end_in_one_sentence(folder: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
     done = sft(folder, f"output={tmp_path}", *words)

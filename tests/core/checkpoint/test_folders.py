@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from internlm2_core import LanguageModel
-from internlm2_core.checkpoint import load_llama, load_released, save_released
+from internlm2_core.checkpoint import load_llama, load_released, save_released, size_in_phase
 from internlm2_core.checkpoint.any_layout import layout_of, load_model
 from internlm2_core.checkpoint.start import start_model
 from internlm2_core.jobs import convert
@@ -177,6 +177,18 @@ def test_a_phase_gives_new_positions_to_old_weights(net: LanguageModel, folder: 
     started = start_model(wanted, init_from=str(folder))
     assert (started.model.rope.size.rope_base, started.size.max_positions) == (1e6, 256)
     assert torch.equal(started.output.weight, net.output.weight)
+
+
+def test_the_shape_of_a_folder_in_a_phase(net: LanguageModel, folder: Path) -> None:
+    trained = net.size.max_positions
+    assert size_in_phase(folder, trained) == net.size == size_in_phase(folder, 8)
+    longer = size_in_phase(folder, 2 * trained, rope_base=1e6, rope_scaling="linear", rope_factor=2.0)
+    wanted = {"rope_base": 1e6, "max_positions": 2 * trained, "rope_scaling": "linear", "rope_factor": 2.0}
+    assert vars(longer) == vars(net.size) | wanted
+    with pytest.raises(ValueError, match=rf"phase.context={trained + 1} goes beyond; set phase.context={trained}, or"):
+        size_in_phase(folder, trained + 1)
+    with pytest.raises(ValueError, match="init_from, which is null; set init_from=FOLDER"):
+        size_in_phase(None, 8)
 
 
 def test_a_failed_write_leaves_the_old_folder(net: LanguageModel, folder: Path) -> None:

@@ -55,7 +55,7 @@ class ModelSize:
         if self.rope_factor < 1:
             raise ValueError(f"rope_factor={self.rope_factor} is below 1; set model.size.rope_factor to 1 or more.")
         for name, value in vars(self).items():
-            if not isinstance(value, str) and value <= 0:
+            if value is None or (not isinstance(value, str) and value <= 0):
                 raise ValueError(f"model size {name}={value} must be positive; set model.size.{name} to 1 or more.")
         if self.head_dim % 2:
             raise ValueError(

@@ -8,6 +8,6 @@
 """
 
 from internlm2_core.checkpoint.llama import load_llama, save_llama
-from internlm2_core.checkpoint.released import load_released, read_size, save_released
+from internlm2_core.checkpoint.released import load_released, read_size, save_released, size_in_phase
 
-__all__ = ["load_llama", "load_released", "read_size", "save_llama", "save_released"]
+__all__ = ["load_llama", "load_released", "read_size", "save_llama", "save_released", "size_in_phase"]

@@ -12,7 +12,7 @@ from internlm2_core.checkpoint.configs import released_config, reward_config, si
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
-from internlm2_core.sizes import ModelSize
+from internlm2_core.sizes import ModelSize, RopeScaling
 from internlm2_core.text.tokenizer import load_tokenizer
 
 
@@ -20,6 +20,41 @@ def read_size(folder: str | Path) -> ModelSize:
     """The shape of the model in a folder, of whichever layout."""
     file = Path(folder) / "config.json"
     return size_of(read_json(file), file)
+
+
+def size_in_phase(
+    folder: str | Path | None,
+    context: int,
+    rope_base: float | None = None,
+    rope_scaling: RopeScaling | None = None,
+    rope_factor: float | None = None,
+) -> ModelSize:
+    """The shape of the model in a folder, for training on documents of ``context`` tokens.
+
+    Args:
+        folder: a model of whichever layout.
+        context: tokens of the longest document.
+        rope_base: base of the rotary frequencies, with which ``context`` becomes the trained length; None keeps the
+            model's own base and trained length.
+        rope_scaling: see :class:`~internlm2_core.sizes.ModelSize`; None keeps the model's.
+        rope_factor: likewise.
+
+    Raises:
+        FileNotFoundError: no config.
+        ValueError: no folder; ``context`` is beyond the trained length and no ``rope_base`` is given to lengthen it.
+    """
+    if folder is None:
+        raise ValueError("model=checkpoint takes the shape of init_from, which is null; set init_from=FOLDER.")
+    size = read_size(folder)
+    if rope_base is not None:
+        size = replace(size, rope_base=rope_base, max_positions=context)
+    if context > size.max_positions:
+        raise ValueError(
+            f"{folder} was trained on {size.max_positions:,} positions, phase.context={context} goes beyond; set "
+            f"phase.context={size.max_positions}, or phase.rope_base (it has {size.rope_base:g}) to lengthen it."
+        )
+    scaling = size.rope_scaling if rope_scaling is None else rope_scaling
+    return replace(size, rope_scaling=scaling, rope_factor=size.rope_factor if rope_factor is None else rope_factor)
 
 
 def load_released(
