@@ -4,6 +4,7 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -312,6 +313,13 @@ def test_ppo(tmp_path, sft, reward_folder, ppo_recipe):
 def test_ppo_recipe_refuses_iterations_that_are_not_measured(ppo_recipe):
     with pytest.raises(ValueError, match="validate_every=3 does not divide iterations=4"):
         replace(ppo_recipe, validate_every=3)
+
+
+def test_rounds_on_several_ranks_are_refused(tmp_path, sft, reward_recipe, ppo_recipe):
+    ppo_recipe = replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, devices=2, strategy="ddp"))
+    recipe = OnlineRecipe(reward_recipe, ppo_recipe, Probe(Sampling()), Audit(), SimulatedAnnotator())
+    with pytest.raises(ValueError, match="asks for 2 ranks; rounds run on one"):
+        online_rlhf(recipe, sft, "reward", [], [], str(tmp_path))
 
 
 @pytest.mark.slow

@@ -60,7 +60,14 @@ def online_rlhf(
 
     Raises:
         FileNotFoundError: If a model or file is missing.
+        ValueError: If a stage asks for several ranks: between the stages one process works alone.
     """
+    for name, stage in (("reward", recipe.reward), ("ppo", recipe.ppo)):
+        if (ranks := stage.trainer().world_size) > 1:
+            raise ValueError(
+                f"stages.{name}.trainer asks for {ranks} ranks; rounds run on one (stages.{name}.trainer.devices=1), "
+                "`internlm2 reward` and `internlm2 ppo` on several."
+            )
     root = Path(output)
     pairs = list(all_preferences(preferences))
     held = list(all_preferences(heldout, key="heldout_preferences"))
