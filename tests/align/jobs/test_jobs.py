@@ -82,6 +82,20 @@ def test_reward(reward_folder, labelled):
     assert model.encoder.conditions.domains[0] == "maths"
 
 
+def test_reward_that_is_stopped_by_max_steps_goes_on_with_its_schedule(tmp_path, sft, labelled, reward_recipe):
+    def train(folder: str, **settings: int) -> tuple[dict[str, torch.Tensor], int]:
+        recipe = replace(reward_recipe, trainer=partial(reward_recipe.trainer, **settings))
+        metrics = reward(recipe, sft, labelled[:1], [], str(tmp_path / folder))
+        return load_file(tmp_path / folder / "model" / "model.safetensors"), metrics["steps"]
+
+    whole, steps = train("whole")
+    stopped, two = train("halves", max_steps=2)
+    continued, again = train("halves")
+    assert two == 2 and again == steps > 2
+    assert all(torch.equal(whole[name], continued[name]) for name in whole)
+    assert not all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
 def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
     with pytest.raises(FileNotFoundError, match=r"set preferences="):
         reward(reward_recipe, sft, ["none.jsonl"], [], str(tmp_path / "x"))

@@ -103,7 +103,8 @@ def run(
         check_val_every_n_epoch=None if validation else 1,
         limit_val_batches=2,
     )
-    module = LM(make, partial(torch.optim.AdamW, lr=1e-2), Cosine(steps, settings.pop("warmup_steps", 0)))
+    schedule = Cosine(settings.pop("total_steps", steps), settings.pop("warmup_steps", 0))
+    module = LM(make, partial(torch.optim.AdamW, lr=1e-2), schedule)
     data = batches or CountingBatches()
     fit(module, data, trainer, tokenizer, str(folder), seed=1, validation=validation, **settings)
     return load_file(folder / "model" / "model.safetensors")
@@ -163,11 +164,24 @@ def test_steps_that_nobody_gives_are_those_of_passes(
     assert all(torch.equal(weights[name], counted[name]) for name in weights)
 
 
+def test_a_pass_that_is_stopped_before_its_end_goes_on_with_its_schedule(
+    tmp_path: Path, tokenizer: TrainedTokenizer
+) -> None:
+    whole = run(tmp_path / "whole", tokenizer, batches=CountingBatches(length=8), max_steps=-1)
+    first = run(tmp_path / "halves", tokenizer, batches=CountingBatches(length=8), max_steps=4, total_steps=-1)
+    second = run(tmp_path / "halves", tokenizer, batches=CountingBatches(length=8), max_steps=-1)
+    assert all(torch.equal(whole[name], second[name]) for name in whole)
+    assert not all(torch.equal(first[name], second[name]) for name in whole)
+
+
 def test_a_warm_up_that_is_cut_is_told(
     tmp_path: Path, tokenizer: TrainedTokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path, tokenizer, batches=CountingBatches(length=5), max_steps=-1, warmup_steps=100)
-    assert "the warm-up takes 0 steps, not warmup_steps=100: the run has only 5 (phase.steps sets them)" in caplog.text
+    assert (
+        "the warm-up takes 0 steps, not warmup_steps=100: the schedule has only 5 (phase.steps sets them)"
+        in caplog.text
+    )
 
 
 def test_another_tokenizer_than_the_models_is_refused(

@@ -8,7 +8,9 @@ Writes ``OUTPUT/model`` (released reward layout with its condition table) and, l
     pairs         {"train": counts, "heldout": counts}: used; skipped as identical, empty_reply, empty_prompt, too_long,
                   duplicate, contradicting; records that are malformed or give no_pair; in train also
                   question_is_held_out
-    steps, epochs, seconds, pairs_per_second, fill_rate (share of the token budget that is used)
+    steps, epochs
+    seconds, pairs_per_second   of the last attempt, where the run was stopped and went on
+    fill_rate     share of the token budget that is used
     curve         [{"step", "loss", "accuracy", "largest_score"}]: means over stretches of training
     heldout       {"pairs", "accuracy", "margin", "calibration_error", "domains": {DOMAIN: {the same four, "histogram":
                   {"edges", "counts"}, "hard_gap", "slices": {SLICE: the same four}}}}, or null without held-out pairs.

@@ -23,8 +23,13 @@ class Curve(L.Callback):
     def __init__(self, stretches: int, total_steps: int) -> None:
         self.stretch = max(1, total_steps // stretches)
         self.points: list[dict[str, float]] = []
+        self.first_step = 0  # of this attempt
         self._sums = dict.fromkeys(NAMES, 0.0)
         self._count = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """See where this attempt begins."""
+        self.first_step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -34,7 +34,8 @@ class RewardRecipe:
         batches: How pairs become batches.
         module: `RewardModel` with its constants bound; gets ``net``, ``encoder`` and ``schedule``.
         schedule: Makes the factor of the learning rate, given ``total_steps``.
-        trainer: Makes Lightning's Trainer, given ``max_epochs`` and ``enable_checkpointing``.
+        trainer: Makes Lightning's Trainer, given ``max_epochs`` and ``enable_checkpointing``; ``max_steps``
+            of it may stop the run before the end of its schedule.
         epochs: Passes over the pairs; 1 in the report.
         max_tokens: Longest conversation, in tokens.
         on_bad: Whether unusable pairs are skipped or refused.
@@ -121,8 +122,9 @@ class RewardRecipe:
         trainer = self.trainer(max_epochs=-1, enable_checkpointing=False)
         loader = self.batches.loader(encoded, dp_size=replicas_of(trainer))
         steps = len(loader) * self.epochs
-        # Not epochs: each is planned anew and may have a batch more or less than the first.
-        trainer.fit_loop.epoch_loop.max_steps = steps
+        if trainer.max_steps < 0:
+            # Not epochs: each is planned anew and may have a batch more or less than the first.
+            trainer.fit_loop.epoch_loop.max_steps = steps
         make_net = partial(start_reward, checkpoint, self.seed)
         model = self.module(net=make_net, encoder=encoder, schedule=self.schedule(total_steps=steps))
         curve = Curve(stretches=40, total_steps=steps)
@@ -130,11 +132,12 @@ class RewardRecipe:
         start = time.perf_counter()
         self._fit(trainer, model, Pairs(self.batches, encoded), folder / "checkpoints")
         seconds = time.perf_counter() - start
+        done = (trainer.global_step - curve.first_step) / steps  # of the pairs, by this attempt
         figures = {
-            "steps": steps,
+            "steps": trainer.global_step,
             "epochs": self.epochs,
             "seconds": round(seconds, 2),
-            "pairs_per_second": round(len(encoded) * self.epochs / seconds, 1),
+            "pairs_per_second": round(done * len(encoded) * self.epochs / seconds, 1),
             "fill_rate": loader.fill_rate(),
             "curve": curve.points,
         }

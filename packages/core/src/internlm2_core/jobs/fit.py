@@ -129,21 +129,25 @@ def fit(
 
 
 def settle_steps(module: LM, batches: Batches, trainer: L.Trainer) -> None:
-    """Count the steps of a run that has no ``max_steps``: those of ``max_epochs`` passes over the batches, or of one.
+    """Count the steps of a run whose schedule or length is left open: ``max_epochs`` passes over the batches, or one.
 
-    The schedule of the learning rate is told of them, if it asks.
+    A schedule is told of them even where ``max_steps`` stops the run before: it goes on as one that was not stopped.
     """
+    schedule = module.schedule
+    is_open = isinstance(schedule, Cosine) and schedule.total_steps == -1
+    if trainer.max_steps >= 0 and not is_open:
+        return
+    passes = max(1, trainer.max_epochs or 1)
+    steps = passes * len(batches.loader(0, 1, 0))
+    log.info("%d steps: %d pass(es) over the batches", steps, passes)
     if trainer.max_steps < 0:
-        passes = max(1, trainer.max_epochs or 1)
-        trainer.fit_loop.epoch_loop.max_steps = passes * len(batches.loader(0, 1, 0))
-        log.info("%d steps: %d pass(es) over the batches", trainer.max_steps, passes)
-    if isinstance(module.schedule, Cosine):
-        schedule = module.schedule.over(trainer.max_steps)
-        if schedule.warmup_steps < module.schedule.warmup_steps:
+        trainer.fit_loop.epoch_loop.max_steps = steps
+    if isinstance(schedule, Cosine) and is_open:
+        module.schedule = schedule.over(steps)
+        if module.schedule.warmup_steps < schedule.warmup_steps:
             log.warning(
-                "the warm-up takes %d steps, not warmup_steps=%d: the run has only %d (phase.steps sets them)",
-                schedule.warmup_steps,
+                "the warm-up takes %d steps, not warmup_steps=%d: the schedule has only %d (phase.steps sets them)",
                 module.schedule.warmup_steps,
-                trainer.max_steps,
+                schedule.warmup_steps,
+                steps,
             )
-        module.schedule = schedule
