@@ -56,7 +56,9 @@ def unknown_key(error: BaseException, job: str | None) -> str:
     key = re.search(r"Key '([^']+)' is not in struct", f"{error} {cause}")
     if override and (key or isinstance(cause, (ConfigAttributeError, ConfigKeyError))):
         name = override.group(1)
-        return f"there is no key {name!r}{nearest(name, known_keys(job))}; `internlm2 {job} --cfg job` shows every key."
+        keys = known_keys(job)
+        more = f", +{name}=... adds it if its class takes it" if f"{name.rpartition('.')[0]}._target_" in keys else ""
+        return f"there is no key {name!r}{nearest(name, keys)}; `internlm2 {job} --cfg job` shows every key{more}."
     group = re.search(r"Could not override '([^']+)'\. No match in the defaults list", str(error))
     if group:
         name = group.group(1)

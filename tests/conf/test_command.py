@@ -11,6 +11,7 @@ import yaml
 MISTAKES = {
     "job": (["pretran"], "no job 'pretran' (did you mean pretrain?)"),
     "key": (["pretrain", "phase.stepss=3"], "no key 'phase.stepss' (did you mean phase.steps?)"),
+    "argument": (["pretrain", "trainer.limit_val_batches=2"], "every key, +trainer.limit_val_batches=... adds it if"),
     "group": (["pretrain", "modle=tiny"], "no key 'modle'"),
     "option": (["pretrain", "model=tinyy"], "there is no model/tinyy; model= may be 1.8b"),
     "missing": (["generate", "prompt=x"], "checkpoint must be given: checkpoint=..."),
