@@ -52,11 +52,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--layers", type=int, default=30, help="keep the first so many blocks")
     options = parser.parse_args()
-    model = AutoModelForCausalLM.from_pretrained(
+    read = AutoModelForCausalLM.from_pretrained(
         options.source.parent, gguf_file=options.source.name, dtype=torch.float32
     )
-    del model.model.layers[options.layers :]
-    model.config.num_hidden_layers = len(model.model.layers)
+    del read.model.layers[options.layers :]
+    read.config.num_hidden_layers = len(read.model.layers)
+    # Transformers does not save a model that it has read from a GGUF file, though its weights are plain by now.
+    read.config.__dict__.pop("quantization_config", None)
+    model = type(read)(read.config)
+    model.load_state_dict(read.state_dict())
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
         write_tokenizer(options.source, Path(scratch))
