@@ -151,6 +151,18 @@ def test_documents_of_a_stage_keep_their_id(tmp_path):
     assert read.id == document.id and read.trail[0]["rule"] == "r"
 
 
+def test_documents_of_others_get_what_they_lack(tmp_path):
+    english, chinese = (
+        "The cat sat on the mat, and the dog lay in the sun.",
+        "猫坐在垫子上，狗在太阳下面睡觉，今天天气很好。",
+    )
+    lines = [{"text": english, "meta": "of others", "source": ["x"], "trail": 3}, {"text": chinese, "language": None}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "b.txt").write_bytes(chinese.encode("gb18030"))
+    documents = [document for name in ("a.jsonl", "b.txt") for document in read_documents(tmp_path / name)]
+    assert [(d.text, d.language) for d in documents] == [(english, "en"), (chinese, "zh"), (chinese, "zh")]
+
+
 def test_a_line_of_a_hundred_megabytes_costs_no_memory(tmp_path):
     path = tmp_path / "a.jsonl"
     with path.open("wb") as out:

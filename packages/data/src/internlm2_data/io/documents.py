@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from internlm2_data.document import Document
 from internlm2_data.io.inputs import read_items
 from internlm2_data.io.items import Fault, Item
+from internlm2_data.web.charset import decode
+from internlm2_data.web.formatting import known_fields
+from internlm2_data.web.language import identify
 
 _ID = re.compile(r"[0-9a-f]{32}")
 
@@ -25,8 +29,13 @@ def read_documents(path: Path) -> Iterator[Document | Fault]:
 
 
 def _document(item: Item) -> Document:
-    text = item.content if isinstance(item.content, str) else item.content.decode("utf-8", "replace")
-    record = dict(item.record)
-    if not _ID.fullmatch(str(record.get("id", ""))):
-        record.pop("id", None)
-    return Document.from_json({"text": text, **record})
+    text = item.content if isinstance(item.content, str) else decode(item.content, html=False)[0]
+    record = item.record if _is_ours(item.record) else known_fields(item.record)
+    # Cells, shares of the vocabulary and thresholds go by language.
+    return Document.from_json({**record, "text": text, "language": record.get("language") or identify(text)})
+
+
+def _is_ours(record: dict[str, Any]) -> bool:
+    """Whether a stage wrote it; others may have what they like under a document's names."""
+    lists = isinstance(record.get("meta", {}), dict) and isinstance(record.get("trail", []), list)
+    return lists and _ID.fullmatch(str(record.get("id", ""))) is not None

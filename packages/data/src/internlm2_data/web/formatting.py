@@ -34,7 +34,7 @@ class Format:
 
     def document(self, item: Item, file: str) -> tuple[Document, bool]:
         """The document of an item, and whether it goes on (else its trail says why not)."""
-        record = _known(item.record)
+        record = known_fields(item.record)
         text, charset = item.content, ""
         if isinstance(text, bytes):
             text, charset = decode(text, item.charset, item.html)
@@ -56,7 +56,7 @@ class Format:
         return self.extractor.extract(html, url).strip() if html.strip() else ""
 
 
-def _known(record: dict[str, Any]) -> dict[str, Any]:
+def known_fields(record: dict[str, Any]) -> dict[str, Any]:
     """The record's fields under a document's names; what has no place of its own goes to `meta`."""
     kept = {k: str(v) for k, v in record.items() if k in FIELDS and k not in ("id", "text", "meta", "trail")}
     meta = record.get("meta")
