@@ -403,6 +403,22 @@ def test_long_documents_and_token_files(inputs, repositories, tmp_path):
     assert (tmp_path / "tokens2" / "train" / "zh-webpages.bin").read_bytes() == before
 
 
+def test_token_files_of_an_earlier_run_do_not_stay(inputs, tmp_path, capsys):
+    train_vocabulary([str(inputs)], tmp_path / "v", size=400)
+    pipeline = TokensPipeline(str(tmp_path / "v" / "tokenizer.json"), heldout=0.2)
+    process(pipeline, [str(inputs)], tmp_path / "tokens", LocalExecutor(0))
+    assert set(token_sources(tmp_path / "tokens" / "train")) > {"zh-webpages"}
+    (tmp_path / "page.html").write_text("<p>A page.</p>")
+    with pytest.raises(ValueError, match=r"hold no document; the first of 1 faults.*pipeline=web"):
+        process(pipeline, [str(tmp_path / "page.html")], tmp_path / "tokens", LocalExecutor(0))
+    assert set(token_sources(tmp_path / "tokens" / "train")) > {"zh-webpages"}, "a mistake removes nothing"
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": text("en", 1, 100), "language": "en"}) + "\n{broken")
+    process(replace(pipeline, heldout=0.0), [str(tmp_path / "a.jsonl")], tmp_path / "tokens", LocalExecutor(0))
+    assert set(token_sources(tmp_path / "tokens" / "train")) == {"en-webpages"}
+    assert not list((tmp_path / "tokens" / "heldout").iterdir())
+    assert "1 things could not be read" in capsys.readouterr().out
+
+
 def test_special_tokens_in_a_text_are_only_characters(tmp_path, inputs):
     from internlm2_data.tokens.encoding import TextEncoder
 

@@ -19,6 +19,7 @@ from internlm2_data.fingerprint import fingerprint
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
+from internlm2_data.stages.funnel import show_faults
 from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.run import Shard, StageRun, input_shards
 from internlm2_data.tokens.encoding import TextEncoder
@@ -26,6 +27,10 @@ from internlm2_data.tokens.token_file import TokenSource
 from internlm2_data.tokens.token_writer import TokenWriter
 
 BATCH_DOCUMENTS = 64
+KINDS = ("train", "heldout", "long")
+ENDINGS = (".bin", ".offsets.npy", ".json")
+
+Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,14 @@ class TokensPipeline:
         if self.long:
             tasks += self._tasks(input_shards(expand_inputs(self.long), self.shard_bytes), encoder, output, "long")
         run.work("tokens", encode_task, [t for t in tasks if not is_done(t.folder / "manifest.json", t.made_by)])
-        show(merge(tasks, output, encoder))
+        manifests = [json.loads((task.folder / "manifest.json").read_text("utf-8")) for task in tasks]
+        faults = [fault for manifest in manifests for fault in manifest["faults"]]
+        if not any(manifest["places"] for manifest in manifests):
+            first = f"; the first of {len(faults)} faults: {faults[0]}" if faults else ""
+            raise ValueError(f"the inputs {list(inputs)} hold no document{first}: set inputs=[...] to others")
+        cards = merge(tasks, manifests, output, encoder)
+        write_json(output / "tokens.json", {"files": cards, "faults": faults})
+        show(cards, faults)
 
     def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list[EncodeTask]:
         return [
@@ -113,11 +125,12 @@ def encode_task(task: EncodeTask) -> None:
     write_json(task.folder / "manifest.json", {"made_by": task.made_by, "places": counts, "faults": faults})
 
 
-def merge(tasks: Sequence[EncodeTask], output: Path, encoder: TextEncoder) -> list[dict[str, Any]]:
+def merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
     """Join the shards' token files to one a place; returns the cards."""
-    manifests = [json.loads((task.folder / "manifest.json").read_text("utf-8")) for task in tasks]
+    places = sorted({place for manifest in manifests for place in manifest["places"]})
+    remove_others(output, places)
     cards = []
-    for place in sorted({place for manifest in manifests for place in manifest["places"]}):
+    for place in places:
         about = {
             "name": place,
             "bytes": sum(manifest["places"].get(place, {"bytes": 0})["bytes"] for manifest in manifests),
@@ -130,19 +143,28 @@ def merge(tasks: Sequence[EncodeTask], output: Path, encoder: TextEncoder) -> li
                     for document in range(len(source)):
                         writer.add(source.read(document).tolist())
         cards.append(json.loads(Path(f"{output / place}.json").read_text("utf-8")))
-    write_json(output / "tokens.json", {"files": cards, "faults": [f for m in manifests for f in m["faults"]]})
     return cards
 
 
-def show(cards: Sequence[dict[str, Any]]) -> None:
-    """Print a table of the files."""
+def remove_others(output: Path, places: Sequence[str]) -> None:
+    """Remove the files of an earlier run with other inputs: a loader takes every file of a folder."""
+    wanted = {f"{place}{ending}" for place in places for ending in ENDINGS}
+    for path in (path for kind in KINDS for path in (output / kind).glob("*")):
+        if path.name.endswith(ENDINGS) and path.relative_to(output).as_posix() not in wanted:
+            path.unlink()
+
+
+def show(cards: Records, faults: Records) -> None:
+    """Print a table of the files, and the first fault."""
     table = Table(title="token files")
     for column in ("file", "documents", "tokens", "bytes/token"):
         table.add_column(column, justify="left" if column == "file" else "right")
     for card in cards:
         ratio = card["bytes"] / max(1, card["tokens"])
         table.add_row(card["name"], str(card["documents"]), str(card["tokens"]), f"{ratio:.2f}")
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    show_faults(console, len(faults), faults)
 
 
 def _documents(files: Sequence[Path], faults: list[dict[str, Any]]) -> Iterator[Document]:

@@ -57,10 +57,14 @@ class Funnel:
             )
         console = console or Console()
         console.print(table)
-        faults = sum(report["num_faults"] for report in self.reports)
-        if faults:
-            first = next(fault for report in self.reports for fault in report["faults"])
-            console.print(
-                f"{faults} things could not be read, the first: {first['file']} at {first['unit']} {first['offset']}: "
-                f"{first['what']}"
-            )
+        faults = [fault for report in self.reports for fault in report["faults"]]
+        show_faults(console, sum(report["num_faults"] for report in self.reports), faults)
+
+
+def show_faults(console: Console, count: int, faults: Sequence[dict[str, Any]]) -> None:
+    """Print how many things could not be read, and the first of them."""
+    if faults:
+        first = faults[0]
+        where = f"{first['file']} at {first['unit']} {first['offset']}: {first['what']}"
+        # Names of files may hold brackets, which are no markup.
+        console.print(f"{count} things could not be read, the first: {where}", markup=False)
