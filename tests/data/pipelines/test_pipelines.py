@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from internlm2_data.code import CodeQuality
+from internlm2_data.dedup import Dedup
 from internlm2_data.executor import LocalExecutor
 from internlm2_data.io import ShardReader
 from internlm2_data.jobs import process
@@ -333,6 +334,30 @@ def test_fewer_inputs_leave_no_stale_shards(inputs, tmp_path):
     process(web(), [str(inputs / "0.jsonl")], out, LocalExecutor(0))
     assert len(list((out / "format").iterdir())) == 1
     assert len(kept(out / "high_quality")) == 21
+
+
+def test_documents_that_a_run_no_longer_has_do_not_count_as_earlier(inputs, tmp_path):
+    first = tmp_path / "first"
+    process(web(), [str(inputs / "0.jsonl"), str(inputs / "1.jsonl")], first, LocalExecutor(0))
+    process(web(), [str(inputs / "0.jsonl")], first, LocalExecutor(0))
+    later = replace(web(), dedup=Dedup(earlier=[str(first)]))
+    process(later, [str(inputs / "1.jsonl")], tmp_path / "later", LocalExecutor(0))
+    assert len(kept(tmp_path / "later" / "high_quality")) == 20, "only the copy that both have is left out"
+
+
+def test_files_of_a_run_that_was_killed_are_not_taken_for_those_before_it(inputs, tmp_path, monkeypatch):
+    process(web(), [str(inputs / "0.jsonl")], tmp_path / "out", LocalExecutor(0))
+    before = snapshot(tmp_path / "out")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("internlm2_data.stages.run.write_json", killed)
+    with pytest.raises(KeyboardInterrupt):
+        process(replace(web(), clean=[]), [str(inputs / "0.jsonl")], tmp_path / "out", LocalExecutor(0))
+    monkeypatch.undo()
+    process(web(), [str(inputs / "0.jsonl")], tmp_path / "out", LocalExecutor(0))
+    assert snapshot(tmp_path / "out") == before
 
 
 def test_inputs_without_a_document(tmp_path):

@@ -50,9 +50,11 @@ class Dedup:
             SignTask(shard, self.settings, folder / f"sign-{number:05d}.npz", fingerprint(self.settings, shard.made_by))
             for number, shard in enumerate(shards)
         ]
+        _remove_others(folder, tasks)
         past = [signed for name in self.earlier for signed in signed_before(Path(name), self.name, self.settings)]
         all_of_it = fingerprint(self, [task.made_by for task in [*past, *tasks]])
         if not is_done(folder / "removals.json", all_of_it):
+            (folder / "removals.json").unlink(missing_ok=True)
             run.work(f"{self.name}: sign", sign_task, [t for t in tasks if not is_done(t.manifest, t.made_by)])
             self._resolve(run, past, tasks, all_of_it)
         sieve = DedupSieve(self.settings, folder)
@@ -91,6 +93,14 @@ class Dedup:
                 for r in removals
             ]
             path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def _remove_others(folder: Path, tasks: Sequence[SignTask]) -> None:
+    """Remove the signatures of an earlier run with other inputs: as `earlier` they would count as documents."""
+    wanted = {path for task in tasks for path in (task.output, task.manifest, task.removals)}
+    for path in [*folder.glob("sign-*"), *folder.glob("removed-*")]:
+        if path not in wanted:
+            path.unlink()
 
 
 def _describe(removal: Removal, records: ShardRecords) -> list[str | float]:
