@@ -110,6 +110,8 @@ def encode_task(task: EncodeTask) -> None:
     counts: dict[str, dict[str, int]] = {}
     faults: list[dict[str, Any]] = []
     documents = _documents(task.shard.files, faults)
+    # Else a kill before the last line would leave new files under the manifest of earlier ones.
+    (task.folder / "manifest.json").unlink(missing_ok=True)
     with ExitStack() as stack:
         writers: dict[str, TokenWriter] = {}
         while batch := list(islice(documents, BATCH_DOCUMENTS)):

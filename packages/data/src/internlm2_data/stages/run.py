@@ -166,6 +166,8 @@ def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[
 def do_sieve(task: SieveTask) -> None:
     """Work on one shard: kept and excluded documents first, the manifest last."""
     began, tally = time.process_time(), Tally()
+    # Else a kill before the last line would leave new files under the manifest of earlier ones.
+    task.manifest.unlink(missing_ok=True)
     with ShardWriter(task.kept) as kept, ShardWriter(task.excluded) as excluded:
         for sifted in task.sieve.sift(task.shard.files, task.stage):
             if isinstance(sifted, Fault):
