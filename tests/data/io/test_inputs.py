@@ -1,6 +1,8 @@
 import gzip
 import json
 import tracemalloc
+from datetime import datetime
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -69,6 +71,18 @@ def test_parquet_and_datasets_folders(tmp_path):
         stream.write_table(table)
     assert expand_inputs([tmp_path]) == [folder, tmp_path / "t.parquet"]
     assert [item.content for item in items(folder)[0]] == ["x", "y"]
+
+
+def test_parquet_values_that_json_has_not(tmp_path):
+    row = {"text": "a", "date": datetime(2020, 8, 3), "picture": {"bytes": b"\xff", "size": Decimal("1.5")}}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "t.parquet")
+    (document,) = read_documents(tmp_path / "t.parquet")
+    assert document.date == "2020-08-03T00:00:00"
+    assert document.meta["picture"] == {"bytes": None, "size": "1.5"}
+    for name in ("a.jsonl.zst", "a.parquet"):
+        with ShardWriter(tmp_path / name) as shard:
+            shard.add(document)
+        assert list(ShardReader(tmp_path / name)) == [document]
 
 
 def test_files_that_are_not_what_their_name_says(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, time
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc
@@ -41,4 +43,17 @@ def read_arrow_folder(folder: Path) -> Iterator[Item | Fault]:
 
 def _rows(batch: pa.RecordBatch, file: str, first: int) -> Iterator[Item | Fault]:
     for number, record in enumerate(batch.to_pylist(), first):
-        yield item_of(record, file, number, "row")
+        yield item_of(_plain(record), file, number, "row")
+
+
+def _plain(value: Any) -> Any:
+    """A value in JSON types: times and numbers that it lacks as text, binary data as null."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, bytes):
+        return None
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float) else str(value)
