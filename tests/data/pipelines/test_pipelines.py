@@ -400,6 +400,19 @@ def test_code_gives_a_document_a_repository(repositories, tmp_path):
     assert sum("copied.py" in d.text for d in documents) == 1, "one copy is kept"
 
 
+def test_repositories_may_share_a_name_and_hold_links(repositories, tmp_path, monkeypatch):
+    (repositories / "repo1").rename(tmp_path / "repo0")
+    (tmp_path / "repo0" / "gone.py").symlink_to("nowhere")
+    (tmp_path / "repo0" / "pkg" / "back").symlink_to(tmp_path / "repo0")
+    for folder in (repositories / "repo0", tmp_path / "repo0"):
+        (folder / "setup.py").write_text("# A mark of a repository.\nname = 'it'\n")
+    monkeypatch.chdir(tmp_path / "repo0")
+    process(code(), [str(repositories / "repo0"), "."], tmp_path / "out", LocalExecutor(0))
+    documents = kept(tmp_path / "out" / "repositories")
+    assert [document.meta["repository"] for document in documents] == ["repo0", "repo0"]
+    assert "function_0_1" in documents[0].text and "function_1_1" in documents[1].text
+
+
 def test_long_documents_and_token_files(inputs, repositories, tmp_path):
     process(web(), [str(inputs)], tmp_path / "docs", LocalExecutor(0))
     (tmp_path / "long.jsonl").write_text(

@@ -49,6 +49,11 @@ def file_digest(path: Path) -> str:
 def file_stamp(path: Path) -> list[Any]:
     """A cheap stand-in for an input's content: name, size and time of change."""
     if path.is_dir():
-        return [str(path), *(file_stamp(child) for child in sorted(path.iterdir()))]
+        return [str(path), *(_child_stamp(child) for child in sorted(path.iterdir()))]
     status = path.stat()
     return [str(path), status.st_size, status.st_mtime_ns]
+
+
+def _child_stamp(path: Path) -> list[Any]:
+    # A link may lead nowhere, or to a folder that holds it.
+    return [str(path), str(path.readlink())] if path.is_symlink() and not path.is_file() else file_stamp(path)

@@ -55,6 +55,7 @@ class RepositorySieve:
 
     def _read(self, repository: Path, path: Path) -> Iterator[Sifted]:
         inside = path.relative_to(repository).as_posix()
+        name = repository.resolve().name if repository.name in ("", "..") else repository.name
         language = language_of(inside)
         if language is None:
             return
@@ -74,8 +75,8 @@ class RepositorySieve:
                 source="code",
                 language=language,
                 type="code",
-                url=f"{repository.name}/{inside}",
-                meta={"repository": repository.name, "path": inside},
+                url=f"{name}/{inside}",
+                meta={"repository": name, "path": inside, "folder": str(repository)},
             ),
             True,
         )

@@ -28,9 +28,10 @@ class AssembleSieve:
         repositories: dict[str, list[Document]] = {}
         for path in files:
             for document in ShardReader(path):
-                repositories.setdefault(document.meta["repository"], []).append(document)
-        for name, documents in repositories.items():
-            yield assemble(name, documents), True
+                # By folder: repositories of several owners may share a name.
+                repositories.setdefault(document.meta["folder"], []).append(document)
+        for documents in repositories.values():
+            yield assemble(documents[0].meta["repository"], documents), True
 
 
 def assemble(name: str, documents: Sequence[Document]) -> Document:
