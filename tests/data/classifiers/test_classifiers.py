@@ -107,6 +107,13 @@ def test_tables_with_and_without_a_header(tmp_path):
     (tmp_path / "b.tsv.gz").write_bytes(gzip.compress(b"spam\tBuy now\nham\tHi\n"))
     rows = list(LabelFile(str(tmp_path / "b.tsv.gz"), "1", ["0"], ["spam"], "en", header=False).read())
     assert [(r.text, r.labels) for r in rows] == [("Buy now", (1.0,)), ("Hi", (0.0,))]
+    (tmp_path / "c.tsv").write_text("2\tBuy now\n0\tHi\n")
+    rows = list(LabelFile(str(tmp_path / "c.tsv"), 1, [0], [1, 2], "en", header=False).read())
+    assert [(r.text, r.labels) for r in rows] == [("Buy now", (1.0,)), ("Hi", (0.0,))], (
+        "numbers as the command reads them"
+    )
+    with pytest.raises(ValueError, match=r"row 1 of .* has \[2.0\] under .*, not 0 or 1"):
+        list(LabelFile(str(tmp_path / "c.tsv"), "1", ["0"], header=False).read())
     with pytest.raises(ValueError, match=r"row 1 of .*a.csv has not text"):
         list(LabelFile(str(tmp_path / "a.csv")).read())
     with pytest.raises(FileNotFoundError, match="there are no labels"):

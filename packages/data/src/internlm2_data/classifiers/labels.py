@@ -66,21 +66,28 @@ class LabelFile:
             ValueError: for a row without text or labels, with its number.
         """
         if not Path(self.path).is_file():
-            raise FileNotFoundError(f"there are no labels at {self.path}: set labels=[{{path: FILE, ...}}]")
+            raise FileNotFoundError(f"there are no labels at {self.path}: set labels.source.file.path")
         for number, row in enumerate(self._rows(), 1):
             try:
-                text = str(row[self.text])
-                labels = tuple(self._number(row[key]) for key in self.labels)
+                # Typed without quotes, columns and values may arrive as numbers.
+                text = str(row[str(self.text)])
+                labels = tuple(self._number(row[str(key)]) for key in self.labels)
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"row {number} of {self.path} has not {self.text} and {list(self.labels)} as needed ({error!r}): "
-                    f"set text and labels to the names of its columns"
+                    f"set labels.source.file.text and .labels to names of its columns, and .positive=[VALUE] to what "
+                    f"means 1 where labels are no numbers"
                 ) from None
+            if any(label not in (0, 1) for label in labels):
+                raise ValueError(
+                    f"row {number} of {self.path} has {list(labels)} under {list(self.labels)}, not 0 or 1: "
+                    f"set labels.source.file.positive=[VALUE] to what means 1"
+                )
             if text.strip():
                 yield Labelled(text, labels, self.language or identify(text))
 
     def _number(self, value: object) -> float:
-        return float(str(value) in self.positive) if self.positive else float(str(value))
+        return float(str(value) in map(str, self.positive)) if self.positive else float(str(value))
 
     def _rows(self) -> Iterator[dict[str, object]]:
         with open_binary(Path(self.path)) as stream:
