@@ -55,6 +55,9 @@ def test_a_compiled_list_answers_alike_and_pickles_small(domains, tmp_path):
     assert compiled.blocked("a.bad.example") == "bad.example"
     assert compiled.blocked("good.example") is None
     assert isinstance(compiled._hashes, np.memmap)
+    (tmp_path / "more.txt").write_text("more.example\n")
+    both = DomainList([tmp_path / "list.npy", tmp_path / "more.txt"])
+    assert [both.blocked(host) for host in ("bad.example", "more.example")] == ["bad.example", "more.example"]
 
 
 def words(tmp_path, *phrases, **settings):

@@ -32,7 +32,7 @@ class DomainList:
     """Drops pages of listed domains.
 
     Args:
-        files: lists, plain or compressed, or one that `compile_domains` wrote (`.npy`).
+        files: lists, plain or compressed, or what `compile_domains` wrote (`.npy`); of that, one alone is mapped.
 
     Raises:
         FileNotFoundError: when a list is not there.
@@ -64,9 +64,11 @@ class DomainList:
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint64]:
-        if len(self.files) == 1 and self.files[0].suffix == ".npy":
-            return np.load(self.files[0], mmap_mode="r")
-        return hash_domains(domain for file in self.files for domain in read_domains(file))
+        compiled = [np.load(file, mmap_mode="r") for file in self.files if file.suffix == ".npy"]
+        if len(compiled) == len(self.files) == 1:
+            return compiled[0]
+        lists = [file for file in self.files if file.suffix != ".npy"]
+        return np.unique(np.concatenate([*compiled, hash_domains(d for file in lists for d in read_domains(file))]))
 
 
 def host_of(url: str) -> str:
