@@ -489,6 +489,14 @@ def test_a_document_is_traced_through_the_stages(inputs, tmp_path, capsys):
         trace(tmp_path, "x")
 
 
+def test_brackets_in_an_address_are_no_markup(tmp_path, capsys):
+    line = {"text": text("en", 1), "language": "en", "url": "http://x/?filter[name]=a[/b]", "type": "webpage"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(line))
+    process(web(), [str(tmp_path / "a.jsonl")], tmp_path / "out", LocalExecutor(0))
+    trace(tmp_path / "out", line["url"])
+    assert line["url"] in capsys.readouterr().out
+
+
 def test_the_funnel_counts_tokens_when_told_how(inputs, tmp_path):
     train_vocabulary([str(inputs)], tmp_path / "v", size=500)
     pipeline = replace(web(), count_tokens_with=str(tmp_path / "v" / "tokenizer.json"))

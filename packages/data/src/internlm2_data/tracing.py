@@ -104,7 +104,7 @@ def stage_names(run: Path) -> list[str]:
 def show(steps: Sequence[Step], show_text: bool) -> None:
     """Print steps as a table."""
     console, first = Console(), steps[0].document
-    console.print(f"{first.id}  {first.cell}  {first.url}", highlight=False)
+    console.print(f"{first.id}  {first.cell}  {first.url}", markup=False, highlight=False)
     table = Table()
     for column in ("stage", "fate", "rule", "value", "threshold", "bytes"):
         table.add_column(column)
