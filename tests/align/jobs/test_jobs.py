@@ -55,6 +55,19 @@ def test_label(tmp_path, instructions, sft):
     assert any(pair.rejected == "zzz" for pair in train)
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"id": "nowhere", "replies": ["zzz"]}, "No id of .* is one of the instructions .'nowhere'"),
+        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies 'zzz'; write a list"),
+    ],
+)
+def test_label_refuses_responses_that_it_cannot_use(tmp_path, instructions, record, message):
+    responses = write_lines(tmp_path / "responses.jsonl", record)
+    with pytest.raises(ValueError, match=message):
+        label(SimulatedAnnotator(), PairRules(), *instructions, str(tmp_path / "out"), responses=[str(responses)])
+
+
 def test_label_leaves_out_held_out_questions(tmp_path, instructions):
     metrics = label(SimulatedAnnotator(), PairRules(), instructions[0], instructions[0], str(tmp_path / "out"))
     assert metrics["sets"]["train"]["records"] == 0

@@ -10,11 +10,11 @@ Writes ``OUTPUT/train.jsonl`` and ``OUTPUT/heldout.jsonl`` (see `internlm2_align
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from internlm2_core.evaluation.records import read_records
+from internlm2_core.evaluation.records import evenly, read_records
 from internlm2_core.evaluation.written import write_json, write_jsonl
 from internlm2_core.generation import Sampling
 
@@ -63,13 +63,13 @@ def label(
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is empty or a record lacks a key.
+        ValueError: If a file is empty, a record lacks a key, or responses belong to no record.
     """
-    held = read_records(heldout, NEEDS, heldout_limit)
-    questions = {_question(record) for record in read_records(heldout, NEEDS)}
-    found = read_records(instructions, NEEDS, limit)
+    all_held, all_found = read_records(heldout, NEEDS), read_records(instructions, NEEDS)
+    held, found = evenly(all_held, heldout_limit), evenly(all_found, limit)
+    questions = {_question(record) for record in all_held}
     training = [record for record in found if _question(record) not in questions]
-    given = _given(responses)
+    given = _given(responses, {record["id"] for record in [*all_held, *all_found]})
     if checkpoint is not None:
         sampler = ReplySampler(checkpoint, sampling or Sampling(max_new_tokens=64), name="SFT model")
         for records in (training, held):
@@ -91,9 +91,18 @@ def _question(record: Record) -> str:
     return str(record["messages"][-2]["content"])
 
 
-def _given(responses: Sequence[str]) -> dict[str, Sequence[str]]:
+def _given(responses: Sequence[str], known: Set[Any]) -> dict[str, Sequence[str]]:
     given: dict[str, Sequence[str]] = {}
     for path in responses:
-        for record in read_records(path, ("id", "replies")):
-            given[record["id"]] = [*given.get(record["id"], []), *record["replies"]]
+        records = read_records(path, ("id", "replies"))
+        if not any(record["id"] in known for record in records):
+            raise ValueError(
+                f"No id of {path} is one of the instructions ({records[0]['id']!r} is its first); give those ids, or "
+                "other responses=[FILE]."
+            )
+        for number, record in enumerate(records, 1):
+            replies = record["replies"]
+            if not isinstance(replies, list) or not all(isinstance(reply, str) for reply in replies):
+                raise ValueError(f"Record {number} of {path} has replies {replies!r}; write a list of texts.")
+            given[record["id"]] = [*given.get(record["id"], []), *replies]
     return given
