@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -72,5 +73,17 @@ def test_prompts_are_instructions_without_their_last_turn(tmp_path, tokenizer):
     assert prompt.domain == "maths" and prompt.language == "zh" and prompt.record["task"] == "sum"
     with pytest.raises(ValueError, match="gives no prompt"):
         read_prompts(path, chat, {"other": "maths"}, 60)
-    with pytest.raises(FileNotFoundError, match="instructions=PATH"):
+    with pytest.raises(FileNotFoundError, match="none does not exist"):
         read_prompts(tmp_path / "none", chat, {}, 60)
+
+
+def test_prompts_are_read_as_other_jobs_read_them(tmp_path, tokenizer):
+    # A line separator inside of a text ends no line.
+    messages = [{"role": "user", "content": "1+1\u2028?"}, {"role": "assistant", "content": "2"}]
+    line = json.dumps({"task": "sum", "messages": messages}, ensure_ascii=False) + "\n\n"
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(line.encode()))
+    chat = ChatFormat(tokenizer)
+    assert len(read_prompts(tmp_path / "a.jsonl.gz", chat, {"sum": "maths"}, 60)[0]) == 1
+    (tmp_path / "b.jsonl").write_text(json.dumps({"task": "sum", "messages": messages[:1]}))
+    with pytest.raises(ValueError, match=r"Record 1 of .* ends in a turn of 'user'"):
+        read_prompts(tmp_path / "b.jsonl", chat, {"sum": "maths"}, 60)

@@ -1,6 +1,5 @@
 """What PPO asks: prompts with the domain that their replies are scored by, in batches that resume exactly."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import torch
 from internlm2_core.batch import Batch
+from internlm2_core.evaluation.records import read_records
 from internlm2_core.shares import share_of
 from internlm2_core.text.chat import ChatFormat, Message
 
@@ -48,26 +48,27 @@ def read_prompts(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If nothing is left.
+        ValueError: If nothing is left, or a record ends in another turn.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"No instructions at {path}; set instructions=PATH to JSON lines with `messages`.")
     counts = {"used": 0, "other_task": 0, "too_long": 0}
     prompts = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
+    for number, record in enumerate(read_records(path, ("messages",)), 1):
         if record.get("task") not in domains:
             counts["other_task"] += 1
             continue
-        messages = tuple(record["messages"][:-1])
+        *messages, reference = record["messages"]
+        if reference["role"] != "assistant":
+            raise ValueError(
+                f"Record {number} of {path} ends in a turn of {reference['role']!r}; add the reference reply, an "
+                "assistant turn, which is not asked."
+            )
         ids = tuple(chat.prompt(messages))
         if len(ids) > max_prompt_tokens:
             counts["too_long"] += 1
             continue
         counts["used"] += 1
         domain, language = domains[record["task"]], record.get("language", "en")
-        prompts.append(Prompt(messages, ids, domain, language, record))
+        prompts.append(Prompt(tuple(messages), ids, domain, language, record))
     if not prompts:
         raise ValueError(f"{path} gives no prompt ({counts}); set domains={{task: domain}} or max_prompt_tokens.")
     return prompts, counts
