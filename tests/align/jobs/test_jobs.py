@@ -16,6 +16,7 @@ from internlm2_align.labelling.pairs import PairRules
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import OnlineRecipe
+from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.preference import read_preferences
 from internlm2_core.checkpoint import load_released
@@ -340,6 +341,27 @@ def test_ppo(tmp_path, sft, reward_folder, ppo_recipe):
 def test_ppo_recipe_refuses_iterations_that_are_not_measured(ppo_recipe):
     with pytest.raises(ValueError, match="validate_every=3 does not divide iterations=4"):
         replace(ppo_recipe, validate_every=3)
+
+
+def test_ppo_recipe_refuses_what_would_go_unheard(ppo_recipe):
+    with pytest.raises(ValueError, match="warmup_iterations=4 leaves none of iterations=4 to the actor"):
+        replace(ppo_recipe, settings=PPOSettings(warmup_iterations=4))
+    with pytest.raises(ValueError, match=r"snapshots=\[5\] are not among iterations 1 to 4"):
+        replace(ppo_recipe, snapshots=(2, 5))
+
+
+def test_ppo_refuses_tasks_and_records_that_it_cannot_use(tmp_path, sft, reward_folder, ppo_recipe, instructions):
+    def run(recipe):
+        ppo(recipe, sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+
+    with pytest.raises(ValueError, match="is of task sums, only of arithmetic; mend domains"):
+        run(replace(ppo_recipe, domains={"arithmetic": "maths", "sums": "maths"}))
+    bare = write_lines(tmp_path / "bare.jsonl", *({**line, "check": None} for line in lines(instructions[1])))
+    Path(bare).write_text(Path(bare).read_text().replace('"check"', '"checks"'))
+    with pytest.raises(ValueError, match=r"has no `check` .* set judge=null"):
+        run(replace(ppo_recipe, heldout=bare))
+    with pytest.raises(ValueError, match=r"stopped after 1 iterations, before its first validation"):
+        run(replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, max_steps=1)))
 
 
 def test_rounds_on_several_ranks_are_refused(tmp_path, sft, reward_recipe, ppo_recipe):

@@ -94,7 +94,16 @@ class SimulatedAnnotator:
         return score / 10 if is_garbled(reply, reference_of(record)) else score
 
     def __call__(self, prompt: Prompt, reply: str) -> float:
-        """Judge a reply to a prompt of PPO by the prompt's own domain."""
+        """Judge a reply to a prompt of PPO by the prompt's own domain.
+
+        Raises:
+            ValueError: If its record has no ``check``.
+        """
+        if "check" not in prompt.record:
+            raise ValueError(
+                f"Held-out record {prompt.record.get('id')} of task {prompt.record.get('task')!r} has no `check` for "
+                "the simulated annotator to go by; add one, or set judge=null."
+            )
         return self.score(prompt.record, reply, prompt.domain)
 
 

@@ -46,7 +46,7 @@ class PPORecipe:
         seed: Of the order of prompts and the sampling.
 
     Raises:
-        ValueError: If ``validate_every`` does not divide ``iterations``.
+        ValueError: If ``validate_every`` does not divide ``iterations``, or none is left to the actor or to a snapshot.
     """
 
     module: Callable[..., PPOSystem]
@@ -73,6 +73,13 @@ class PPORecipe:
                 f"validate_every={self.validate_every} does not divide iterations={self.iterations}; set both so that "
                 "the last iteration is validated."
             )
+        if (warmup := self.settings.warmup_iterations) >= self.iterations:
+            raise ValueError(
+                f"settings.warmup_iterations={warmup} leaves none of iterations={self.iterations} to the actor; lower "
+                "the first or raise the second."
+            )
+        if late := [number for number in self.snapshots if not 1 <= number <= self.iterations]:
+            raise ValueError(f"snapshots={late} are not among iterations 1 to {self.iterations}; set snapshots.")
 
     def run(self, checkpoint: str | Path, reward: str | Path, folder: Path) -> dict[str, Any]:
         """Run PPO; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
@@ -92,7 +99,8 @@ class PPORecipe:
 
         Raises:
             FileNotFoundError: If a model, its condition table or a file is missing.
-            ValueError: If no prompt is left, or a domain has no condition.
+            ValueError: If no prompt is left, a domain has no condition or no prompt, or the Trainer stopped before the
+                first validation.
         """
         L.seed_everything(self.seed, verbose=False)
         encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions_beside(reward), self.max_tokens)
@@ -121,10 +129,21 @@ class PPORecipe:
             trainer.fit(system, datamodule=queries, ckpt_path=last if last.exists() else None)
         if trainer.interrupted:
             raise KeyboardInterrupt
+        if not any(entry["iteration"] and "valid/reward" in entry for entry in system.history):
+            raise ValueError(
+                f"The run was stopped after {system.iteration} iterations, before its first validation; set "
+                f"trainer.max_steps or trainer.max_time to more, or validate_every={self.validate_every} to less."
+            )
         return {"prompts": counts, "seconds": round(time.perf_counter() - start, 2), **_course(system)}
 
     def _queries(self, chat: ChatFormat) -> tuple[Queries, dict[str, dict[str, int]]]:
         prompts, counts = read_prompts(self.instructions, chat, self.domains, self.max_prompt_tokens)
+        tasks = {prompt.record["task"] for prompt in prompts}
+        if unused := self.domains.keys() - tasks:
+            raise ValueError(
+                f"No prompt of {self.instructions} is of task {', '.join(sorted(unused))}, only of "
+                f"{', '.join(sorted(tasks))}; mend domains={{TASK: DOMAIN}} or raise max_prompt_tokens."
+            )
         held, held_counts = read_prompts(self.heldout, chat, self.domains, self.max_prompt_tokens)
         chosen = held[:: max(1, -(-len(held) // self.heldout_limit))]
 
