@@ -371,6 +371,18 @@ def test_rounds_on_several_ranks_are_refused(tmp_path, sft, reward_recipe, ppo_r
         online_rlhf(recipe, sft, "reward", [], [], str(tmp_path))
 
 
+def test_rounds_take_only_a_finished_run_of_the_same_models(tmp_path, sft, reward_folder, reward_recipe, ppo_recipe):
+    recipe = OnlineRecipe(reward_recipe, ppo_recipe, Probe(Sampling()), Audit(), SimulatedAnnotator(), rounds=1)
+    arguments = (recipe, sft, str(reward_folder / "model"), [], [], str(tmp_path / "online"))
+    with pytest.raises(FileNotFoundError, match="holds no finished run of `internlm2 ppo`; set first_ppo"):
+        online_rlhf(*arguments, first_ppo=str(tmp_path / "ppo"))
+    assert not (tmp_path / "ppo").exists()
+    (tmp_path / "ppo" / "snapshots" / "iteration-2").mkdir(parents=True)
+    (tmp_path / "ppo" / "metrics.json").write_text(json.dumps({"checkpoint": sft, "reward": sft}))
+    with pytest.raises(ValueError, match=r"was run with reward=.*sft, not .*reward/model"):
+        online_rlhf(*arguments, first_ppo=str(tmp_path / "ppo"))
+
+
 @pytest.mark.slow
 def test_online_rounds(tmp_path, sft, reward_folder, labelled, reward_recipe, ppo_recipe):
     recipe = OnlineRecipe(

@@ -20,14 +20,14 @@ the last round), ``OUTPUT/reward`` (its reward model), and, last, ``OUTPUT/metri
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from internlm2_core.checkpoint.folder import new_folder
 from internlm2_core.evaluation.written import write_json
 
-from internlm2_align.online.rounds import OnlineRecipe, pattern_course
+from internlm2_align.online.rounds import OnlineRecipe, early_actor, finished, pattern_course
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.sources import File, all_preferences
@@ -59,8 +59,9 @@ def online_rlhf(
         What ``metrics.json`` holds.
 
     Raises:
-        FileNotFoundError: If a model or file is missing.
-        ValueError: If a stage asks for several ranks: between the stages one process works alone.
+        FileNotFoundError: If a model or file is missing, or ``first_ppo`` holds no finished run.
+        ValueError: If a stage asks for several ranks: between the stages one process works alone; or ``first_ppo`` was
+            run with other models.
     """
     for name, stage in (("reward", recipe.reward), ("ppo", recipe.ppo)):
         if (ranks := stage.trainer().world_size) > 1:
@@ -68,6 +69,8 @@ def online_rlhf(
                 f"stages.{name}.trainer asks for {ranks} ranks; rounds run on one (stages.{name}.trainer.devices=1), "
                 "`internlm2 reward` and `internlm2 ppo` on several."
             )
+    if first_ppo:
+        _check_first(Path(first_ppo), {"checkpoint": checkpoint, "reward": reward})
     root = Path(output)
     pairs = list(all_preferences(preferences))
     held = list(all_preferences(heldout, key="heldout_preferences"))
@@ -93,6 +96,17 @@ def online_rlhf(
     metrics = {"schema": SCHEMA, "annotator": type(recipe.annotator).__name__, "rounds": rounds}
     write_json(root / "metrics.json", metrics)
     return metrics
+
+
+def _check_first(ppo: Path, models: Mapping[str, str]) -> None:
+    figures = finished(ppo)
+    if figures is None:
+        raise FileNotFoundError(f"{ppo} holds no finished run of `internlm2 ppo`; set first_ppo=FOLDER or null.")
+    early_actor(ppo)
+    for name, folder in models.items():
+        other = Path(figures.get(name, folder))
+        if other.exists() and other.resolve() != Path(folder).resolve():
+            raise ValueError(f"first_ppo={ppo} was run with {name}={other}, not {folder}; set {name}={other}.")
 
 
 def _fast_accuracy(added: Sequence[Preference], before: Path, after: Path) -> dict[str, float] | None:
