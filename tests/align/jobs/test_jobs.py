@@ -254,7 +254,7 @@ UNSCORABLE = {
 }
 
 
-def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folder):
+def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folder, capsys):
     model, good = str(reward_folder / "model"), {"prompt": "q", "replies": ["a"], "n": 1}
     for match, record in UNSCORABLE.items():
         source = write_lines(tmp_path / "in.jsonl", good, record)
@@ -263,6 +263,7 @@ def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folde
         assert str(error.value).startswith(f"{source}, line 2") and "on_bad=skip" in str(error.value)
     source = write_lines(tmp_path / "in.jsonl", *UNSCORABLE.values(), good)
     score(model, source, str(tmp_path / "s"), "maths", chunk=4, max_tokens=256, device="cpu", on_bad="skip")
+    assert f"{len(UNSCORABLE)} of {len(UNSCORABLE) + 1} records have no score, the first: " in capsys.readouterr().err
     *bad, last = lines(tmp_path / "s" / "scores.jsonl")
     assert last["n"] == 1 and len(last["scores"]) == 1
     for (match, record), line in zip(UNSCORABLE.items(), bad, strict=True):

@@ -13,6 +13,7 @@ behind the last whole line whose record is still what the input holds there.
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +82,18 @@ def score(
     target = Path(output) / "scores.jsonl"
     draft = target.with_name(f".{target.name}.{_made_by(checkpoint, domain, language, max_tokens)}.draft")
     target.parent.mkdir(parents=True, exist_ok=True)
-    done = _still_valid(draft, records, on_bad)
+    done, reasons = _still_valid(draft, records, on_bad), list[str]()
     with draft.open("a", encoding="utf-8") as lines:
         for start in track(range(done, len(records), chunk), description="scoring"):
-            scored = _scored(scorer, [reader.read(*record) for record in records[start : start + chunk]])
+            scored = list(_scored(scorer, [reader.read(*record) for record in records[start : start + chunk]]))
+            reasons += [record[UNSCORED] for record in scored if record[_key(record)] is None]
             lines.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in scored))
             lines.flush()
     draft.replace(target)
+    if reasons:
+        print(
+            f"{len(reasons)} of {len(records) - done} records have no score, the first: {reasons[0]}", file=sys.stderr
+        )
 
 
 @dataclass(frozen=True)
