@@ -21,11 +21,15 @@ def items(path):
     return [x for x in found if isinstance(x, Item)], [x for x in found if isinstance(x, Fault)]
 
 
-@pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
-def test_broken_lines_are_reported_and_the_rest_is_read(tmp_path, ending):
-    path = tmp_path / f"a{ending}"
-    pack = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": zstandard.ZstdCompressor().compress}
-    path.write_bytes(pack[ending](LINES))
+PACK = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.ZstdCompressor().compress}
+
+
+@pytest.mark.parametrize("packed", PACK)
+@pytest.mark.parametrize("ending", [".jsonl", ".ndjson", ".json"])
+def test_broken_lines_are_reported_and_the_rest_is_read(tmp_path, ending, packed):
+    path = tmp_path / f"a{ending}{packed}"
+    path.write_bytes(PACK[packed](LINES))
+    assert expand_inputs([tmp_path]) == [path]
     good, faults = items(path)
     assert [item.content for item in good] == ["one", "three"]
     assert good[0].record == {"url": "u"}

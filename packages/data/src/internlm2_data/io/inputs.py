@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from glob import glob
 from pathlib import Path
 
@@ -16,27 +15,21 @@ from internlm2_data.io.warc import read_warc, read_wet
 
 Reader = Callable[[Path], Iterator[Item | Fault]]
 
-READERS: dict[str, Reader] = {
+PLAIN: dict[str, Reader] = {
     ".warc": read_warc,
-    ".warc.gz": read_warc,
-    ".warc.zst": read_warc,
     ".wet": read_wet,
-    ".wet.gz": read_wet,
     ".jsonl": read_jsonl,
     ".json": read_jsonl,
     ".ndjson": read_jsonl,
-    ".jsonl.gz": read_jsonl,
-    ".json.gz": read_jsonl,
-    ".jsonl.zst": read_jsonl,
-    ".parquet": read_parquet,
     ".txt": read_text,
-    ".txt.gz": read_text,
-    ".md": partial(read_text, kind="prose"),
-    ".rst": partial(read_text, kind="prose"),
+    ".md": read_text,
+    ".rst": read_text,
     ".html": read_html,
     ".htm": read_html,
-    ".html.gz": read_html,
 }
+READERS: dict[str, Reader] = {
+    ending + packed: reader for ending, reader in PLAIN.items() for packed in ("", ".gz", ".zst")
+} | {".parquet": read_parquet}
 
 
 def reader_of(path: Path) -> Reader | None:

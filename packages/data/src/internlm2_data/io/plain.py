@@ -9,10 +9,10 @@ from internlm2_data.io.items import Fault, Item
 from internlm2_data.io.streams import MAX_LINE_BYTES, open_binary
 
 
-def read_text(path: Path, kind: str = "prose") -> Iterator[Item | Fault]:
+def read_text(path: Path) -> Iterator[Item | Fault]:
     """A text file in any encoding."""
     data = _content(path)
-    yield data if isinstance(data, Fault) else Item(data, record={"url": path.resolve().as_uri(), "type": kind})
+    yield data if isinstance(data, Fault) else Item(data, record={"url": path.resolve().as_uri(), "type": "prose"})
 
 
 def read_html(path: Path) -> Iterator[Item | Fault]:
