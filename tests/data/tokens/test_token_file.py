@@ -49,7 +49,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path):
 def test_missing_files_and_contradictions(tmp_path):
     with pytest.raises(FileNotFoundError, match="no token file"):
         TokenSource(tmp_path / "en")
-    with pytest.raises(FileNotFoundError, match="holds the token files none"):
+    with pytest.raises(FileNotFoundError, match="holds no token files: run"):
         token_sources(tmp_path)
     write(tmp_path / "en", [[1, 2]])
     assert list(token_sources(tmp_path)) == ["en"]

@@ -106,10 +106,12 @@ def token_sources(folder: str | Path, names: list[str] | None = None) -> Mapping
     """
     found = sorted(p.name.removesuffix(".offsets.npy") for p in Path(folder).glob("*.offsets.npy"))
     wanted = found if names is None else names
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} holds no token files: run `internlm2 process pipeline=tokens`, which writes train/ and heldout/ "
+            f"below its output, or name another folder (tokens=FOLDER)"
+        )
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
-        raise FileNotFoundError(
-            f"{folder} holds the token files {found or 'none'}; missing: {missing or 'any'}. "
-            f"Run `internlm2 process pipeline=tokens output={folder}` or name another folder"
-        )
+        raise FileNotFoundError(f"{folder} holds the token files {found} and not {missing}: name some of the former")
     return {name: TokenSource(Path(folder) / name) for name in wanted}
