@@ -360,6 +360,12 @@ def test_files_of_a_run_that_was_killed_are_not_taken_for_those_before_it(inputs
     assert snapshot(tmp_path / "out") == before
 
 
+def test_a_whole_run_is_no_input(inputs, tmp_path):
+    process(web(), [str(inputs)], tmp_path / "out", LocalExecutor(0))
+    with pytest.raises(ValueError, match=r"out is a run of `internlm2 process`.*such as .*out/high_quality"):
+        process(LongPipeline([]), [str(tmp_path / "out")], tmp_path / "long", LocalExecutor(0))
+
+
 def test_inputs_without_a_document(tmp_path):
     (tmp_path / "a.jsonl").write_text("{broken\n")
     with pytest.raises(ValueError, match=r"hold no document; the first of 1 faults.*broken JSON"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
@@ -32,6 +33,10 @@ READERS: dict[str, Reader] = {
 } | {".parquet": read_parquet}
 
 
+# What the pipelines write beside documents.
+REPORTS = frozenset({"counts.json", "tokens.json", "failed.json"})
+
+
 def reader_of(path: Path) -> Reader | None:
     """The reader for a file's ending, the longest that fits."""
     name = path.name.lower()
@@ -51,7 +56,7 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: when a name matches nothing.
-        ValueError: when nothing is named, or a file's ending is unknown.
+        ValueError: when nothing is named, a file's ending is unknown, or a folder is a whole run of a pipeline.
     """
     if not inputs:
         raise ValueError("no input is named: set inputs=[FILE_OR_FOLDER,...]")
@@ -87,9 +92,15 @@ def read_items(path: Path) -> Iterator[Item | Fault]:
 def _inside(folder: Path) -> list[Path]:
     if (folder / "dataset_info.json").is_file() and (folder / "state.json").is_file():
         return [folder]
+    if (folder / "funnel.json").is_file():
+        *_, last = json.loads((folder / "funnel.json").read_text("utf-8"))["stages"]
+        raise ValueError(
+            f"{folder} is a run of `internlm2 process` and holds each document once a stage, those that were dropped "
+            f"too: set inputs=[...] to one of its stages, such as {folder / last['stage']}"
+        )
     files: list[Path] = []
     for entry in sorted(folder.iterdir()):
-        if entry.name.startswith((".", "_")):
+        if entry.name.startswith((".", "_")) or entry.name in REPORTS:
             continue
         if entry.is_dir():
             files += _inside(entry)
