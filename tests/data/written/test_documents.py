@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 from internlm2_data.document import Document
+from internlm2_data.io import expand_inputs
 from internlm2_data.written import KINDS, WrittenPipeline
 from internlm2_data.written.facts import QUESTION, STATEMENT
 from internlm2_data.written.hay import Hay, fitting_sentences, gather_hay
@@ -129,6 +130,8 @@ def test_pipeline_writes_documents_that_the_pipelines_read(tmp_path):
     assert [Document.from_json(record).to_json() for record in records] == records
     counts = json.loads((tmp_path / "a/counts.json").read_text("utf-8"))["kinds"]["needles"]
     assert sum(cell["documents"] for cell in counts.values()) == len(records)
+    WrittenPipeline(sizes={"needles": 3000}).run(inputs, tmp_path / "a", executor=None)
+    assert expand_inputs([tmp_path / "a"]) == [tmp_path / "a" / "needles.jsonl"]
 
 
 def test_mistakes_in_one_sentence(tmp_path):

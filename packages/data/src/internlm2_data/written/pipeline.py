@@ -65,6 +65,9 @@ class WrittenPipeline:
         if not inputs:
             raise ValueError("written documents need text to hide facts in: set inputs=[FOLDER_OF_DOCUMENTS]")
         hay = gather_hay(inputs, self.hay_characters, self.heldout)
+        # What an earlier run wrote of them would be read with the others.
+        for kind in KINDS.keys() - self.sizes.keys():
+            (output / f"{kind}.jsonl").unlink(missing_ok=True)
         counts = {}
         for kind, size in track(self.sizes.items(), description="written documents"):
             counts[kind] = write_documents(output / f"{kind}.jsonl", written(kind, size, self.seed, hay))
