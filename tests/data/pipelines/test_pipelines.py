@@ -366,6 +366,11 @@ def test_a_whole_run_is_no_input(inputs, tmp_path):
         process(LongPipeline([]), [str(tmp_path / "out")], tmp_path / "long", LocalExecutor(0))
 
 
+def test_shards_have_one_of_two_formats():
+    with pytest.raises(ValueError, match=r"no shards of format 'csv': set pipeline\.shards to one of"):
+        replace(web(), shards="csv")
+
+
 def test_inputs_without_a_document(tmp_path):
     (tmp_path / "a.jsonl").write_text("{broken\n")
     with pytest.raises(ValueError, match=r"hold no document; the first of 1 faults.*broken JSON"):

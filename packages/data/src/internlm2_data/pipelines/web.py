@@ -42,6 +42,13 @@ class WebPipeline:
     shards: Literal["jsonl.zst", "parquet"] = "jsonl.zst"
     count_tokens_with: str | None = None
 
+    def __post_init__(self) -> None:
+        """Check the format of shards."""
+        if self.shards not in ("jsonl.zst", "parquet"):
+            raise ValueError(
+                f"there are no shards of format {self.shards!r}: set pipeline.shards to one of jsonl.zst, parquet"
+            )
+
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
         """See `Pipeline`."""
         files = expand_inputs(inputs)
