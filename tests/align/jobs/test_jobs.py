@@ -349,6 +349,10 @@ def test_ppo_recipe_refuses_what_would_go_unheard(ppo_recipe):
         replace(ppo_recipe, settings=PPOSettings(warmup_iterations=4))
     with pytest.raises(ValueError, match=r"snapshots=\[5\] are not among iterations 1 to 4"):
         replace(ppo_recipe, snapshots=(2, 5))
+    with pytest.raises(ValueError, match="heldout_limit=0 leaves no prompt"):
+        replace(ppo_recipe, heldout_limit=0)
+    with pytest.raises(ValueError, match="val_check_interval=1 would go unheard in PPO; set validate_every=N"):
+        replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, val_check_interval=1, max_epochs=-1))
 
 
 def test_ppo_refuses_tasks_and_records_that_it_cannot_use(tmp_path, sft, reward_folder, ppo_recipe, instructions):

@@ -46,7 +46,8 @@ class PPORecipe:
         seed: Of the order of prompts and the sampling.
 
     Raises:
-        ValueError: If ``validate_every`` does not divide ``iterations``, or none is left to the actor or to a snapshot.
+        ValueError: If ``validate_every`` does not divide ``iterations``, or none is left to the actor or to a snapshot;
+            or if the Trainer is bound to what these numbers decide.
     """
 
     module: Callable[..., PPOSystem]
@@ -80,6 +81,12 @@ class PPORecipe:
             )
         if late := [number for number in self.snapshots if not 1 <= number <= self.iterations]:
             raise ValueError(f"snapshots={late} are not among iterations 1 to {self.iterations}; set snapshots.")
+        if self.heldout_limit < 1:
+            raise ValueError(f"heldout_limit={self.heldout_limit} leaves no prompt to validate on; set 1 or more.")
+        given = getattr(self.trainer, "keywords", {})
+        for name, instead in (("max_epochs", "iterations"), ("val_check_interval", "validate_every")):
+            if (value := given.get(name)) not in (None, -1):
+                raise ValueError(f"trainer.{name}={value} would go unheard in PPO; set {instead}=N.")
 
     def run(self, checkpoint: str | Path, reward: str | Path, folder: Path) -> dict[str, Any]:
         """Run PPO; goes on from ``FOLDER/checkpoints/last.ckpt`` if it is there.
