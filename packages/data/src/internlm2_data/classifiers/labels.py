@@ -70,7 +70,7 @@ class LabelFile:
         for number, row in enumerate(self._rows(), 1):
             try:
                 # Typed without quotes, columns and values may arrive as numbers.
-                text = str(row[str(self.text)])
+                text = str(row[str(self.text)] or "")
                 labels = tuple(self._number(row[str(key)]) for key in self.labels)
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(
