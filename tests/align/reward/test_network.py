@@ -3,6 +3,7 @@ import torch
 from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.network import from_language_model, load_reward, save_reward, start_reward
 from internlm2_align.reward.shared import Group, pack_groups
+from internlm2_align.roles.local import local_roles
 from internlm2_core.checkpoint import save_llama, save_released
 from internlm2_core.checkpoint.folder import read_json, read_names, write_json
 from internlm2_core.jobs import convert
@@ -55,6 +56,20 @@ def test_a_missing_head_is_never_made_up(language_model, size, tmp_path, tokeniz
     net = start_reward(tmp_path / "sft", seed=3)
     assert torch.equal(net.v_head.weight, start_reward(tmp_path / "sft", seed=3).v_head.weight)
     assert torch.equal(net.model.norm.weight, language_model.model.norm.weight)
+
+
+def test_what_is_trained_does_not_take_the_dtype_of_its_folder(language_model, size, tmp_path, tokenizer_file):
+    net = from_language_model(language_model, torch.Generator().manual_seed(1))
+    half = {name: weight.bfloat16() for name, weight in (net.state_dict() | language_model.state_dict()).items()}
+    head = half.pop("v_head.weight")
+    save_released(tmp_path / "sft", size, half.items(), tokenizer_file)
+    half["v_head.weight"] = head
+    del half["output.weight"]
+    save_reward(tmp_path / "reward", size, half, tokenizer_file, load_conditions())
+    roles = local_roles(tmp_path / "sft", tmp_path / "reward")
+    trained = (start_reward(tmp_path / "sft"), roles.actor(), roles.critic())
+    assert [model.model.norm.weight.dtype for model in trained] == [torch.float32] * 3
+    assert roles.reward().model.norm.weight.dtype == roles.reference().model.norm.weight.dtype == torch.bfloat16
 
 
 def tied(folder):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from internlm2_core import LanguageModel
@@ -177,6 +178,16 @@ def test_a_phase_gives_new_positions_to_old_weights(net: LanguageModel, folder: 
     started = start_model(wanted, init_from=str(folder))
     assert (started.model.rope.size.rope_base, started.size.max_positions) == (1e6, 256)
     assert torch.equal(started.output.weight, net.output.weight)
+
+
+def test_training_does_not_take_the_dtype_of_the_folder(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    half = ((name, weight.bfloat16()) for name, weight in net.state_dict().items())
+    save_released(tmp_path / "half", net.size, half, folder)
+    assert load_released(tmp_path / "half").output.weight.dtype == torch.bfloat16
+    assert start_model(net.size, init_from=str(tmp_path / "half")).output.weight.dtype == torch.float32
+    trainer = L.Trainer(accelerator="cpu", precision="bf16-true", logger=False)
+    with trainer.precision_plugin.module_init_context():
+        assert start_model(net.size, init_from=str(folder)).output.weight.dtype == torch.bfloat16
 
 
 def test_the_shape_of_a_folder_in_a_phase(net: LanguageModel, folder: Path) -> None:

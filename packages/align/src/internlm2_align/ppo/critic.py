@@ -12,13 +12,13 @@ from internlm2_align.reward.network import RewardNetwork, load_reward
 
 
 def start_critic(folder: str | Path) -> RewardNetwork:
-    """A critic from the folder of a reward model.
+    """A critic from the folder of a reward model, in torch's default dtype, which the Trainer's precision sets.
 
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If it is no reward model.
     """
-    return without_head(load_reward(folder))
+    return without_head(load_reward(folder).to(torch.get_default_dtype()))
 
 
 def without_head(net: RewardNetwork) -> RewardNetwork:

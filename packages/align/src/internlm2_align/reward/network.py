@@ -101,6 +101,8 @@ def random_head(size: ModelSize, dtype: torch.dtype, generator: torch.Generator 
 def start_reward(folder: str | Path, seed: int = 1) -> RewardNetwork:
     """A reward network to be trained: the trunk of a model folder of any layout and a random head.
 
+    Its weights have torch's default dtype, which the Trainer's precision sets, not that of the folder.
+
     Args:
         folder: Of an SFT model, or of a reward model; its own head is dropped.
         seed: Of the head.
@@ -110,14 +112,14 @@ def start_reward(folder: str | Path, seed: int = 1) -> RewardNetwork:
         ValueError: If tensors do not fit, or it holds a model of another family.
     """
     size = read_size(folder)
-    _, first = next(iter(read_model(folder)))
-    head = random_head(size, first.dtype, torch.Generator().manual_seed(seed))
+    dtype = torch.get_default_dtype()
+    head = random_head(size, dtype, torch.Generator().manual_seed(seed))
 
     def weights() -> Iterator[tuple[str, Tensor]]:
         yield from ((name, tensor) for name, tensor in read_model(folder) if name not in HEADS)
         yield "v_head.weight", head
 
-    return _from_folder(folder, size, first.dtype, weights)
+    return _from_folder(folder, size, dtype, weights)
 
 
 def load_reward(folder: str | Path) -> RewardNetwork:

@@ -43,11 +43,16 @@ def local_roles(
     """
     dtype = None if frozen_dtype is None else getattr(torch, frozen_dtype)
     return Roles(
-        actor=partial(load_released, actor),
+        actor=partial(_actor, actor),
         critic=partial(start_critic, reward),
         reference=partial(_reference, reference or actor, dtype),
         reward=partial(_reward, reward, dtype),
     )
+
+
+def _actor(folder: str | Path) -> LanguageModel:
+    # As the Trainer's precision sets it: bfloat16 of the file would lose most of the small steps.
+    return load_released(folder, dtype=torch.get_default_dtype())
 
 
 def _reference(folder: str | Path, dtype: torch.dtype | None) -> LanguageModel:

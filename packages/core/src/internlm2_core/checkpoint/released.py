@@ -61,8 +61,9 @@ def load_released(
     folder: str | Path,
     attend: nn.Module | None = None,
     positions: ModelSize | None = None,
+    dtype: torch.dtype | None = None,
 ) -> LanguageModel:
-    """A language model from its folder, in the dtype of the file's tensors, on the CPU.
+    """A language model from its folder, on the CPU.
 
     Inside ``torch.device("meta")`` the tensors are left in the folder, for a strategy to fill in.
 
@@ -70,6 +71,8 @@ def load_released(
         folder: released layout.
         attend: attention back end; None chooses.
         positions: RoPE and trained length are those of this size instead of the config's, as a new phase wants.
+        dtype: of the weights; None takes that of the file's. Training wants float32: see :func:`start_model
+            <internlm2_core.checkpoint.start.start_model>`.
 
     Raises:
         FileNotFoundError: no config or no safetensors.
@@ -84,7 +87,7 @@ def load_released(
         )
     size = size_of(config, folder / "config.json")
     size = with_positions(size, positions) if positions else size
-    dtype = getattr(torch, config.get("torch_dtype", "float32"))
+    dtype = dtype or getattr(torch, config.get("torch_dtype", "float32"))
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype)
     fill_or_defer(allocated(net), partial(read_tensors, folder), folder)

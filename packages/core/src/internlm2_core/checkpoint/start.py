@@ -28,6 +28,9 @@ def start_model(
 ) -> LanguageModel:
     """A language model to train. Inside ``torch.device("meta")`` its weights are left to a strategy to fill.
 
+    Weights have torch's default dtype, which the Trainer's precision sets, whatever that of the folder is: steps of
+    training are smaller than what bfloat16 can tell apart.
+
     Args:
         size: the shape. With ``init_from`` its positions (RoPE, trained length) are taken and the rest must agree.
         init_from: a model folder in released layout; None starts from random weights.
@@ -54,7 +57,7 @@ def start_model(
 
         fill_or_defer(net, weights, "seed")
     else:
-        net = load_released(init_from, module, positions=size)
+        net = load_released(init_from, module, size, torch.get_default_dtype())
         check_same_shape(size, net.size, init_from)
     net.max_logits, net.head_loss = max_logits, head_loss
     if is_split:
