@@ -30,8 +30,8 @@ FREE = (
 )
 """Keys that may change, with all below them."""
 
-HELD = ("trainer.precision",)
-"""Exceptions among them."""
+HELD = ("trainer.precision", "trainer.max_epochs")
+"""Exceptions among them; the learning rate depends on the passes where they count the steps."""
 
 MOST_NAMED = 6
 """Differences that an error names."""

@@ -22,7 +22,7 @@ goes_on_from: checkpoints/last.ckpt
 optimizer: {_target_: torch.optim.AdamW, lr: 1.0e-5}
 loss: {gamma: 2.0}
 module: {optimizer: "${optimizer}", loss: "${loss}", recompute: none}
-trainer: {devices: 1, max_steps: -1, precision: 32-true, remote: backup}
+trainer: {devices: 1, max_steps: -1, max_epochs: 1, precision: 32-true, remote: backup}
 stages: {ppo: {trainer: {devices: 1}, settings: {clip: 0.2}}}
 job:
   module: ${module}
@@ -66,6 +66,7 @@ def test_a_run_goes_on_as_it_began() -> None:
         ("preferences", ["a", "b"], 'preferences was ["pairs.jsonl"], is now ["a", "b"]'),
         ("module__loss", {"gamma": 1}, 'module.loss was "${loss}", is now not set'),
         ("trainer__precision", "bf16-mixed", 'trainer.precision was "32-true", is now "bf16-mixed"'),
+        ("trainer__max_epochs", 3, "trainer.max_epochs was 1, is now 3"),
         ("stages__ppo__settings__clip", 0.1, "stages.ppo.settings.clip was 0.2, is now 0.1"),
         ("spikes", None, "spikes was not set, is now null"),
     ],
