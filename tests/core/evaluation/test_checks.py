@@ -10,6 +10,7 @@ from internlm2_core.evaluation.checks import is_right
         ("苹果，桃子", {"kind": "exact", "accept": ["桃子", "苹果，桃子"]}, True),
         ("12 + 7 = 19.", {"kind": "number", "value": 19}, True),
         ("等于1,234。", {"kind": "number", "value": "1234"}, True),
+        ("It is 1234.", {"kind": "number", "value": "1,234"}, True),
         ("It is -3.50", {"kind": "number", "value": -3.5}, True),
         ("nineteen", {"kind": "number", "value": 19}, False),
         ("19 or 20", {"kind": "number", "value": 19}, False),
@@ -31,3 +32,16 @@ def test_a_rule_that_does_not_exist_is_named() -> None:
         is_right("", {"kind": "telepathy"})
     with pytest.raises(ValueError, match="does not fit its kind"):
         is_right("", {"kind": "exact", "acept": []})
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        ({"kind": "exact", "accept": "red fox"}, "accept is no list of texts"),
+        ({"kind": "contains", "all": [12]}, "all is no list of texts"),
+        ({"kind": "number", "value": "a dozen"}, "value is no number"),
+    ],
+)
+def test_arguments_that_no_answer_could_satisfy_are_refused(check: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        is_right("", check)

@@ -52,6 +52,26 @@ def test_limit_is_of_each_task_and_language(tmp_path: Path, scripted, progress) 
     assert [sample["id"] for sample in result.samples] == ["0", "3", "10", "12"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"messages": [{"role": "assistant", "content": "7"}]}, "'8' has 1 messages, not 2 or more"),
+        ({"messages": [{"from": "human", "value": "?"}] * 2}, "'8' are not all role and content"),
+        ({"messages": [{"role": "user", "content": None}] * 2}, "'8' are not all role and content"),
+        ({"check": {"kind": "exact", "accept": "7"}}, "accept is no list"),
+    ],
+)
+def test_a_bad_record_is_named_before_the_first_question(
+    tmp_path: Path, scripted, progress, change: dict, words: str
+) -> None:
+    def never(prompt: str) -> str:
+        raise AssertionError(prompt)
+
+    path = write(tmp_path / "a.jsonl", [*RECORDS, record(8, "add", "en", "8 + 1?", 9) | change])
+    with pytest.raises(ValueError, match=words):
+        Instructions(path).run(scripted(never), progress)
+
+
 def test_broken_files_are_named(tmp_path: Path, scripted, progress) -> None:
     subject = scripted(answer)
     with pytest.raises(FileNotFoundError, match="nowhere"):

@@ -12,7 +12,7 @@ A record carries its rule as ``check``: ``kind`` names one below, the other keys
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
@@ -24,9 +24,9 @@ def exact(answer: str, accept: Iterable[str]) -> bool:
 
 
 def number(answer: str, value: float | str) -> bool:
-    """Whether the last number of the answer has this value; 1,234 is read as 1234."""
-    found = NUMBER.findall(answer)
-    return bool(found) and Decimal(found[-1].replace(",", "")) == Decimal(str(value))
+    """Whether the last number of the answer has this value; 1,234 is read as 1234, in either."""
+    wanted, found = Decimal(str(value).replace(",", "")), NUMBER.findall(answer)
+    return bool(found) and Decimal(found[-1].replace(",", "")) == wanted
 
 
 def contains(answer: str, all: Iterable[str] = (), any: Iterable[str] = (), none: Iterable[str] = ()) -> bool:
@@ -52,14 +52,20 @@ def is_right(answer: str, check: Mapping[str, Any]) -> bool:
         check: ``kind`` and the rule's arguments.
 
     Raises:
-        ValueError: an unknown rule or argument.
+        ValueError: an unknown rule or argument; one text where a list of them belongs; a value that is no number.
     """
     arguments = dict(check)
     kind = arguments.pop("kind", None)
     if kind not in CHECKS:
         raise ValueError(f"check kind {kind!r} is none of {', '.join(CHECKS)}; write the records again.")
+    for name, given in arguments.items():
+        # A text would be read letter by letter.
+        if name != "value" and not (isinstance(given, list | tuple) and all(isinstance(text, str) for text in given)):
+            raise ValueError(f"check {dict(check)}: {name} is no list of texts; write the records again.")
     try:
         return CHECKS[kind](answer, **arguments)
+    except InvalidOperation as error:
+        raise ValueError(f"check {dict(check)}: value is no number; write the records again.") from error
     except TypeError as error:
         raise ValueError(f"check {dict(check)} does not fit its kind ({error}); write the records again.") from error
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from statistics import stdev
 from typing import Any, ClassVar
 
-from internlm2_core.evaluation.records import Record, read_records
+from internlm2_core.evaluation.records import Record, check_turns, read_records
 from internlm2_core.evaluation.subject import LossSum, Scored, Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import ChatFormat
@@ -57,6 +57,7 @@ class Contamination:
 
     def _scored(self, subject: Subject, record: Record, path: str) -> Scored:
         if "messages" in record:
+            check_turns(record, path)
             chat = ChatFormat(subject.tokenizer).encode(record["messages"], self.train_roles)
             return Scored(chat.ids, chat.loss_mask)
         if "text" not in record:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from internlm2_core.evaluation.checks import is_right
-from internlm2_core.evaluation.records import Record, evenly, read_records
+from internlm2_core.evaluation.records import Record, check_turns, evenly, read_records
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import ChatFormat
@@ -47,6 +47,9 @@ class Instructions:
     def _chosen(self) -> list[Record]:
         groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
         for record in read_records(self.records, ("id", "task", "language", "messages", "check")):
+            # Before the first question: a mistake in the last record should not cost all answers.
+            check_turns(record, self.records, least=2)
+            is_right("", record["check"])
             groups[record["task"], record["language"]].append(record)
         # Like prompts have like lengths, so neighbours in a batch need little padding.
         return [record for key in sorted(groups) for record in evenly(groups[key], self.limit)]

@@ -36,6 +36,20 @@ def read_records(path: str | Path, needs: tuple[str, ...] = (), limit: int | Non
     return evenly(records, limit)
 
 
+def check_turns(record: Record, source: str, least: int = 1) -> None:
+    """Raise ValueError where ``messages`` of a record are fewer than ``least`` turns, or no turns of text."""
+    turns = record["messages"]
+    is_list = isinstance(turns, list) and all(isinstance(turn, dict) for turn in turns)
+    if not is_list or not all(isinstance(turn.get(key), str) for turn in turns for key in ("role", "content")):
+        raise ValueError(
+            f"{source}: messages of record {record.get('id')!r} are not all role and content as text; write it again."
+        )
+    if len(turns) < least:
+        raise ValueError(
+            f"{source}: record {record.get('id')!r} has {len(turns)} messages, not {least} or more; write it again."
+        )
+
+
 def jsonl_files(path: Path) -> list[Path]:
     """The file itself, or the JSONL files of a folder.
 
