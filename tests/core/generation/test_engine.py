@@ -27,6 +27,14 @@ def test_batching_and_chunked_prefill_change_nothing(net: LanguageModel, limits:
     assert [completion.ids for completion in LocalEngine(net, **limits).generate(PROMPTS, greedy)] == alone
 
 
+def test_chunks_of_a_prompt_are_scaled_as_one(net: LanguageModel) -> None:
+    net.set_positions(rope_scaling="dynamic", rope_factor=2.0, max_positions=8)
+    prompt = [3, 1, 4, 1, 5, 9, 2, 6] * 3
+    [completion] = LocalEngine(net, prefill_tokens=8).generate([prompt], Sampling(max_new_tokens=1, temperature=0))
+    best = net(torch.tensor([prompt]))[0, -1].log_softmax(-1).max()
+    assert completion.logprobs == pytest.approx([float(best)], abs=1e-5)
+
+
 def test_each_sequence_stops_by_itself(net: LanguageModel) -> None:
     free = LocalEngine(net).generate(PROMPTS, Sampling(max_new_tokens=8, temperature=0))
     stop = free[0].ids[2]

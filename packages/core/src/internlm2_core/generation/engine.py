@@ -206,6 +206,7 @@ class Decoder:
             prompts_BT[row, : len(prompt)] = torch.as_tensor(prompt)
         prompts_BT, lengths_B = prompts_BT.to(device), torch.tensor(lengths, device=device)
         self.cache = new_cache(net, len(prompts), longest + sampling.max_new_tokens)
+        self.cache.prompt_tokens = longest
         self.logits_BV = self._prefill(prompts_BT, lengths_B, prefill_tokens)
         self.seen_BV: Tensor | None = None
         if sampling.repetition_penalty != 1:

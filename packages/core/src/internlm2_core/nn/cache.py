@@ -22,6 +22,9 @@ class KeyValueCache:
         head_dim: H.
         dtype: of keys and values.
         device: where they live.
+
+    Attributes:
+        prompt_tokens: of a prompt that comes in chunks: dynamic RoPE then scales the first as it will the last.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class KeyValueCache:
         self.values_LBGSH = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.capacity, self.longest, self.even = capacity, 0, True
+        self.prompt_tokens = 0
 
     def layer(self, index: int) -> "LayerCache":
         """The slice that one block reads and extends."""

@@ -56,7 +56,7 @@ class Transformer(nn.Module):
                 segments = Segments.of_positions(position_ids_BT)
         if position_ids_BT is None:
             position_ids_BT = torch.arange(T, device=device).expand(B, T)
-        length = cache.length_after(T) if cache is not None else segments.max_length
+        length = max(cache.length_after(T), cache.prompt_tokens) if cache is not None else segments.max_length
         rotation = self.rope(position_ids_BT, length)
         x_BTD = self.tok_embeddings(input_ids_BT)
         for index, block in enumerate(self.layers):
