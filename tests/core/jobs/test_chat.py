@@ -1,8 +1,13 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
 import torch
 from internlm2_core import LanguageModel, ModelSize
-from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.generation import Completion, LocalEngine, Sampling
+from internlm2_core.jobs import generate
 from internlm2_core.jobs.chat import Conversation, TextStream
-from internlm2_core.text import ByteTokenizer
+from internlm2_core.text import ByteTokenizer, load_tokenizer
 
 
 def test_characters_wait_until_they_are_whole() -> None:
@@ -25,3 +30,15 @@ def test_a_conversation_remembers_and_forgets() -> None:
     assert [message["role"] for message in conversation.messages] == ["system", "user", "assistant"]
     conversation.reset("other")
     assert conversation.messages == [{"role": "system", "content": "other"}]
+
+
+@pytest.mark.parametrize("stop", ["cat", ["cat"]])
+def test_one_stop_string_is_no_list_of_letters(tokenizer_file: Path, stop: str | list[str]) -> None:
+    tokenizer = load_tokenizer(tokenizer_file)
+
+    class Scripted:
+        def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+            assert sampling.stop == ("cat",)
+            return [Completion(tokenizer.encode("act on a cat"))]
+
+    assert generate(str(tokenizer_file), "?", False, None, Sampling(), stop, lambda _: Scripted()) == "act on a "

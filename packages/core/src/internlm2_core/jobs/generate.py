@@ -13,7 +13,7 @@ def generate(
     is_chat: bool,
     system: str | None,
     sampling: Sampling,
-    stop: list[str] | None = None,
+    stop: str | list[str] | None = None,
     engine: Callable[[str], Engine] = engine_of,
 ) -> str:
     """Print what the model says after a prompt.
@@ -24,7 +24,7 @@ def generate(
         is_chat: wrap the prompt as a user's turn of ChatML.
         system: system prompt of the chat.
         sampling: how to choose; the end of a turn or document always stops.
-        stop: strings that end the text; they are not printed.
+        stop: strings that end the text, or one; they are not printed.
         engine: makes the engine from the checkpoint's folder.
 
     Returns:
@@ -44,10 +44,11 @@ def generate(
     else:
         ids = tokenizer.encode(prompt)
     ends = {chat.end, tokenizer.special("</s>")}
-    fields = vars(sampling) | {"stop_ids": (*sampling.stop_ids, *ends), "stop": tuple(stop or ())}
+    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    fields = vars(sampling) | {"stop_ids": (*sampling.stop_ids, *ends), "stop": strings}
     [completion] = answers.generate([ids], Sampling(**fields))
     text = tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends])
-    for string in stop or []:
+    for string in strings:
         text = text.split(string)[0]
     print(text)
     return text
