@@ -1,5 +1,6 @@
 import json
 import pickle
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -60,3 +61,15 @@ def test_missing_files_and_contradictions(tmp_path):
         TokenSource(tmp_path / "en")
     with pytest.raises(ValueError, match="no document of 9 tokens"):
         TokenSource(tmp_path / "en", min_tokens=9)
+
+
+def test_token_files_of_another_tokenizer_are_refused(tmp_path):
+    mine, other = tmp_path / "tokenizer.json", tmp_path / "other.json"
+    mine.write_text("{}")
+    other.write_text("[]")
+    with TokenWriter(tmp_path / "en", 100, {"tokenizer_sha256": sha256(b"{}").hexdigest()}) as writer:
+        writer.add([1, 2])
+    for fine in (mine, tmp_path, tmp_path / "tokenizer.model", None):
+        assert list(token_sources(tmp_path, tokenizer=fine)) == ["en"]
+    with pytest.raises(ValueError, match=r"en was encoded with another tokenizer \(44136fa355b3\) than .*other.json"):
+        token_sources(tmp_path, tokenizer=other)

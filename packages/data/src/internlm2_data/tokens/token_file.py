@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -94,24 +95,50 @@ class TokenSource:
         return (starts, lengths) if keep.all() else (starts[keep], lengths[keep])
 
 
-def token_sources(folder: str | Path, names: list[str] | None = None) -> Mapping[str, TokenSource]:
+def token_sources(
+    folder: str | Path, names: list[str] | None = None, tokenizer: str | Path | None = None
+) -> Mapping[str, TokenSource]:
     """All token files of a folder, by name and in the order of their names.
 
     Args:
         folder: what `process pipeline=tokens` wrote, for example `runs/tokens/train`.
         names: only these; None for all.
+        tokenizer: `tokenizer.json`, or a folder with one, that the text must have been encoded with; None takes any.
 
     Raises:
         FileNotFoundError: when the folder holds no token file, or not one that was named.
+        ValueError: when another tokenizer encoded one of them.
     """
     found = sorted(p.name.removesuffix(".offsets.npy") for p in Path(folder).glob("*.offsets.npy"))
     wanted = found if names is None else names
     if not found:
         raise FileNotFoundError(
-            f"{folder} holds no token files: run `internlm2 process pipeline=tokens`, which writes train/ and heldout/ "
-            f"below its output, or name another folder (tokens=FOLDER)"
+            f"{folder} holds no token files: run `internlm2 process pipeline=tokens`, which writes train/, heldout/ "
+            f"and long/ below its output, or name another folder (tokens=FOLDER)"
         )
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
         raise FileNotFoundError(f"{folder} holds the token files {found} and not {missing}: name some of the former")
-    return {name: TokenSource(Path(folder) / name) for name in wanted}
+    sources = {name: TokenSource(Path(folder) / name) for name in wanted}
+    if tokenizer is not None:
+        check_tokenizer(sources, Path(tokenizer))
+    return sources
+
+
+def check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> None:
+    """Raise ValueError where a card names another tokenizer than this file or folder; their ids mean other text.
+
+    A `tokenizer.model` encodes no token files here, and a card may name none: then there is nothing to compare.
+    """
+    file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
+    if file.suffix != ".json" or not file.is_file():
+        return
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    for source in sources.values():
+        theirs = source.card.get("tokenizer_sha256", digest)
+        if theirs != digest:
+            raise ValueError(
+                f"{source.path} was encoded with another tokenizer ({theirs[:12]}) than {file} ({digest[:12]}): run "
+                f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`, or set tokenizer=null beside its "
+                f"folder if both spell every id alike"
+            )
