@@ -162,6 +162,34 @@ def test_a_tied_head_becomes_a_copy_of_the_embedding(
     assert json.loads((tmp_path / "untied" / "config.json").read_text())["tie_word_embeddings"] is False
 
 
+@pytest.mark.parametrize(
+    ("name", "tensor", "words"),
+    [
+        ("model.layers.1.mlp.up_proj.weight", None, "lacks 1 tensors, model.layers.1.feed_forward.w3.weight"),
+        ("model.norm.weight", torch.ones(5), r"tensor model.norm.weight has shape \(5,\), not \(48,\)"),
+        ("model.layers.0.self_attn.q_proj.bias", torch.ones(48), "surplus tensor model.layers.0.self_attn.q_proj.bias"),
+        ("model.layers.0.mlp.up_proj.bias", torch.ones(96), "surplus tensor model.layers.0.feed_forward.w3.bias"),
+    ],
+)
+def test_conversion_checks_every_tensor(
+    folder: Path, tmp_path: Path, name: str, tensor: torch.Tensor | None, words: str
+) -> None:
+    convert(str(folder), str(tmp_path / "llama"), "llama")
+    file = tmp_path / "llama" / "model.safetensors"
+    tensors = {**load_file(file), name: tensor}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=words):
+        convert(str(tmp_path / "llama"), str(tmp_path / "back"), "released")
+    assert not (tmp_path / "back").exists()
+
+
+def test_another_activation_is_refused(folder: Path, tmp_path: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    with pytest.raises(ValueError, match="hidden_act='gelu' is not silu"):
+        convert(str(folder), str(tmp_path / "llama"), "llama")
+
+
 def test_conversion_onto_itself_is_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="another folder"):
         convert(str(folder), str(folder), "llama")

@@ -84,7 +84,8 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
     """The shape that a ``config.json`` of either layout describes.
 
     Raises:
-        ValueError: a field is missing, heads do not divide, or RoPE is scaled in a way that is not known here.
+        ValueError: a field is missing, heads do not divide, the activation is not InternLM2's, or RoPE is scaled in a
+            way that is not known here.
     """
     try:
         heads, kv_heads = (
@@ -95,6 +96,8 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
             raise ValueError(f"{source}: num_attention_heads={heads} is no multiple of num_key_value_heads={kv_heads}.")
         rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
         scaling: Any = rope.get("rope_type") or rope.get("type") or "default"
+        if (activation := config.get("hidden_act", "silu")) != "silu":
+            raise ValueError(f"{source}: hidden_act={activation!r} is not silu, InternLM2's; it cannot be read.")
         if scaling not in ("default", "linear", "dynamic"):
             raise ValueError(f"{source}: RoPE scaling {scaling!r} is none of linear, dynamic.")
         return ModelSize(

@@ -129,18 +129,28 @@ def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Pa
         ValueError: a missing, surplus or misshapen tensor, named.
     """
     weights = dict(net.named_parameters())
-    missing = set(weights)
+    for name, tensor in checked(tensors, {name: weight.shape for name, weight in weights.items()}, source):
+        with torch.no_grad():
+            weights[name].copy_(tensor)
+
+
+def checked(
+    tensors: Iterable[tuple[str, Tensor]], shapes: Mapping[str, torch.Size], source: Path | str
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors as they come, each compared with the shape that it must have, and their names with those of all.
+
+    Raises:
+        ValueError: a missing, surplus or misshapen tensor, named.
+    """
+    missing = set(shapes)
     for name, tensor in tensors:
-        if name not in weights:
+        if name not in shapes:
             raise ValueError(
                 f"{source} holds a surplus tensor {name} {tuple(tensor.shape)}; the model has no place for it."
             )
-        if weights[name].shape != tensor.shape:
-            raise ValueError(
-                f"{source}: tensor {name} has shape {tuple(tensor.shape)}, not {tuple(weights[name].shape)}."
-            )
-        with torch.no_grad():
-            weights[name].copy_(tensor)
+        if shapes[name] != tensor.shape:
+            raise ValueError(f"{source}: tensor {name} has shape {tuple(tensor.shape)}, not {tuple(shapes[name])}.")
+        yield name, tensor
         missing.discard(name)
     if missing:
         raise ValueError(f"{source} lacks {len(missing)} tensors, {min(missing)} among them.")

@@ -72,7 +72,7 @@ def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterat
     waiting: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors:
         part = name.split(".")[-2]
-        if part in PROJECTIONS:
+        if part in PROJECTIONS and name.endswith(".weight"):
             prefix = name.split("self_attn.")[0]
             block = waiting.setdefault(prefix, {})
             block[part] = tensor

@@ -22,6 +22,16 @@ def read_size(folder: str | Path) -> ModelSize:
     return size_of(read_json(file), file)
 
 
+def tensor_shapes(size: ModelSize, is_reward: bool = False) -> dict[str, torch.Size]:
+    """Names and shapes of all tensors of a language model, or of a reward model."""
+    with torch.device("meta"):
+        shapes = {name: weight.shape for name, weight in LanguageModel(size).named_parameters()}
+    if is_reward:
+        del shapes["output.weight"]
+        shapes["v_head.weight"] = torch.Size((1, size.dim))
+    return shapes
+
+
 def size_in_phase(
     folder: str | Path | None,
     context: int,

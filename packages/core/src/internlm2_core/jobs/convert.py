@@ -6,9 +6,9 @@ from typing import Literal
 
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.checkpoint.folder import new_folder
+from internlm2_core.checkpoint.folder import checked, new_folder
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
-from internlm2_core.checkpoint.released import read_size, save_released
+from internlm2_core.checkpoint.released import read_size, save_released, tensor_shapes
 
 
 def convert(source: str, to: str, format: Literal["released", "llama", "reward"]) -> None:
@@ -23,7 +23,8 @@ def convert(source: str, to: str, format: Literal["released", "llama", "reward"]
             a reward model in Llama's layout becomes a sequence classifier.
 
     Raises:
-        ValueError: an unknown format; a reward model asked to be a language model or the reverse; equal folders.
+        ValueError: an unknown format; a reward model asked to be a language model or the reverse; equal folders; a
+            missing, surplus or misshapen tensor.
     """
     if format not in ("released", "llama", "reward"):
         raise ValueError(f"format={format!r} is none of released, llama, reward; set format= to one of them.")
@@ -38,7 +39,8 @@ def convert(source: str, to: str, format: Literal["released", "llama", "reward"]
     save = save_llama if format == "llama" else save_released
     table = Path(source) / CONDITIONS_FILE
     with new_folder(to) as draft:
-        save(draft, size, read_model(source), source, is_reward=is_reward)
+        tensors = checked(read_model(source), tensor_shapes(size, is_reward), source)
+        save(draft, size, tensors, source, is_reward=is_reward)
         if is_reward and table.is_file():
             shutil.copyfile(table, draft / CONDITIONS_FILE)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
