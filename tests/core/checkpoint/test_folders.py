@@ -201,10 +201,17 @@ def test_starting_from_another_shape_is_refused(net: LanguageModel, folder: Path
         start_model(wanted, init_from=str(folder))
 
 
-def test_a_phase_gives_new_positions_to_old_weights(net: LanguageModel, folder: Path) -> None:
+def test_a_phase_gives_new_positions_to_old_weights(
+    net: LanguageModel, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    start_model(net.size, init_from=str(folder))
+    assert not caplog.messages
     wanted = type(net.size)(**(vars(net.size) | {"rope_base": 1e6, "max_positions": 256}))
     started = start_model(wanted, init_from=str(folder))
     assert (started.model.rope.size.rope_base, started.size.max_positions) == (1e6, 256)
+    own = f"rope_base=1000000.0 (it has {net.size.rope_base}), max_positions=256 (it has {net.size.max_positions})"
+    assert caplog.messages == [f"{folder} is read with {own}"]
     assert torch.equal(started.output.weight, net.output.weight)
 
 

@@ -1,5 +1,6 @@
 """What a training run starts from: random weights, or a model folder."""
 
+import logging
 from collections.abc import Iterator
 from typing import get_args
 
@@ -7,12 +8,14 @@ import torch
 from torch import Tensor
 
 from internlm2_core.checkpoint.folder import fill_or_defer
-from internlm2_core.checkpoint.released import load_released
+from internlm2_core.checkpoint.released import load_released, read_size
 from internlm2_core.nn.attend import named_attend
 from internlm2_core.nn.init import STD, drawn_weights
 from internlm2_core.nn.language_model import HeadLoss, LanguageModel
 from internlm2_core.nn.split import split_projections
 from internlm2_core.sizes import ModelSize
+
+log = logging.getLogger(__name__)
 
 
 def start_model(
@@ -59,6 +62,11 @@ def start_model(
     else:
         net = load_released(init_from, module, size, torch.get_default_dtype())
         check_same_shape(size, net.size, init_from)
+        own = vars(read_size(init_from))
+        if changed := [
+            f"{name}={value} (it has {own[name]})" for name, value in vars(size).items() if value != own[name]
+        ]:
+            log.info("%s is read with %s", init_from, ", ".join(changed))
     net.max_logits, net.head_loss = max_logits, head_loss
     if is_split:
         split_projections(net)
