@@ -21,7 +21,7 @@ RECORD = "settings.json"
 
 FREE = (
     # where it runs and what it writes beside the model
-    *("output", "paths", "callbacks", "logger", "checkpoint_every", "job.validation", "job.num_workers"),
+    *("output", "paths", "callbacks", "logger", "checkpoint_every", "validation", "job.num_workers"),
     # devices, and how long the same schedule is followed
     *("trainer", "strategy", "layout"),
     # memory and speed: the same sums in another order

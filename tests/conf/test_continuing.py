@@ -18,6 +18,7 @@ output: ???
 checkpoint: sft
 preferences: [pairs.jsonl]
 checkpoint_every: 200
+validation: {}
 goes_on_from: checkpoints/last.ckpt
 optimizer: {_target_: torch.optim.AdamW, lr: 1.0e-5}
 loss: {gamma: 2.0}
@@ -85,6 +86,7 @@ def test_other_settings_are_named(key: str, value: Any, words: str) -> None:
         {"strategy": {"_target_": "internlm2_parallel.MeshStrategy"}, "layout": {"shard": 8}},
         {"callbacks": {"a": 1}, "logger": None, "checkpoint_every": 10},
         {"module__recompute": "full"},
+        {"validation__zh": "heldout.jsonl"},
         {"stages__ppo__trainer__devices": 2},
     ],
 )
