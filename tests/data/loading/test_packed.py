@@ -101,7 +101,13 @@ def test_long_rows_make_half_of_phase_two(numbered):
     short = numbered(200, 0, "short", low=5, high=40)
     long = numbered(10, 1, "long", low=300, high=400, base=500_000)
     batches = PackedBatches(
-        {"en": short}, context=128, batch_rows=4, seed=0, short_context=32, long=LongRows({"en": long}, 0.5)
+        {"en": short},
+        context=128,
+        batch_rows=4,
+        seed=0,
+        short_context=32,
+        long=LongRows({"en": long}),
+        long_fraction=0.5,
     )
     assert batches.shares() == {"en": 0.5, "long/en": 0.5}
     for batch in take(batches.loader(), 16):
@@ -152,6 +158,8 @@ def test_held_out_ranks_get_equally_many_batches(numbered):
         ({"weights": {"fr": 1}}, r"weights name \['fr'\]"),
         ({"weights": {"en": 0}}, "no source is left"),
         ({"short_context": 64}, "short_context 64 must not exceed context 32"),
+        ({"long_fraction": 1.5}, "long_fraction 1.5 must lie in"),
+        ({"long_fraction": 0.5}, "no long documents are named: set batches=long"),
         ({"sources": {"en": "nowhere"}, "weights": None}, "no token file nowhere"),
     ],
 )

@@ -8,7 +8,7 @@ Three recipes, each with `.loader(dp_rank, dp_size, num_workers)`:
 
 * `PackedBatches(sources, context, batch_rows, seed, weights=None, short_context=None, long=None)`: endless
   pre-training rows from `sources: Mapping[str, TokenSource | path]`, mixed by tokens.
-  `long=LongRows(sources, fraction)` is phase 2; `ramp=BatchRamp(...)` starts with smaller batches.
+  `long=LongRows(sources), long_fraction=0.5` is phase 2; `ramp=BatchRamp(...)` starts with smaller batches.
 * `ChatBatches(conversations, encode, context, batch_rows, seed, overlong="drop", pretrain=None,
   pretrain_fraction=0)`: one pass over conversations per iteration, packed whole.
 * `HeldOutBatches(source, context, batch_rows)`: one pass in order, for evaluation.

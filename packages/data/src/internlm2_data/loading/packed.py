@@ -22,13 +22,11 @@ class LongRows:
 
     Attributes:
         sources: long documents by name, for example what `process pipeline=long` set aside, tokenised.
-        fraction: share of rows that come from them.
         weights: share of each among the long rows; None by their tokens.
         min_tokens: leave out documents shorter than this.
     """
 
     sources: Sources
-    fraction: float = 0.5
     weights: Mapping[str, float] | None = None
     min_tokens: int = 0
 
@@ -46,6 +44,7 @@ class PackedBatches:
             weight is left out.
         short_context: pieces of documents from `sources` are cut at this many tokens; None at `context`.
         long: long rows, whose documents are cut at `context` only.
+        long_fraction: share of rows that are long.
         pass_batches: batches that one iteration gives (Lightning's epoch); None for as many as the tokens of all
             sources fill. The next iteration goes on in the stream, wherever the pass ended.
         ramp: how batches grow to `batch_rows`; None: all are full.
@@ -58,6 +57,7 @@ class PackedBatches:
     weights: Mapping[str, float] | None = None
     short_context: int | None = None
     long: LongRows | None = None
+    long_fraction: float = 0.0
     pass_batches: int | None = None
     ramp: BatchRamp | None = None
     _opened: dict[str, TokenRows] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -69,8 +69,13 @@ class PackedBatches:
                 f"short_context {self.short_context} must not exceed context {self.context}: "
                 f"set batches.short_context or batches.context"
             )
-        if self.long is not None and not 0 <= self.long.fraction <= 1:
-            raise ValueError(f"long.fraction {self.long.fraction} must lie in [0, 1]: set batches.long.fraction")
+        if not 0 <= self.long_fraction <= 1:
+            raise ValueError(f"long_fraction {self.long_fraction} must lie in [0, 1]: set phase.long_fraction")
+        if self.long_fraction and self.long is None:
+            raise ValueError(
+                f"long_fraction {self.long_fraction} of the rows should be long, but no long documents are named: "
+                f"set batches=long long_tokens=FOLDER, or phase.long_fraction=0 for none"
+            )
 
     def shares(self) -> dict[str, float]:
         """Share of each source in the tokens of a batch, long ones as `long/NAME`."""
@@ -102,11 +107,11 @@ class PackedBatches:
         return HeldOutBatches(source, self.context, self.batch_rows)
 
     def _parts(self) -> dict[str, tuple[TokenRows, float]]:
-        fraction = self.long.fraction if self.long else 0.0
-        parts = self._weighted(self.sources, self.weights, 1 - fraction, "", self.short_context or self.context, 0)
-        if self.long and fraction:
-            long = self.long
-            parts |= self._weighted(long.sources, long.weights, fraction, "long/", self.context, long.min_tokens)
+        share = 1 - self.long_fraction
+        parts = self._weighted(self.sources, self.weights, share, "", self.short_context or self.context, 0)
+        if self.long and self.long_fraction:
+            sources, weights, least = self.long.sources, self.long.weights, self.long.min_tokens
+            parts |= self._weighted(sources, weights, self.long_fraction, "long/", self.context, least)
         return parts
 
     def _weighted(
