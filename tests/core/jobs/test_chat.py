@@ -6,7 +6,7 @@ import torch
 from internlm2_core import LanguageModel, ModelSize
 from internlm2_core.generation import Completion, LocalEngine, Sampling
 from internlm2_core.jobs import generate
-from internlm2_core.jobs.chat import Conversation, TextStream
+from internlm2_core.jobs.chat import HELP, Conversation, TextStream, chat
 from internlm2_core.text import ByteTokenizer, load_tokenizer
 
 
@@ -30,6 +30,18 @@ def test_a_conversation_remembers_and_forgets() -> None:
     assert [message["role"] for message in conversation.messages] == ["system", "user", "assistant"]
     conversation.reset("other")
     assert conversation.messages == [{"role": "system", "content": "other"}]
+
+
+def test_commands_are_not_said_to_the_model(
+    tokenizer_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = iter(["/rest", "/reset", "/system be kind", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(words))
+    net = LanguageModel(ModelSize(1, 16, 1, 2, 24, vocab_size=512, head_dim=8))
+    monkeypatch.setattr(Conversation, "answer", lambda *_: pytest.fail("a command was said"))
+    chat(str(tokenizer_file), None, Sampling(), lambda _: LocalEngine(net))
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count(HELP) == 2 and "conversation is forgotten" in shown and "system prompt is set" in shown
 
 
 @pytest.mark.parametrize("stop", ["cat", ["cat"]])

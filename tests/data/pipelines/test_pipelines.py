@@ -473,6 +473,7 @@ def test_special_tokens_in_a_text_are_only_characters(tmp_path, inputs):
 
     train_vocabulary([str(inputs)], tmp_path / "v", size=400)
     encoder = TextEncoder(tmp_path / "v" / "tokenizer.json")
+    assert TextEncoder(tmp_path / "v").sha256 == encoder.sha256
     (ids,) = encoder.encode(["say </s> and <|im_end|>"])
     assert ids[-1] == 2 and 2 not in ids[:-1] and all(i > 9 for i in ids[:-1])
 

@@ -1,5 +1,6 @@
 """Talk to a model in the terminal."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,8 +39,12 @@ def chat(
             return
         if words == "/reset":
             conversation.reset(conversation.system)
-        elif words.startswith("/system"):
+            console.print("The conversation is forgotten.", style="dim")
+        elif words.partition(" ")[0] == "/system":
             conversation.reset(words.removeprefix("/system").strip())
+            console.print("The system prompt is set, the conversation forgotten.", style="dim")
+        elif re.fullmatch(r"/\w+", words):  # a command that is none
+            console.print(HELP, style="dim")
         elif words:
             try:
                 conversation.answer(words, lambda text: console.print(text, end="", markup=False, highlight=False))

@@ -16,7 +16,7 @@ class TextEncoder:
     """Encodes texts with a `tokenizer.json`, special tokens in a text as the characters that they are.
 
     Args:
-        path: the file.
+        path: the file, or a model folder that holds it.
 
     Raises:
         FileNotFoundError: when it is not there.
@@ -24,10 +24,10 @@ class TextEncoder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
         if not self.path.is_file():
             raise FileNotFoundError(
-                f"there is no tokenizer {path}: run `internlm2 vocabulary`, or set pipeline.tokenizer"
+                f"there is no tokenizer {self.path}: run `internlm2 vocabulary`, or set pipeline.tokenizer"
             )
         end = self._tokenizer.token_to_id(END_OF_DOCUMENT)
         if end is None:
