@@ -1,8 +1,12 @@
-"""Preference pairs of real data for the ablation with and without conditions.
+r"""Preference pairs of real data for the ablation with and without conditions.
 
-    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-question 1] [--per-domain 800] [--concise]
+    python tests/benchmarks/align/real_pairs.py DATA FOLDER [--per-question 1] [--per-domain 400] [--concise]
     internlm2 reward -m +experiment=conditions seed=1,2,3 checkpoint=SFT conditions.file=FOLDER/conditions.yaml \
-        'preferences=["FOLDER/${seed}/train.jsonl"]' 'heldout=["FOLDER/${seed}/heldout.jsonl"]' max_tokens=768
+        'preferences=["FOLDER/${seed}/train.jsonl"]' 'heldout=["FOLDER/${seed}/heldout.jsonl"]' max_tokens=512 \
+        batches.budget_tokens=2048 optimizer.lr=1e-3 schedule.floor=0.1 epochs=2
+
+SFT may be what small_model.py writes (--layers 4): a real language model that two cores can train. The rate matters: at
+1e-4 for one epoch it learns the pairs and not what the conditions say.
 
 DATA holds files of public repositories under their own names. helpful: FineGrainedRLHF (1 and 2 name the better answer)
 and PandaLM (majority of three annotators); general: DPO demos in English and Chinese; maths: solutions to GSM8K, right
