@@ -16,8 +16,8 @@ from internlm2_data.dedup.shingle_store import ShingleStore, shingle_task
 from internlm2_data.dedup.sign_tasks import SignTask, sign_task, signed_before
 from internlm2_data.fingerprint import fingerprint
 from internlm2_data.io.shards import ShardReader
-from internlm2_data.stages.manifest import is_done, write_json
-from internlm2_data.stages.run import Shard, StageRun
+from internlm2_data.stages.manifest import is_done, undone, write_json
+from internlm2_data.stages.run import Shard, StageRun, remove_others
 from internlm2_data.stages.sieves import Sifted
 from internlm2_data.verdict import Drop, apply
 
@@ -50,12 +50,14 @@ class Dedup:
             SignTask(shard, self.settings, folder / f"sign-{number:05d}.npz", fingerprint(self.settings, shard.made_by))
             for number, shard in enumerate(shards)
         ]
-        _remove_others(folder, tasks)
+        # As `earlier` of another run, signatures of inputs that this one no longer has would count as documents.
+        wanted = {path for task in tasks for path in (task.output, task.manifest, task.removals)}
+        remove_others([*folder.glob("sign-*"), *folder.glob("removed-*")], wanted)
         past = [signed for name in self.earlier for signed in signed_before(Path(name), self.name, self.settings)]
         all_of_it = fingerprint(self, [task.made_by for task in [*past, *tasks]])
         if not is_done(folder / "removals.json", all_of_it):
             (folder / "removals.json").unlink(missing_ok=True)
-            run.work(f"{self.name}: sign", sign_task, [t for t in tasks if not is_done(t.manifest, t.made_by)])
+            run.work(f"{self.name}: sign", sign_task, undone(tasks))
             self._resolve(run, past, tasks, all_of_it)
         sieve = DedupSieve(self.settings, folder)
         return run.sift(self.name, sieve, [Shard(s.files, fingerprint(all_of_it, s.made_by)) for s in shards])
@@ -93,14 +95,6 @@ class Dedup:
                 for r in removals
             ]
             path.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def _remove_others(folder: Path, tasks: Sequence[SignTask]) -> None:
-    """Remove the signatures of an earlier run with other inputs: as `earlier` they would count as documents."""
-    wanted = {path for task in tasks for path in (task.output, task.manifest, task.removals)}
-    for path in [*folder.glob("sign-*"), *folder.glob("removed-*")]:
-        if path not in wanted:
-            path.unlink()
 
 
 def _describe(removal: Removal, records: ShardRecords) -> list[str | float]:

@@ -20,8 +20,8 @@ from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
 from internlm2_data.stages.funnel import show_faults
-from internlm2_data.stages.manifest import is_done, write_json
-from internlm2_data.stages.run import Shard, StageRun, input_shards
+from internlm2_data.stages.manifest import undone, write_json
+from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
 from internlm2_data.tokens.encoding import TextEncoder
 from internlm2_data.tokens.token_file import TokenSource
 from internlm2_data.tokens.token_writer import TokenWriter
@@ -61,12 +61,11 @@ class TokensPipeline:
         tasks = self._tasks(input_shards(expand_inputs(inputs), self.shard_bytes), encoder, output, "text")
         if self.long:
             tasks += self._tasks(input_shards(expand_inputs(self.long), self.shard_bytes), encoder, output, "long")
-        run.work("tokens", encode_task, [t for t in tasks if not is_done(t.folder / "manifest.json", t.made_by)])
-        manifests = [json.loads((task.folder / "manifest.json").read_text("utf-8")) for task in tasks]
+        run.work("tokens", encode_task, undone(tasks))
+        manifests = [json.loads(task.manifest.read_text("utf-8")) for task in tasks]
         faults = [fault for manifest in manifests for fault in manifest["faults"]]
         if not any(manifest["places"] for manifest in manifests):
-            first = f"; the first of {len(faults)} faults: {faults[0]}" if faults else ""
-            raise ValueError(f"the inputs {list(inputs)} hold no document{first}: set inputs=[...] to others")
+            raise no_document(inputs, len(faults), faults)
         cards = merge(tasks, manifests, output, encoder)
         write_json(output / "tokens.json", {"files": cards, "faults": faults})
         show(cards, faults)
@@ -92,6 +91,11 @@ class EncodeTask:
     folder: Path
     made_by: str
 
+    @property
+    def manifest(self) -> Path:
+        """Where it is written that this was done."""
+        return self.folder / "manifest.json"
+
     def place(self, document: Document) -> str | None:
         """Which file a document goes to, "train/zh-news"; None for nowhere."""
         held = is_held_out(document.id, self.heldout)
@@ -110,8 +114,6 @@ def encode_task(task: EncodeTask) -> None:
     counts: dict[str, dict[str, int]] = {}
     faults: list[dict[str, Any]] = []
     documents = _documents(task.shard.files, faults)
-    # Else a kill before the last line would leave new files under the manifest of earlier ones.
-    (task.folder / "manifest.json").unlink(missing_ok=True)
     with ExitStack() as stack:
         writers: dict[str, TokenWriter] = {}
         while batch := list(islice(documents, BATCH_DOCUMENTS)):
@@ -124,13 +126,14 @@ def encode_task(task: EncodeTask) -> None:
                 writers[place].add(ids)
                 counts[place]["documents"] += 1
                 counts[place]["bytes"] += document.num_bytes
-    write_json(task.folder / "manifest.json", {"made_by": task.made_by, "places": counts, "faults": faults})
+    write_json(task.manifest, {"made_by": task.made_by, "places": counts, "faults": faults})
 
 
 def merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
     """Join the shards' token files to one a place; returns the cards."""
     places = sorted({place for manifest in manifests for place in manifest["places"]})
-    remove_others(output, places)
+    earlier = [path for kind in KINDS for ending in ENDINGS for path in (output / kind).glob(f"*{ending}")]
+    remove_others(earlier, {Path(f"{output / place}{ending}") for place in places for ending in ENDINGS})
     cards = []
     for place in places:
         about = {
@@ -146,14 +149,6 @@ def merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder
                         writer.add(source.read(document).tolist())
         cards.append(json.loads(Path(f"{output / place}.json").read_text("utf-8")))
     return cards
-
-
-def remove_others(output: Path, places: Sequence[str]) -> None:
-    """Remove the files of an earlier run with other inputs: a loader takes every file of a folder."""
-    wanted = {f"{place}{ending}" for place in places for ending in ENDINGS}
-    for path in (path for kind in KINDS for path in (output / kind).glob("*")):
-        if path.name.endswith(ENDINGS) and path.relative_to(output).as_posix() not in wanted:
-            path.unlink()
 
 
 def show(cards: Records, faults: Records) -> None:

@@ -64,11 +64,11 @@ class DomainList:
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint64]:
-        compiled = [np.load(file, mmap_mode="r") for file in self.files if file.suffix == ".npy"]
-        if len(compiled) == len(self.files) == 1:
-            return compiled[0]
-        lists = [file for file in self.files if file.suffix != ".npy"]
-        return np.unique(np.concatenate([*compiled, hash_domains(d for file in lists for d in read_domains(file))]))
+        parts = [
+            np.load(file, mmap_mode="r") if file.suffix == ".npy" else hash_domains(read_domains(file))
+            for file in self.files
+        ]
+        return parts[0] if len(parts) == 1 else np.unique(np.concatenate(parts))
 
 
 def host_of(url: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 
 def write_json(path: Path, record: Any) -> None:
@@ -13,6 +14,34 @@ def write_json(path: Path, record: Any) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
     part.replace(path)
+
+
+class Task(Protocol):
+    """Work that writes a manifest last."""
+
+    @property
+    def manifest(self) -> Path:
+        """Where it is written that this was done."""
+        ...
+
+    @property
+    def made_by(self) -> str:
+        """Fingerprint of inputs and settings."""
+        ...
+
+
+SomeTask = TypeVar("SomeTask", bound=Task)
+
+
+def undone(tasks: Iterable[SomeTask]) -> list[SomeTask]:
+    """The tasks that are still to be done.
+
+    What their manifests say of other work is forgotten: killed in the middle, a task would leave new files under it.
+    """
+    left = [task for task in tasks if not is_done(task.manifest, task.made_by)]
+    for task in left:
+        task.manifest.unlink(missing_ok=True)
+    return left
 
 
 def is_done(manifest: Path, made_by: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +17,7 @@ from internlm2_data.executor import Executor, Failure
 from internlm2_data.fingerprint import file_stamp, fingerprint
 from internlm2_data.io.items import Fault
 from internlm2_data.io.shards import ShardReader, ShardWriter
-from internlm2_data.stages.manifest import is_done, write_json
+from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
 from internlm2_data.tokens.encoding import TextEncoder
@@ -80,8 +80,10 @@ class StageRun:
         """
         began, made_by = time.time(), fingerprint(stage, sieve, self.suffix, self.counter)
         tasks = [self._task(stage, sieve, number, shard, made_by) for number, shard in enumerate(shards)]
-        self._remove_others(stage, {path for task in tasks for path in (task.kept, task.excluded, task.manifest)})
-        self.work(stage, do_sieve, [task for task in tasks if not is_done(task.manifest, task.made_by)])
+        earlier = [*(self.output / stage).glob("*"), *(self.output / "excluded").glob(f"{stage}-*")]
+        earlier += (self.output / "_shards" / stage).glob("?????.json")
+        remove_others(earlier, {path for task in tasks for path in (task.kept, task.excluded, task.manifest)})
+        self.work(stage, do_sieve, undone(tasks))
         tally, seconds = Tally(), 0.0
         for task in tasks:
             manifest = json.loads(task.manifest.read_text("utf-8"))
@@ -99,8 +101,7 @@ class StageRun:
         """
         last = self.reports[-1]
         if not last["documents"] and not last["dropped"]:
-            first = f"; the first of {last['num_faults']} faults: {last['faults'][0]}" if last["faults"] else ""
-            raise ValueError(f"the inputs {list(inputs)} hold no document{first}: set inputs=[...] to others")
+            raise no_document(inputs, last["num_faults"], last["faults"])
 
     def work(self, stage: str, function: Any, tasks: Sequence[Any]) -> list[Any]:
         """Results of tasks in order, with a progress bar.
@@ -141,12 +142,18 @@ class StageRun:
             counter=self.counter,
         )
 
-    def _remove_others(self, stage: str, wanted: set[Path]) -> None:
-        """Remove what an earlier run with other inputs left: nothing may read it by mistake."""
-        stale = [*(self.output / stage).glob("*"), *(self.output / "excluded").glob(f"{stage}-*")]
-        for path in [*stale, *(self.output / "_shards" / stage).glob("?????.json")]:
-            if path not in wanted:
-                path.unlink()
+
+def remove_others(found: Iterable[Path], wanted: Collection[Path]) -> None:
+    """Remove what an earlier run with other inputs left: nothing may read it by mistake."""
+    for path in found:
+        if path not in wanted:
+            path.unlink()
+
+
+def no_document(inputs: Sequence[str], count: int, faults: Sequence[Any]) -> ValueError:
+    """The error of inputs in which there is nothing to work on, with the first of their faults."""
+    first = f"; the first of {count} faults: {faults[0]}" if faults else ""
+    return ValueError(f"the inputs {list(inputs)} hold no document{first}: set inputs=[...] to others")
 
 
 def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
@@ -166,8 +173,6 @@ def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[
 def do_sieve(task: SieveTask) -> None:
     """Work on one shard: kept and excluded documents first, the manifest last."""
     began, tally = time.process_time(), Tally()
-    # Else a kill before the last line would leave new files under the manifest of earlier ones.
-    task.manifest.unlink(missing_ok=True)
     with ShardWriter(task.kept) as kept, ShardWriter(task.excluded) as excluded:
         for sifted in task.sieve.sift(task.shard.files, task.stage):
             if isinstance(sifted, Fault):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Tokenizer
+
+from internlm2_data.tokens.token_file import tokenizer_digest, tokenizer_file
 
 END_OF_DOCUMENT = "</s>"
 
@@ -24,7 +25,7 @@ class TextEncoder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
+        self.path = tokenizer_file(path)
         if not self.path.is_file():
             raise FileNotFoundError(
                 f"there is no tokenizer {self.path}: run `internlm2 vocabulary`, or set pipeline.tokenizer"
@@ -42,7 +43,7 @@ class TextEncoder:
     @property
     def sha256(self) -> str:
         """Of the file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return tokenizer_digest(self.path)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, `</s>` at the end."""

@@ -125,15 +125,25 @@ def token_sources(
     return sources
 
 
+def tokenizer_file(path: str | Path) -> Path:
+    """The file itself, or the `tokenizer.json` of a folder."""
+    return Path(path) / "tokenizer.json" if Path(path).is_dir() else Path(path)
+
+
+def tokenizer_digest(file: Path) -> str:
+    """By which cards tell tokenizers apart (`tokenizer_sha256`)."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> None:
     """Raise ValueError where a card names another tokenizer than this file or folder; their ids mean other text.
 
     A `tokenizer.model` encodes no token files here, and a card may name none: then there is nothing to compare.
     """
-    file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer
+    file = tokenizer_file(tokenizer)
     if file.suffix != ".json" or not file.is_file():
         return
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = tokenizer_digest(file)
     for source in sources.values():
         theirs = source.card.get("tokenizer_sha256", digest)
         if theirs != digest:

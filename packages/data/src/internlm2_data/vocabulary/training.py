@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
 from internlm2_data.stages.manifest import write_json
+from internlm2_data.tokens.token_file import tokenizer_digest
 from internlm2_data.vocabulary.specials import SPECIAL_TOKENS
 
 _DIGITS = {True: r"\p{N}", False: r"\p{N}{1,3}"}
@@ -73,7 +73,7 @@ def train_vocabulary(
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "tokenizer.json.part"
     tokenizer.save(str(part))
-    digest = hashlib.sha256(part.read_bytes()).hexdigest()
+    digest = tokenizer_digest(part)
     part.replace(folder / "tokenizer.json")
     card = {
         "size": tokenizer.get_vocab_size(),
