@@ -132,8 +132,7 @@ class LM(ClipsFusedOptimizers):
             total += cross_entropy.detach()
         loss = self.mean_over_ranks(total) / tokens
         if self.spikes is None or self.spikes.accepts(float(loss), optimizer.optimizer):
-            if self.max_grad_norm:
-                self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
+            self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
             optimizer.step()
             scheduler = self.lr_schedulers()
             assert isinstance(scheduler, LambdaLR)

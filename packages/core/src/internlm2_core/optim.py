@@ -39,9 +39,11 @@ class ClipsFusedOptimizers(L.LightningModule):
 
         Args:
             optimizer: whose gradients are clipped.
-            gradient_clip_val: the bound.
+            gradient_clip_val: the bound; 0 clips nothing.
             gradient_clip_algorithm: ``"norm"`` or ``"value"``.
         """
+        if gradient_clip_val == 0:
+            return
         precision = self.trainer.precision_plugin
         is_scaled = getattr(precision, "scaler", None) is not None
         if gradient_clip_val is None or gradient_clip_algorithm != "norm" or is_scaled:

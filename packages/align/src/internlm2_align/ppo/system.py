@@ -218,8 +218,7 @@ class PPOSystem(ClipsFusedOptimizers):
         for part in losses:
             self.manual_backward(part.loss)
             sums.update({name: value.item() for name, value in part.figures.items()})
-        if self.settings.max_grad_norm:
-            self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
+        self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
         optimizer.step()
         return dict(sums)
 

@@ -115,8 +115,7 @@ class RewardModel(ClipsFusedOptimizers):
             losses.append(loss.detach())
             sides.append(torch.stack((chosen_P, rejected_P)).detach())
         chosen_P, rejected_P = torch.cat(sides, dim=1)
-        if self.max_grad_norm:
-            self.clip_gradients(optimizer, self.max_grad_norm, "norm")
+        self.clip_gradients(optimizer, self.max_grad_norm, "norm")
         optimizer.step()
         schedule.step()
         shares = torch.stack((torch.stack(losses).sum(), (chosen_P > rejected_P).sum() / pairs))

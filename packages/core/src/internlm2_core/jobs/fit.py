@@ -142,7 +142,7 @@ def settle_steps(module: LM, batches: Batches, trainer: L.Trainer) -> None:
     log.info("%d steps: %d pass(es) over the batches", steps, passes)
     if trainer.max_steps < 0:
         trainer.fit_loop.epoch_loop.max_steps = steps
-    if isinstance(schedule, Cosine) and is_open:
+    if isinstance(schedule, Cosine):
         module.schedule = schedule.over(steps)
         if module.schedule.warmup_steps < schedule.warmup_steps:
             log.warning(
