@@ -1,6 +1,8 @@
 """What tests of several packages share. Imports stay inside: a package's tests run where the others are missing."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,3 +21,21 @@ def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     tokenizer.save(str(file))
     return file
+
+
+@pytest.fixture(scope="module")
+def save_random_model(tokenizer_file: Path) -> Callable[..., Path]:
+    """Writes a model of random weights with that tokenizer, given a folder and its sizes; returns the folder."""
+    import torch
+    from internlm2_core import LanguageModel, ModelSize
+    from internlm2_core.checkpoint import save_released
+    from internlm2_core.text.tokenizer import load_tokenizer
+
+    def save(folder: Path, **sizes: Any) -> Path:
+        size = ModelSize(**{"vocab_size": load_tokenizer(tokenizer_file).vocab_size, **sizes})
+        net = LanguageModel(size)
+        net.init_weights(torch.Generator().manual_seed(0))
+        save_released(folder, size, net.state_dict().items(), tokenizer_file)
+        return folder
+
+    return save

@@ -5,18 +5,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from internlm2_core import LanguageModel, ModelSize
-from internlm2_core.checkpoint import save_released
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.text import ChatEncoder, TrainedTokenizer
 
-SIZE = ModelSize(
-    layers=1, dim=32, num_kv_heads=1, q_per_kv=2, ffn_dim=48, vocab_size=288, head_dim=16, max_positions=64
-)
+SIZE = {
+    "layers": 1, "dim": 32, "num_kv_heads": 1, "q_per_kv": 2, "ffn_dim": 48, "vocab_size": 288, "head_dim": 16,
+    "max_positions": 64,
+}  # fmt: skip
 
 
 def chats(count: int, answer: str) -> list[dict[str, object]]:
@@ -36,12 +36,12 @@ def write(file: Path, records: list[dict[str, object]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path) -> Path:
+def folder(
+    tmp_path_factory: pytest.TempPathFactory, tokenizer_file: Path, save_random_model: Callable[..., Path]
+) -> Path:
     """A base model, and conversations to train and to measure on."""
     folder = tmp_path_factory.mktemp("sft")
-    net = LanguageModel(SIZE)
-    net.init_weights(torch.Generator().manual_seed(0))
-    save_released(folder / "base", SIZE, net.state_dict().items(), tokenizer_file)
+    save_random_model(folder / "base", **SIZE)
     (folder / "other.json").write_text(tokenizer_file.read_text().replace("<|plugin|>", "<|plagin|>"))
     write(folder / "train.jsonl", chats(24, "yes"))
     write(folder / "en.jsonl", chats(3, "yes"))

@@ -14,12 +14,8 @@ from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.pairs import PairBatches
 from internlm2_align.reward.recipe import RewardRecipe
 from internlm2_align.roles import local_roles
-from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Sampling
-from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.optim import Cosine
-from internlm2_core.sizes import ModelSize
-from internlm2_core.text.tokenizer import load_tokenizer
 
 CONDITIONS = Conditions({name: {"en": name[:2]} for name in ("maths", "format", "helpful", "harmless")})
 TRAINER = partial(
@@ -34,15 +30,9 @@ TRAINER = partial(
 
 
 @pytest.fixture
-def sft(tmp_path, tokenizer_file):
-    size = ModelSize(
-        layers=2, dim=32, num_kv_heads=2, q_per_kv=1, ffn_dim=64, head_dim=16, max_positions=256,
-        vocab_size=load_tokenizer(tokenizer_file).vocab_size,
-    )  # fmt: skip
-    net = LanguageModel(size)
-    net.init_weights(torch.Generator().manual_seed(0))
-    save_released(tmp_path / "sft", size, net.state_dict().items(), tokenizer_file)
-    return str(tmp_path / "sft")
+def sft(tmp_path, save_random_model):
+    sizes = {"layers": 2, "dim": 32, "num_kv_heads": 2, "q_per_kv": 1, "ffn_dim": 64, "head_dim": 16}
+    return str(save_random_model(tmp_path / "sft", max_positions=256, **sizes))
 
 
 @pytest.fixture
