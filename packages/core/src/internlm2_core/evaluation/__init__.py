@@ -8,7 +8,7 @@
 `HeldOutLoss`    nats per token and bits per byte of held-out text, per source
 `Needle`         one fact hidden in held-out text, over depth and length, per language
 `Instructions`   greedy answers in ChatML, checked by rule, per task and language
-`Contamination`  loss on train, test and a look-alike set; delta1, delta2
+`Contamination`  loss on train, test and a look-alike set. Delta1, delta2
 ===============  ==================================================================================
 
 A task asks a `Subject` for two things only: losses of given tokens, and greedy answers through an `Engine`. It carries

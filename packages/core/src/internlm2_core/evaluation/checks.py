@@ -5,7 +5,7 @@ A record carries its rule as ``check``: ``kind`` names one below, the other keys
 ===========  ==========================================================================================
 `exact`      the answer is one of ``accept``, white space at the ends and runs of it aside
 `number`     the last number of the answer equals ``value``
-`contains`   every string of ``all`` and, if given, one of ``any`` occurs; none of ``none`` does
+`contains`   every string of ``all`` and, if given, one of ``any`` occurs. None of ``none`` does
 `refusal`    one of ``accept`` (phrases of declining) occurs, and none of ``reject`` does
 ===========  ==========================================================================================
 """
@@ -24,7 +24,7 @@ def exact(answer: str, accept: Iterable[str]) -> bool:
 
 
 def number(answer: str, value: float | str) -> bool:
-    """Whether the last number of the answer has this value; 1,234 is read as 1234, in either."""
+    """Whether the last number of the answer has this value. 1,234 is read as 1234, in either."""
     wanted, found = Decimal(str(value).replace(",", "")), NUMBER.findall(answer)
     return bool(found) and Decimal(found[-1].replace(",", "")) == wanted
 
@@ -48,11 +48,11 @@ def is_right(answer: str, check: Mapping[str, Any]) -> bool:
     """Apply a record's rule.
 
     Args:
-        answer: what the model said.
+        answer: What the model said.
         check: ``kind`` and the rule's arguments.
 
     Raises:
-        ValueError: an unknown rule or argument; one text where a list of them belongs; a value that is no number.
+        ValueError: an unknown rule or argument. One text where a list of them belongs. A value that is no number.
     """
     arguments = dict(check)
     kind = arguments.pop("kind", None)

@@ -25,8 +25,8 @@ class Contamination:
         train: JSONL that the model was trained on: documents (``text``) or conversations (``messages``).
         test: JSONL of the same kind that it should not have seen.
         reference: JSONL of the same kind that it cannot have seen, made to look like the test set.
-        limit: records of each set, spread evenly; None takes all.
-        train_roles: of conversations, whose words count.
+        limit: Records of each set, spread evenly. None takes all.
+        train_roles: Of conversations, whose words count.
     """
 
     kind: ClassVar[str] = "contamination"

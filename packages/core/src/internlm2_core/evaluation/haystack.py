@@ -28,17 +28,17 @@ class Haystack:
     """Where the hay comes from, and how facts are told in one language.
 
     Attributes:
-        documents: held-out documents: a JSONL file or folder (``text``, ``language``), or by name ``LANGUAGE-KIND``
+        documents: Held-out documents: a JSONL file or folder (``text``, ``language``), or by name ``LANGUAGE-KIND``
             token files of the model's own tokenizer.
-        statement: a fact, with ``{noun}``, ``{name}`` and ``{value}``.
-        question: the beginning of a fact up to its value, with ``{noun}`` and ``{name}``.
-        nouns: what facts are about.
-        names: whom they are about; distractors take other names.
-        separator: between sentences: a space in English, nothing in Chinese.
-        language: keep only documents of this ``language``; None keeps all.
-        min_chars: shorter sentences are no hay.
-        max_chars: longer ones neither.
-        max_documents: documents read, spread evenly over the files.
+        statement: A fact, with ``{noun}``, ``{name}`` and ``{value}``.
+        question: The beginning of a fact up to its value, with ``{noun}`` and ``{name}``.
+        nouns: What facts are about.
+        names: Whom they are about. Distractors take other names.
+        separator: Between sentences: a space in English, nothing in Chinese.
+        language: Keep only documents of this ``language``. None keeps all.
+        min_chars: Shorter sentences are no hay.
+        max_chars: Longer ones neither.
+        max_documents: Documents read, spread evenly over the files.
     """
 
     documents: str | Mapping[str, TokenDocuments]

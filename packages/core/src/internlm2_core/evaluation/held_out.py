@@ -1,7 +1,7 @@
 """Loss on held-out text, per source: nats per token and bits per byte.
 
 Bits per byte do not depend on the tokenizer: the loss of all tokens over the UTF-8 bytes that they spell. A token that
-ends a document counts in the loss and spells nothing; a token that opens one is never predicted and is not counted.
+ends a document counts in the loss and spells nothing. A token that opens one is never predicted and is not counted.
 """
 
 import math
@@ -28,11 +28,11 @@ class HeldOutLoss:
     """Mean loss of each source, of each language, and of all tokens.
 
     Args:
-        sources: by name, ``LANGUAGE-KIND`` as token files are called ("zh-webpages"), what ``batches`` reads.
-        batches: makes the batches of a source, given ``source``, ``context``, ``batch_rows`` and ``max_rows``.
-        context: tokens of a row; a longer document goes on in the next row without what came before.
-        batch_rows: rows computed at once.
-        max_rows: rows read of each source; None reads all.
+        sources: By name, ``LANGUAGE-KIND`` as token files are called ("zh-webpages"), what ``batches`` reads.
+        batches: Makes the batches of a source, given ``source``, ``context``, ``batch_rows`` and ``max_rows``.
+        context: Tokens of a row. A longer document goes on in the next row without what came before.
+        batch_rows: Rows computed at once.
+        max_rows: Rows read of each source. None reads all.
 
     Raises:
         ValueError: no sources.
@@ -93,8 +93,8 @@ class Reading:
     """What was read of a source.
 
     Attributes:
-        nats: summed loss.
-        tokens: predicted tokens.
+        nats: Summed loss.
+        tokens: Predicted tokens.
         num_bytes: UTF-8 bytes that they spell.
     """
 

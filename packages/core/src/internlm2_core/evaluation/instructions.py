@@ -19,9 +19,9 @@ class Instructions:
 
     Args:
         records: JSONL of ``id``, ``task``, ``language``, ``messages`` (the last one is the reference answer) and
-            ``check`` (see :mod:`internlm2_core.evaluation.checks`).
-        max_new_tokens: of an answer.
-        limit: ask this many of each task in each language; None asks all.
+            ``check`` (see `internlm2_core.evaluation.checks`).
+        max_new_tokens: Of an answer.
+        limit: Ask this many of each task in each language. None asks all.
     """
 
     kind: ClassVar[str] = "instructions"

@@ -32,12 +32,12 @@ def evaluate(
     ``metrics.json`` is written last: where it stands, the samples stand too.
 
     Args:
-        checkpoint: a model folder.
-        suite: tasks by name.
-        output: folder of the results.
-        engine: makes the engine that answers prompts.
+        checkpoint: A model folder.
+        suite: Tasks by name.
+        output: Folder of the results.
+        engine: Makes the engine that answers prompts.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        batch_tokens: tokens of documents scored at once.
+        batch_tokens: Tokens of documents scored at once.
 
     Returns:
         What ``metrics.json`` holds.
@@ -66,7 +66,7 @@ def load_subject(checkpoint: str, engine: Callable[[LanguageModel], Engine], dev
 
 
 def run_suite(subject: Subject, suite: Mapping[str, Task], output: Path) -> dict[str, dict[str, Any]]:
-    """Figures of each task by name; samples go to ``output/samples``."""
+    """Figures of each task by name. Samples go to ``output/samples``."""
     tasks: dict[str, dict[str, Any]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeElapsedColumn()) as bars:

@@ -21,13 +21,13 @@ class Needle:
     """Accuracy over depth and length, per language.
 
     Args:
-        haystacks: by language, hay and wording.
-        lengths: tokens of prompt and answer, one row of the grid each.
-        depths: shares of the hay before the fact, one column each.
-        trials: prompts of a cell.
-        digits: length of a value.
-        distractors: further facts about other names in each prompt.
-        seed: of the prompts; a cell's prompts do not depend on the other cells.
+        haystacks: By language, hay and wording.
+        lengths: Tokens of prompt and answer, one row of the grid each.
+        depths: Shares of the hay before the fact, one column each.
+        trials: Prompts of a cell.
+        digits: Length of a value.
+        distractors: Further facts about other names in each prompt.
+        seed: Of the prompts. A cell's prompts do not depend on the other cells.
 
     Raises:
         ValueError: an empty grid, or a depth outside 0 to 1.
@@ -103,7 +103,7 @@ class Needle:
 
 
 def first_number(answer: str) -> str | None:
-    """The digits that an answer begins with; None where it begins otherwise."""
+    """The digits that an answer begins with. None where it begins otherwise."""
     match = LEADING_NUMBER.match(answer)
     return match[1] if match else None
 

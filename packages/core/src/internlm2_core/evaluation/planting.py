@@ -22,9 +22,9 @@ class Prompt:
     """One question.
 
     Attributes:
-        ids: the tokens to be continued.
-        question: its text.
-        value: the digits that should follow.
+        ids: The tokens to be continued.
+        question: Its text.
+        value: The digits that should follow.
     """
 
     ids: list[int]
@@ -36,10 +36,10 @@ class PromptMaker:
     """Makes prompts of one language for one tokenizer.
 
     Args:
-        haystack: hay and wording.
-        tokenizer: the model's.
-        digits: length of a value.
-        distractors: further facts, about other names, in the same prompt.
+        haystack: Hay and wording.
+        tokenizer: The model's.
+        digits: Length of a value.
+        distractors: Further facts, about other names, in the same prompt.
 
     Raises:
         ValueError: fewer names than facts.
@@ -58,9 +58,9 @@ class PromptMaker:
         """A prompt that leaves room for its answer in ``length`` tokens.
 
         Args:
-            length: tokens of prompt and answer.
+            length: Tokens of prompt and answer.
             depth: 0 hides the fact at the beginning, 1 just before the question.
-            rng: chooses everything else.
+            rng: Chooses everything else.
 
         Raises:
             ValueError: facts and question alone are longer than that.
@@ -93,7 +93,7 @@ class PromptMaker:
         return self.tokenizer.encode(self.haystack.separator + sentence)
 
     def _hay(self, tokens: int, rng: random.Random) -> list[list[int]]:
-        """Neighbouring sentences of exactly so many tokens, cut at their beginning; after the last comes the first."""
+        """Neighbouring sentences of exactly so many tokens, cut at their beginning. After the last comes the first."""
         place, pieces = rng.randrange(len(self.hay)), []
         while tokens > 0:
             pieces.append(self.hay[place % len(self.hay)])
@@ -117,9 +117,9 @@ def plant(hay: list[list[int]], facts: Sequence[list[int]], depths: Sequence[flo
     """Put facts between sentences, each at the boundary nearest to its depth.
 
     Args:
-        hay: sentences as ids.
-        facts: what is put in.
-        depths: where, as a share of the hay's tokens; the first fact keeps its place between others at the same.
+        hay: Sentences as ids.
+        facts: What is put in.
+        depths: Where, as a share of the hay's tokens. The first fact keeps its place between others at the same.
     """
     bounds = [0]
     for piece in hay:

@@ -17,9 +17,9 @@ def read_records(path: str | Path, needs: tuple[str, ...] = (), limit: int | Non
     """The objects of a JSONL file, or of all files of a folder.
 
     Args:
-        path: file or folder.
-        needs: keys that every object must have.
-        limit: keep this many, spread evenly over the file; None keeps all.
+        path: File or folder.
+        needs: Keys that every object must have.
+        limit: Keep this many, spread evenly over the file. None keeps all.
 
     Raises:
         FileNotFoundError: no such file.

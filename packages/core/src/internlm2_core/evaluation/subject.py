@@ -20,8 +20,8 @@ class LossSum(NamedTuple):
     """Loss of some tokens.
 
     Attributes:
-        nats: sum of -log p(token), natural logarithm.
-        tokens: how many tokens were predicted.
+        nats: Sum of -log p(token), natural logarithm.
+        tokens: How many tokens were predicted.
     """
 
     nats: float
@@ -32,8 +32,8 @@ class Scored(NamedTuple):
     """Token ids, and which of them are to be predicted. The first never is: nothing stands before it.
 
     Attributes:
-        ids: one document.
-        counts: of the same length.
+        ids: One document.
+        counts: Of the same length.
     """
 
     ids: Sequence[int]
@@ -45,10 +45,10 @@ class Subject:
     """What a task may ask of a model.
 
     Attributes:
-        net: the network, in eval mode.
-        tokenizer: its own.
-        engine: answers prompts.
-        batch_tokens: tokens of documents scored at once, padding included.
+        net: The network, in eval mode.
+        tokenizer: Its own.
+        engine: Answers prompts.
+        batch_tokens: Tokens of documents scored at once, padding included.
     """
 
     net: LanguageModel
@@ -96,9 +96,9 @@ class Subject:
         """The most probable continuation of each prompt, as text without the token that ended it.
 
         Args:
-            prompts: token ids.
-            max_new_tokens: at most.
-            stop: names of special tokens that end it, besides ``</s>``.
+            prompts: Token ids.
+            max_new_tokens: At most.
+            stop: Names of special tokens that end it, besides ``</s>``.
         """
         stop_ids = tuple(self.tokenizer.special(name) for name in ("</s>", *stop))
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)

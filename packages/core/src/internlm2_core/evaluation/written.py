@@ -25,7 +25,7 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Indented JSON; a number that is not finite raises ValueError, since JSON has none."""
+    """Indented JSON. A number that is not finite raises ValueError, since JSON has none."""
     write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -12,11 +12,11 @@ class Chart:
     """A chart with its words.
 
     Attributes:
-        title: what is drawn.
-        svg: the drawing.
-        legend: label and colour number of each series.
-        note: how it was drawn, where that matters.
-        simulated: drawn from what the simulated annotator said.
+        title: What is drawn.
+        svg: The drawing.
+        legend: Label and colour number of each series.
+        note: How it was drawn, where that matters.
+        simulated: Drawn from what the simulated annotator said.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Chart:
 
 
 def chart(title: str, lines: Sequence[Line], x_label: str, note: str = "", simulated: bool = False) -> Chart | None:
-    """A chart of the lines that have points; None if none has."""
+    """A chart of the lines that have points. None if none has."""
     drawn = [line for line in lines if len(line.xs)]
     if not drawn:
         return None
@@ -59,7 +59,7 @@ PPO_CHARTS = (
 
 
 def ppo_charts(figures: Mapping[str, Any], judge: str | None) -> list[Chart]:
-    """Course of a PPO run; the score by the judge of that name stands beside the reward that was optimised."""
+    """Course of a PPO run. The score by the judge of that name stands beside the reward that was optimised."""
     history = figures["history"]
     judged = [_line(history, "valid/judge", "held-out prompts", 1)]
     judge_title = "Simulated annotator's own score" if is_simulated(judge) else f"Score by {judge}"

@@ -18,10 +18,10 @@ def report(sources: Sequence[Source], output: str, title: str, targets: Sequence
     """Write ``OUTPUT/report.html`` and ``OUTPUT/report.json``.
 
     Args:
-        sources: what it is made from, in the order in which it is shown; what is missing is shown as missing.
-        output: folder of the report.
-        title: of the page.
-        targets: what the run set out to reach.
+        sources: What it is made from, in the order in which it is shown. What is missing is shown as missing.
+        output: Folder of the report.
+        title: Of the page.
+        targets: What the run set out to reach.
 
     Returns:
         What ``report.json`` holds, laid out as ``schema.json`` says.

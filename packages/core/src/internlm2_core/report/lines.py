@@ -14,11 +14,11 @@ class Line:
     """One series.
 
     Attributes:
-        label: its name.
-        xs: places.
-        ys: values, of the same length.
-        color: number of the page's colour, from 0.
-        dots: mark each point.
+        label: Its name.
+        xs: Places.
+        ys: Values, of the same length.
+        color: Number of the page's colour, from 0.
+        dots: Mark each point.
     """
 
     label: str
@@ -49,9 +49,9 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> str:
     """An SVG element with axes, grid and one polyline per series.
 
     Args:
-        lines: at least one point among them.
-        x_label: what runs to the right, with its unit.
-        y_label: what runs upwards, for readers who cannot see.
+        lines: At least one point among them.
+        x_label: What runs to the right, with its unit.
+        y_label: What runs upwards, for readers who cannot see.
     """
     xs = [x for line in lines for x in line.xs]
     ys = [y for line in lines for y in line.ys]

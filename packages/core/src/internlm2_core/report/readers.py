@@ -3,7 +3,7 @@
 ===============  ======================================================================================
 `funnel`         ``funnel.json`` of a data pipeline: documents and bytes after each stage, and reasons
 `vocabulary`     ``card.json`` of a trained vocabulary
-`curves`         ``metrics.csv`` of Lightning's CSVLogger; named columns over steps
+`curves`         ``metrics.csv`` of Lightning's CSVLogger. Named columns over steps
 `evaluation`     ``metrics.json`` of ``internlm2 evaluate``
 `labels`         ``metrics.json`` of ``internlm2 label``
 `reward`         ``metrics.json`` of ``internlm2 reward``
@@ -24,7 +24,7 @@ from typing import Any
 
 Figures = dict[str, Any]
 MAX_POINTS = 200
-"""Points of a curve that are kept; more are averaged in stretches of equal steps."""
+"""Points of a curve that are kept. More are averaged in stretches of equal steps."""
 
 EXCERPT = ("stage", "command", "seconds", "config_hash", "code_hash", "build", "inputs")
 
@@ -64,7 +64,7 @@ def read_curves(path: Path, columns: Mapping[str, str]) -> Figures:
     """Named columns of a CSV file over its column ``step``.
 
     Returns:
-        ``series``: by label, ``steps`` and ``values`` of equal length and ``steps_per_point``; ``missing_columns``.
+        ``series``: by label, ``steps`` and ``values`` of equal length and ``steps_per_point``. ``missing_columns``.
     """
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as stream:

@@ -15,12 +15,12 @@ class Source:
     """One file or folder of a run.
 
     Attributes:
-        title: what the report calls it; targets name it by this.
-        kind: one of :data:`~internlm2_core.report.readers.READERS`, which says how it is read and where it is shown.
-        path: where it should be.
-        simulated: its figures rest on the simulated annotator, and the report says so beside them.
-        note: one sentence shown with it.
-        columns: for ``curves``, column of the CSV file to the label it is drawn under.
+        title: What the report calls it. Targets name it by this.
+        kind: One of `READERS`, which says how it is read and where it is shown.
+        path: Where it should be.
+        simulated: Its figures rest on the simulated annotator, and the report says so beside them.
+        note: One sentence shown with it.
+        columns: For ``curves``, column of the CSV file to the label it is drawn under.
     """
 
     title: str
@@ -43,10 +43,10 @@ class Loaded:
     """A source as it was found.
 
     Attributes:
-        source: what was looked for.
-        status: whether it is there.
-        figures: what it holds, in JSON types; empty unless present.
-        reason: why it is not there.
+        source: What was looked for.
+        status: Whether it is there.
+        figures: What it holds, in JSON types. Empty unless present.
+        reason: Why it is not there.
     """
 
     source: Source
@@ -62,7 +62,7 @@ class Loaded:
 
 
 def load(source: Source) -> Loaded:
-    """Read a source; what is not there is said, never made up."""
+    """Read a source. What is not there is said, never made up."""
     path = Path(source.path)
     if not path.exists():
         return Loaded(source, "missing", reason=f"{path} has not been written")

@@ -14,13 +14,13 @@ class Target:
     """A bound for one figure, or for all figures that a pattern finds.
 
     Attributes:
-        title: in words.
-        source: title of the source that holds the figure.
-        figure: keys that lead to it; ``*`` stands for every key or entry, and then the worst figure counts.
-        minus: keys of another figure of the same source that is subtracted: a gain. With ``*``, one for each.
-        at_least: the lower bound, reached by equality.
-        below: the upper bound, missed by equality.
-        above: a lower bound that is missed by equality.
+        title: In words.
+        source: Title of the source that holds the figure.
+        figure: Keys that lead to it. ``*`` stands for every key or entry, and then the worst figure counts.
+        minus: Keys of another figure of the same source that is subtracted: a gain. With ``*``, one for each.
+        at_least: The lower bound, reached by equality.
+        below: The upper bound, missed by equality.
+        above: A lower bound that is missed by equality.
 
     Raises:
         ValueError: not exactly one bound.
@@ -42,7 +42,7 @@ class Target:
         """Its entry in ``report.json``.
 
         Args:
-            loaded: sources by title.
+            loaded: Sources by title.
 
         Returns:
             ``title``, ``source``, ``figure``, ``bound`` in words, ``value`` (the worst, None where it is not known),
@@ -94,7 +94,7 @@ class Target:
 
 
 def find(figures: Any, path: Sequence[Any]) -> Iterator[float]:
-    """All numbers that keys lead to; ``*`` takes every key of an object and every entry of a list."""
+    """All numbers that keys lead to. ``*`` takes every key of an object and every entry of a list."""
     if not path:
         if isinstance(figures, int | float) and not isinstance(figures, bool):
             yield float(figures)
