@@ -45,9 +45,11 @@ class Tokenizer(Protocol):
 
     Attributes:
         vocab_size: number of ids.
+        path: its file, if it has one.
     """
 
     vocab_size: int
+    path: Path | None
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; never a special token."""
@@ -184,6 +186,7 @@ class ByteTokenizer:
     """UTF-8 bytes, then the special tokens: for tests and for data that no vocabulary fits."""
 
     def __init__(self) -> None:
+        self.path = None
         self.vocab_size = 256 + len(SPECIAL_TOKENS)
 
     def encode(self, text: str) -> list[int]:
