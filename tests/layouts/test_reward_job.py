@@ -7,9 +7,9 @@ import pytest
 import torch
 from internlm2_align import RewardModel
 from internlm2_align.jobs import reward
+from internlm2_align.preferences.preference import Preference, to_record
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.pairs import PairBatches
-from internlm2_align.reward.preference import Preference, to_record
 from internlm2_align.reward.recipe import RewardRecipe
 from internlm2_core.checkpoint import save_released
 from internlm2_core.optim import Cosine

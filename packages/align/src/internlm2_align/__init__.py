@@ -11,9 +11,9 @@
 """
 
 from internlm2_align.ppo.system import PPOSystem
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import Conditions, Unconditional, load_conditions
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.scoring import Scorer
 
 __all__ = ["Conditions", "PPOSystem", "Preference", "RewardModel", "Scorer", "Unconditional", "load_conditions"]

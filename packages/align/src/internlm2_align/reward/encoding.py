@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer
 
+from internlm2_align.preferences.messages import Reply, as_turn, reply_of, turns_of
 from internlm2_align.reward.conditions import ConditionTable
-from internlm2_align.reward.messages import Reply, as_turn, reply_of, turns_of
 from internlm2_align.reward.shared import Group
 
 

@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from internlm2_align.preferences.messages import Reply
 from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
-from internlm2_align.reward.messages import Reply
 from internlm2_align.reward.metrics import PairMetrics
 from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
 from internlm2_align.reward.pairs import PairBatch, PairRow
