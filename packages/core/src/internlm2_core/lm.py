@@ -253,9 +253,7 @@ class LM(StepModule):
         tensors = dict(self.net.state_dict()) if tensors is None else tensors
         save_released(folder, self.net.size, tensors.items(), self._needed_tokenizer().path)
 
-    def generate(
-        self, prompt: str | Sequence[Message], sampling: Sampling = SAMPLING, stop: Sequence[str] = ()
-    ) -> str:
+    def generate(self, prompt: str | Sequence[Message], sampling: Sampling = SAMPLING, stop: Sequence[str] = ()) -> str:
         """What the model says.
 
         Args:

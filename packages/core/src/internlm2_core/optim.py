@@ -68,9 +68,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         if self.total_steps != -1 and not 0 <= self.warmup_steps <= self.total_steps:
-            raise ValueError(
-                f"warmup_steps={self.warmup_steps} must be at most total_steps={self.total_steps}."
-            )
+            raise ValueError(f"warmup_steps={self.warmup_steps} must be at most total_steps={self.total_steps}.")
 
     def over(self, steps: int) -> "Cosine":
         """This schedule over so many steps, if they were left open.

@@ -34,13 +34,22 @@ class SaysHowWeightsLie(Protocol):
 
     Attributes:
         gathers_weights: Whether a forward pass waits for weights of other ranks.
-        splits_rows: Whether a row's tokens are spread over ranks.
-        splits_layers: Whether layers or their matrices are spread over ranks.
+        splits_rows: Whether a row's tokens are spread over ranks (context parallelism).
+        splits_matrices: Whether a layer's matrices are spread over ranks (tensor parallelism).
+        splits_stages: Whether layers are spread over ranks (pipeline parallelism).
     """
 
-    gathers_weights: bool
-    splits_rows: bool
-    splits_layers: bool
+    @property
+    def gathers_weights(self) -> bool: ...  # noqa: D102
+
+    @property
+    def splits_rows(self) -> bool: ...  # noqa: D102
+
+    @property
+    def splits_matrices(self) -> bool: ...  # noqa: D102
+
+    @property
+    def splits_stages(self) -> bool: ...  # noqa: D102
 
 
 @runtime_checkable

@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 from internlm2_core.batch import Batch
+from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.checkpoint import save_released
-from internlm2_core.shares import SaysHowWeightsLie, share_of
+from internlm2_core.shares import share_of
 from internlm2_core.text.chat import Message
 from internlm2_core.training import StepModule
 from torch import Tensor
@@ -34,7 +34,8 @@ from torch.optim import Optimizer
 
 from internlm2_align.ppo.audit import Judge, SampleMeans
 from internlm2_align.ppo.losses import policy_loss, value_loss
-from internlm2_align.ppo.prompts import PromptData, Query
+from internlm2_align.ppo.prompts import Query
+from internlm2_align.ppo.refusals import CountsIterations, check_iterations, check_strategy
 from internlm2_align.ppo.rewards import sequence_kl
 from internlm2_align.ppo.rollout import Rollout, judge_rollout
 from internlm2_align.ppo.sampling import Scored, sample_and_score
@@ -108,40 +109,12 @@ class PPOSystem(StepModule):
     def setup(self, stage: str) -> None:
         """Refuse what would wait for ever, and numbers that do not fit each other.
 
-        Ranks sample replies of different lengths and must not need each other's weights then.
-
         Raises:
-            ValueError: If the strategy gathers weights in a forward pass, or splits rows or layers, or does not say
-                whether it does. If the Trainer's settings do not fit the iterations of the data.
+            ValueError: If `check_strategy` or `check_iterations` refuses.
         """
-        how = self.trainer.strategy
-        if self.trainer.world_size > 1 and not isinstance(how, SaysHowWeightsLie):
-            raise ValueError(
-                f"PPO samples with whole weights on each rank, and {type(how).__name__} does not say whether it keeps "
-                "them whole (see internlm2_core.shares.SaysHowWeightsLie). Take ddp or zero1 of internlm2_parallel."
-            )
-        if isinstance(how, SaysHowWeightsLie) and (how.gathers_weights or how.splits_rows or how.splits_layers):
-            raise ValueError(
-                f"PPO samples with whole weights on each rank, which {type(how).__name__} does not keep: "
-                f"gathers_weights={how.gathers_weights}, splits_rows={how.splits_rows}, "
-                f"splits_layers={how.splits_layers}. Take ddp or zero1."
-            )
-        if stage == "fit" and isinstance(data := self.trainer.datamodule, PromptData):  # type: ignore[attr-defined]
-            self._check_iterations(data.iterations)
-
-    def _check_iterations(self, iterations: int) -> None:
-        if (epochs := self.trainer.max_epochs) != 1:
-            raise ValueError(f"max_epochs={epochs} must be 1 in PPO: iterations={iterations} says how long it runs.")
-        if self.settings.warmup_iterations >= iterations:
-            raise ValueError(
-                f"warmup_iterations={self.settings.warmup_iterations} must be below iterations={iterations}, or the "
-                "actor never learns."
-            )
-        every = self.trainer.val_check_interval
-        if self.trainer.enable_validation and (every is None or iterations % every):
-            raise ValueError(
-                f"val_check_interval={every} must divide iterations={iterations}, so that the last actor is validated."
-            )
+        check_strategy(self.trainer)
+        if stage == "fit" and isinstance(data := self.trainer.datamodule, CountsIterations):  # type: ignore[attr-defined]
+            check_iterations(self.trainer, data.iterations, self.settings.warmup_iterations)
 
     def configure_model(self) -> None:
         """Make the four networks, once."""

@@ -64,9 +64,7 @@ def critic_losses(
         yield partial(_critic_part, critic, rollout.select(rows), tokens, loss)
 
 
-def _critic_part(
-    critic: RewardNetwork, part: Rollout, tokens: Tensor | float, loss: Callable[..., Tensor]
-) -> StepLoss:
+def _critic_part(critic: RewardNetwork, part: Rollout, tokens: Tensor | float, loss: Callable[..., Tensor]) -> StepLoss:
     values_BR = part.responses.spread(token_values(critic, part.responses.pack(part.scores.device)))
     found = loss(values_BR, part.returns, part.mask, tokens=tokens)
     return StepLoss(found, {"value_loss": found.detach()})

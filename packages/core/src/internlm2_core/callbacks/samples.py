@@ -57,7 +57,7 @@ class SampleAnswers(L.Callback):
             ValueError: If rows, stages or matrices are split over ranks.
         """
         how = trainer.strategy
-        if isinstance(how, SaysHowWeightsLie) and (how.splits_layers or how.splits_rows):
+        if isinstance(how, SaysHowWeightsLie) and (how.splits_matrices or how.splits_rows or how.splits_stages):
             raise ValueError(
                 "SampleAnswers needs whole layers on each rank, which this strategy spreads over ranks. Leave the "
                 "callback out, or shard by rows (ddp, zero1, fsdp)."

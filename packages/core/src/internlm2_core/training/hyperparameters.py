@@ -33,6 +33,8 @@ def describe(value: Any) -> Any:
     if is_dataclass(value):
         keywords = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
         return {"call": describe(type(value)), "keywords": describe(keywords)}
+    if hasattr(value, "arguments"):
+        return {"call": describe(type(value)), "keywords": describe(value.arguments())}
     if isinstance(path := getattr(value, "path", None), Path):
         return {"call": {"name": "internlm2_core.text.tokenizer.load_tokenizer"}, "keywords": describe({"path": path})}
     return {"name": f"{type(value).__module__}.{type(value).__qualname__}", "is_lost": True}
