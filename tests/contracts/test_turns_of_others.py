@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from internlm2_align.reward.messages import turns_of, with_tools
+from internlm2_align.preferences.messages import turns_of, with_tools
 from internlm2_data.loading.conversations import messages_of
 
 TALKS = {

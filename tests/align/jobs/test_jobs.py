@@ -17,8 +17,8 @@ from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import OnlineRecipe
 from internlm2_align.ppo.settings import PPOSettings
+from internlm2_align.preferences.preference import read_preferences
 from internlm2_align.reward.conditions import Conditions
-from internlm2_align.reward.preference import read_preferences
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from safetensors.torch import load_file, save_file

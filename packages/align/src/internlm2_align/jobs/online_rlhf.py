@@ -28,9 +28,9 @@ from internlm2_core.checkpoint.folder import new_folder
 from internlm2_core.evaluation.written import write_json
 
 from internlm2_align.online.rounds import OnlineRecipe, early_actor, finished, pattern_course
+from internlm2_align.preferences.preference import Preference
+from internlm2_align.preferences.sources import File, all_preferences
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import Preference
-from internlm2_align.reward.sources import File, all_preferences
 
 SCHEMA = "internlm2/align/online_rlhf/1"
 

@@ -27,10 +27,10 @@ from typing import Any
 
 from internlm2_core.evaluation.written import write_json
 
+from internlm2_align.preferences.sources import File, all_preferences
+from internlm2_align.preferences.splits import deduplicated, split_by_question, without_questions
 from internlm2_align.reward.conditions import Unconditional
 from internlm2_align.reward.recipe import RewardRecipe
-from internlm2_align.reward.sources import File, all_preferences
-from internlm2_align.reward.splits import deduplicated, split_by_question, without_questions
 
 SCHEMA = "internlm2/align/reward/1"
 

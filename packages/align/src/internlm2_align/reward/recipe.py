@@ -14,6 +14,7 @@ from internlm2_core.shares import replicas_of
 from internlm2_core.text.tokenizer import load_tokenizer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from internlm2_align.preferences.preference import OnBad, Preference, check_on_bad
 from internlm2_align.quiet import without_needless_warnings
 from internlm2_align.reward.callbacks import Curve, SaveReward
 from internlm2_align.reward.conditions import ConditionTable
@@ -22,7 +23,6 @@ from internlm2_align.reward.evaluation import pair_figures
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.network import start_reward
 from internlm2_align.reward.pairs import EncodedPair, PairBatches, Pairs, encode_pairs
-from internlm2_align.reward.preference import OnBad, Preference, check_on_bad
 
 
 @dataclass(frozen=True)

@@ -243,14 +243,16 @@ def check_same_vocabulary(tokenizer: Tokenizer, model: str | Path) -> None:
     )
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+def load_tokenizer(path: str | Path, like: str | Path | None = None) -> Tokenizer:
     """The tokenizer of a model folder or file, recognised by its name.
 
     Args:
         path: A folder that holds ``tokenizer.json`` or ``tokenizer.model``, or such a file.
+        like: Folder of a model that the tokenizer is to be used with. None asks for none.
 
     Raises:
         FileNotFoundError: If neither is there.
+        ValueError: If the model ``like`` gives the ids another meaning.
     """
     path = Path(path)
     if path.is_dir():
@@ -258,4 +260,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         if not files:
             raise FileNotFoundError(f"{path} holds no tokenizer: neither tokenizer.json nor tokenizer.model.")
         path = files[0]
-    return ReleasedTokenizer(path) if path.suffix == ".model" else TrainedTokenizer(path)
+    tokenizer = ReleasedTokenizer(path) if path.suffix == ".model" else TrainedTokenizer(path)
+    if like is not None:
+        check_same_vocabulary(tokenizer, like)
+    return tokenizer
