@@ -1,4 +1,4 @@
-"""What a task is: something that examines a model and answers with figures and the single answers behind them."""
+"""What a task is: it examines a model, and gives figures and the single answers behind them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

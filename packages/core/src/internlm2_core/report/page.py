@@ -11,17 +11,17 @@ def render(title: str, loaded: Sequence[Loaded], targets: Sequence[Mapping[str, 
     """The page.
 
     Args:
-        title: Of the page.
+        title: Title of the page.
         loaded: All sources, in the order in which they are shown.
-        targets: Entries of `check`.
+        targets: Entries as `Target.check` makes them.
 
     Raises:
-        ModuleNotFoundError: jinja2 is not installed.
+        ModuleNotFoundError: If jinja2 is not installed.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('jinja2 is not installed; pip install "internlm2-core[report]".') from error
+        raise ModuleNotFoundError('jinja2 is not installed: pip install "internlm2-core[report]".') from error
     environment = Environment(
         loader=PackageLoader("internlm2_core.report"),
         autoescape=True,
@@ -52,7 +52,12 @@ def percent(share: float | None) -> str:
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number with so many decimals. A dash for None."""
+    """A number, or a dash for None.
+
+    Args:
+        value: The number.
+        digits: Its decimals.
+    """
     return "–" if value is None else f"{value:,.{digits}f}"
 
 

@@ -15,12 +15,15 @@ class Source:
     """One file or folder of a run.
 
     Attributes:
-        title: What the report calls it. Targets name it by this.
-        kind: One of `READERS`, which says how it is read and where it is shown.
+        title: Its name in the report. Targets name it by this.
+        kind: One of `READERS`. It says how the source is read and where it is shown.
         path: Where it should be.
-        simulated: Its figures rest on the simulated annotator, and the report says so beside them.
-        note: One sentence shown with it.
-        columns: For ``curves``, column of the CSV file to the label it is drawn under.
+        simulated: Whether its figures rest on the simulated annotator. The report says so beside them.
+        note: One sentence that is shown with it.
+        columns: Label of each column of a CSV file, for ``curves``.
+
+    Raises:
+        ValueError: If the kind is not known.
     """
 
     title: str
@@ -32,10 +35,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.kind not in READERS:
-            raise ValueError(
-                f"report source {self.title!r} is of kind {self.kind!r}, which is none of {', '.join(READERS)}; "
-                "set its kind in sources=."
-            )
+            raise ValueError(f"kind={self.kind!r} of the source {self.title!r} must be one of {', '.join(READERS)}.")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Loaded:
     Attributes:
         source: What was looked for.
         status: Whether it is there.
-        figures: What it holds, in JSON types. Empty unless present.
+        figures: What it holds, in JSON types. It is empty unless present.
         reason: Why it is not there.
     """
 
@@ -62,11 +62,13 @@ class Loaded:
 
 
 def load(source: Source) -> Loaded:
-    """Read a source. What is not there is said, never made up."""
+    """Read a source. Where that fails, the reason is kept. Nothing is made up."""
     path = Path(source.path)
     if not path.exists():
         return Loaded(source, "missing", reason=f"{path} has not been written")
     try:
         return Loaded(source, "present", READERS[source.kind](path, source.columns))
-    except (ValueError, KeyError, OSError) as error:
-        return Loaded(source, "unreadable", reason=f"{path} could not be read: {error!r}")
+    except KeyError as error:
+        return Loaded(source, "unreadable", reason=f"{path} could not be read: it lacks {error}.")
+    except (ValueError, OSError) as error:
+        return Loaded(source, "unreadable", reason=f"{path} could not be read: {error}")

@@ -7,40 +7,11 @@ roles say and on their end, never on headers. A model without loss on the end of
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+
+from internlm2_records import ROLES, TOOLS
+from internlm2_records import Message as Message
 
 from internlm2_core.text.tokenizer import Tokenizer
-
-ROLES = ("system", "user", "assistant", "environment")
-TOOLS = ("<|plugin|>", "<|interpreter|>")
-
-
-class ToolCall(TypedDict):
-    """A call that an assistant turn ends in.
-
-    Attributes:
-        tool: ``<|plugin|>`` or ``<|interpreter|>``.
-        content: JSON for a plugin, code for the interpreter.
-    """
-
-    tool: str
-    content: str
-
-
-class Message(TypedDict):
-    """One turn.
-
-    Attributes:
-        role: System, user, assistant or environment.
-        content: What is said.
-        name: ``<|plugin|>`` or ``<|interpreter|>`` for what a tool gets or gives.
-        tool_call: The call that ends an assistant's turn.
-    """
-
-    role: str
-    content: str
-    name: NotRequired[str]
-    tool_call: NotRequired[ToolCall]
 
 
 @dataclass(frozen=True)
