@@ -74,10 +74,10 @@ class RewardModel(StepModule):
             ValueError: If tokens or stages are split over ranks.
         """
         how = self.trainer.strategy
-        if isinstance(how, SaysHowWeightsLie) and (how.splits_rows or how.splits_stages):
+        if isinstance(how, SaysHowWeightsLie) and (how.splits_rows or how.has_stages):
             raise ValueError(
                 f"{type(how).__name__} splits rows or stages over ranks: splits_rows={how.splits_rows}, "
-                f"splits_stages={how.splits_stages}. Replies that share a prompt need their whole row and give scores "
+                f"has_stages={how.has_stages}. Replies that share a prompt need their whole row and give scores "
                 "instead of losses. Take fsdp or tensor."
             )
 
