@@ -16,7 +16,7 @@ released layout, and, last, ``OUTPUT/metrics.json``:
                         "train/policy_loss", "train/clip_fraction", "train/pretrain_loss"} (the last three are missing
                         while only the critic learns), and one as above for each validation
 
-Rewards are the reward model's; divergence is in nats per response; the judge's figures lie in [0, 1].
+Rewards are the reward model's. Divergence is in nats per response. The judge's figures lie in [0, 1].
 """
 
 import time

@@ -5,8 +5,8 @@ Writes ``OUTPUT/model`` (released reward layout with its condition table) and, l
     schema        "internlm2/align/reward/1"
     checkpoint    folder of the language model that it started from
     conditional   whether condition prompts were used
-    pairs         {"train": counts, "heldout": counts}: used; skipped as identical, empty_reply, empty_prompt, too_long,
-                  duplicate, contradicting; records that are malformed or give no_pair; in train also
+    pairs         {"train": counts, "heldout": counts}: used, skipped as identical, empty_reply, empty_prompt, too_long,
+                  duplicate, contradicting. Records that are malformed or give no_pair. In train also
                   question_is_held_out
     steps, epochs
     seconds, pairs_per_second   of the last attempt, where the run was stopped and went on

@@ -1,4 +1,4 @@
-"""One round after another, each in a folder of its own; what is done is not done again.
+"""One round after another, each in a folder of its own. What is done is not done again.
 
 round-1/ppo       PPO with the reward model given (or a finished PPO run taken over)
 round-1/audit     replies.jsonl, fast.jsonl, slow.jsonl, metrics.json

@@ -208,12 +208,12 @@ class RewardModel(StepModule):
         """Score of a conversation that ends in an assistant's reply.
 
         Raises:
-            ValueError: At an unknown domain, another last role, or too many tokens.
+            ValueError: If the domain is unknown, another role is last, or there are too many tokens.
         """
         return self.scorer().conversations([conversation], [domain], [language])[0]
 
     def rank(self, prompt: Sequence[Message], replies: Sequence[Reply], domain: str, language: str = "en") -> list[int]:
-        """Indices of the replies, best first; the prompt is computed once."""
+        """Indices of the replies, best first. The prompt is computed once."""
         scores = self._replies(prompt, replies, domain, language)
         return sorted(range(len(replies)), key=lambda index: -scores[index])
 
