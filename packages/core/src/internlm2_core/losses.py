@@ -34,7 +34,7 @@ def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: b
     Args:
         hidden_ND: States after the last norm, [N, D].
         head: Maps [N, D] to logits [N, V]. The logits may be a DTensor split over the vocabulary.
-        labels_N: Labels, [N] int64, -100 where there is no loss.
+        labels_N: Labels, [N] int64, where -100 carries no loss.
         with_z: Compute the z-loss too. Otherwise it is 0.
     """
     logits_NV = head(hidden_ND)
@@ -82,7 +82,7 @@ def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenL
     Args:
         hidden_ND: States after the last norm, [N, D].
         head: The output projection, whole on this rank.
-        labels_N: Labels, [N] int64, -100 where there is no loss.
+        labels_N: Labels, [N] int64, where -100 carries no loss.
 
     Raises:
         ModuleNotFoundError: If liger-kernel is not installed.
@@ -156,7 +156,7 @@ def head_losses(
     Args:
         hidden_BTD: States after the last norm, [B, T, D].
         head: The output projection.
-        labels_BT: Labels, [B, T] int64, shifted, -100 where there is no loss.
+        labels_BT: Labels, [B, T] int64, shifted, where -100 carries no loss.
         max_logits: Logits held at once.
         with_z: Compute the z-loss too.
     """

@@ -15,7 +15,7 @@ def layout_of(folder: str | Path) -> str:
     """``released``, ``llama``, ``reward`` (released layout) or ``llama-reward`` (sequence classifier), by config.json.
 
     Raises:
-        FileNotFoundError: If there is no config.json.
+        FileNotFoundError: If the folder lacks config.json.
         ValueError: If the model is of another family.
     """
     config = read_json(Path(folder) / "config.json")
@@ -33,7 +33,7 @@ def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     A tied head of a Llama becomes a copy of the embedding.
 
     Raises:
-        FileNotFoundError: If there is no config.json or no safetensors file.
+        FileNotFoundError: If the folder lacks config.json or safetensors.
         ValueError: If the model is of another family, or a file is truncated.
     """
     folder = Path(folder)

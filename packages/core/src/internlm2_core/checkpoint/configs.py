@@ -44,7 +44,7 @@ def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def scaling_of(size: ModelSize) -> dict[str, Any] | None:
-    """RoPE scaling as both layouts write it; Transformers reads ``rope_type``, older code ``type``."""
+    """RoPE scaling as both layouts write it. Transformers reads ``rope_type``, older code ``type``."""
     if size.rope_scaling == "none":
         return None
     return {"rope_type": size.rope_scaling, "type": size.rope_scaling, "factor": size.rope_factor}

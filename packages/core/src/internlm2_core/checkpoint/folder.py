@@ -212,7 +212,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file.parent} is not a model folder: it holds no {file.name}.")

@@ -56,7 +56,7 @@ def size_in_phase(
 
     Raises:
         FileNotFoundError: If the folder has no config.
-        ValueError: If there is no folder, or ``context`` is beyond the trained length and no ``rope_base`` is given.
+        ValueError: If ``folder`` is None, or ``context`` is beyond the trained length and no ``rope_base`` is given.
     """
     if folder is None:
         raise ValueError("init_from=None must be a model folder: the shape is taken from it.")
@@ -89,7 +89,7 @@ def load_released(
         dtype: Dtype of the weights. None takes that of the files. Training wants float32, see `start_model`.
 
     Raises:
-        FileNotFoundError: If there is no config or no safetensors file.
+        FileNotFoundError: If the folder lacks config.json or safetensors.
         ValueError: If the layout is another one, or the tensors do not fit.
     """
     folder = Path(folder)

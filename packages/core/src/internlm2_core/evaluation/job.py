@@ -43,7 +43,7 @@ def evaluate(
         What ``metrics.json`` holds.
 
     Raises:
-        FileNotFoundError: If there is no model in the folder.
+        FileNotFoundError: If the folder holds no model.
         ValueError: If the suite has no tasks.
     """
     if not suite:

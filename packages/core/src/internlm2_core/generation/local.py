@@ -149,7 +149,7 @@ def engine_of(
         rope_factor: Strength of that scaling.
 
     Raises:
-        FileNotFoundError: If there is no model in the folder.
+        FileNotFoundError: If the folder holds no model.
     """
     net = load_model(checkpoint)
     if rope_scaling is not None:

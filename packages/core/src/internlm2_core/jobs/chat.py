@@ -23,7 +23,7 @@ def chat(checkpoint: str, system: str | None, sampling: Sampling, engine: Callab
         engine: Makes the engine from the checkpoint's folder.
 
     Raises:
-        FileNotFoundError: If there is no model in the folder.
+        FileNotFoundError: If the folder holds no model.
     """
     console = Console()
     answers, tokenizer = engine(checkpoint), load_tokenizer(Path(checkpoint))

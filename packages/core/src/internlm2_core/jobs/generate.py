@@ -32,7 +32,7 @@ def generate(
         The text.
 
     Raises:
-        FileNotFoundError: If there is no model in the folder.
+        FileNotFoundError: If the folder holds no model.
         ValueError: If the prompt is empty.
     """
     if not prompt:

@@ -77,7 +77,7 @@ class LanguageModel(nn.Module):
             input_ids_BT: Token ids, [B, T] int64.
             position_ids_BT: Positions, [B, T] int64, restarting at each packed document. None reads each row as one
                 document.
-            labels_BT: Labels, [B, T] int64, shifted, -100 where there is no loss.
+            labels_BT: Labels, [B, T] int64, shifted, where -100 carries no loss.
             cache: Earlier keys and values, for generation.
             places_N: Indices into the B * T positions, [N] int64. Nothing is computed elsewhere.
             targets_N: Tokens whose log-probability at those places is wanted, [N] int64.

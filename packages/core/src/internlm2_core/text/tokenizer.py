@@ -81,7 +81,7 @@ class TrainedTokenizer:
         path: The file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -118,7 +118,7 @@ class ReleasedTokenizer:
         path: The file ``tokenizer.model``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ModuleNotFoundError: If sentencepiece is not installed.
     """
 
@@ -166,7 +166,7 @@ class ReleasedTokenizer:
         return "".join([*parts, self._pieces.decode(run)])
 
     def special(self, name: str) -> int:
-        """Id of a special token; KeyError if there is none."""
+        """Id of a special token. Raises KeyError if there is none."""
         piece = RELEASED_NAMES.get(name, name)
         token_id = self._pieces.piece_to_id(piece)
         if self._pieces.id_to_piece(token_id) != piece:
@@ -195,7 +195,7 @@ class ByteTokenizer:
         return raw.decode(errors="replace")
 
     def special(self, name: str) -> int:
-        """Id of a special token; KeyError if there is none."""
+        """Id of a special token. Raises KeyError if there is none."""
         if name not in SPECIAL_TOKENS:
             raise KeyError(f"The byte tokenizer has no token {name!r}. It has {', '.join(SPECIAL_TOKENS)}.")
         return 256 + SPECIAL_TOKENS.index(name)
@@ -209,7 +209,7 @@ def existing(path: str | Path) -> Path:
     """The path of a tokenizer's file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
     path = Path(path)
     if not path.is_file():

@@ -66,7 +66,7 @@ def attend_of(attend: AttendLike) -> nn.Module:
             class, or a function.
 
     Raises:
-        ValueError: If there is no back end of that name, or the module has weights.
+        ValueError: If a name is not known, or the module has weights.
         ModuleNotFoundError: If its library is not installed.
     """
     if attend == "auto":
