@@ -22,7 +22,7 @@ from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.checkpoint.released import save_released
 from internlm2_core.generation.answers import complete
-from internlm2_core.generation.engine import LocalEngine
+from internlm2_core.generation.local import LocalEngine
 from internlm2_core.generation.sampling import Sampling
 from internlm2_core.losses import TokenLosses
 from internlm2_core.nn.language_model import LanguageModel
