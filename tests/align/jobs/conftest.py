@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 import torch
 from internlm2_align import PPOSystem, RewardModel
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align.miniature import SimulatedAnnotator
 from internlm2_align.ppo.recipe import PPORecipe
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.conditions import Conditions

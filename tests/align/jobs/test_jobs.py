@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from internlm2_align import RewardModel
-from internlm2_align.jobs import label, online_rlhf, ppo, reward, score
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align.jobs import label as label_job
+from internlm2_align.jobs import online_rlhf, ppo, reward, score
 from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import OnlineRecipe
@@ -22,6 +23,8 @@ from internlm2_align.reward.conditions import Conditions
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from safetensors.torch import load_file, save_file
+
+label = partial(label_job, candidates=WrittenCandidates)
 
 
 def lines(path):
@@ -363,7 +366,7 @@ def test_ppo_refuses_tasks_and_records_that_it_cannot_use(tmp_path, sft, reward_
         run(replace(ppo_recipe, domains={"arithmetic": "maths", "sums": "maths"}))
     bare = write_lines(tmp_path / "bare.jsonl", *({**line, "check": None} for line in lines(instructions[1])))
     Path(bare).write_text(Path(bare).read_text().replace('"check"', '"checks"'))
-    with pytest.raises(ValueError, match=r"has no `check` .* set judge=null"):
+    with pytest.raises(ValueError, match=r"has no `check` .*judge=null"):
         run(replace(ppo_recipe, heldout=bare))
     with pytest.raises(ValueError, match=r"stopped after 1 iterations, before its first validation"):
         run(replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, max_steps=1)))

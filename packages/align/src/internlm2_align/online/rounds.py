@@ -17,7 +17,7 @@ from typing import Any
 from internlm2_core.evaluation.records import evenly, read_records
 from internlm2_core.evaluation.written import write_json, write_jsonl
 
-from internlm2_align.labelling.annotator import Record, SimulatedAnnotator
+from internlm2_align.labelling.annotator import Annotator, Record
 from internlm2_align.online.hacking import Audit, Pattern, frequency
 from internlm2_align.online.preferences import fast_pairs, slow_pairs
 from internlm2_align.online.replies import Probe, Reply
@@ -57,7 +57,7 @@ class OnlineRecipe:
     ppo: PPORecipe
     probe: Probe
     audit: Audit
-    annotator: SimulatedAnnotator
+    annotator: Annotator
     rounds: int = 3
     early_share: float = 0.2
     prompts: int = 1000
