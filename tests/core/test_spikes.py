@@ -103,6 +103,7 @@ def test_settings_out_of_range_are_refused() -> None:
 
 def test_the_guard_is_saved_with_the_module(tiny: ModelSize) -> None:
     module = LM(lambda: LanguageModel(tiny), partial(torch.optim.AdamW, lr=1e-3), Constant(), spikes=guard())
+    module.configure_model()
     module.spikes.losses.extend([1.0, 2.0])
     checkpoint: dict = {}
     module.on_save_checkpoint(checkpoint)

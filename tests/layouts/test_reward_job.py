@@ -93,7 +93,7 @@ def test_ranks_with_fewer_rows_wait_for_no_one(folder):
 
 
 def test_rows_and_stages_are_not_cut(folder):
-    with pytest.raises(RankError, match=r"set strategy=fsdp or strategy=tensor"):
+    with pytest.raises(RankError, match=r"splits_\w+=True.*Take fsdp or tensor"):
         on_ranks(folder, "context ulysses", 300)
 
 

@@ -36,6 +36,10 @@ class ConversationEncoder:
         self.chat = ChatFormat(tokenizer)
         self.ending = [*self.chat.newline, tokenizer.special(SCORE_TOKEN)]
 
+    def arguments(self) -> dict[str, object]:
+        """Of the constructor, for checkpoints of the modules that hold this encoder."""
+        return {"tokenizer": self.tokenizer, "conditions": self.conditions, "max_tokens": self.max_tokens}
+
     def group(self, prompt: object, replies: Sequence[Reply], domain: str, language: str = "en") -> Group:
         """Ids of a prompt with replies.
 

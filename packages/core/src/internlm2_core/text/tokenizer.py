@@ -45,9 +45,11 @@ class Tokenizer(Protocol):
 
     Attributes:
         vocab_size: number of ids.
+        path: its file, if it has one.
     """
 
     vocab_size: int
+    path: Path | None
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; never a special token."""
@@ -184,6 +186,7 @@ class ByteTokenizer:
     """UTF-8 bytes, then the special tokens: for tests and for data that no vocabulary fits."""
 
     def __init__(self) -> None:
+        self.path = None
         self.vocab_size = 256 + len(SPECIAL_TOKENS)
 
     def encode(self, text: str) -> list[int]:
@@ -227,19 +230,20 @@ def check_same_vocabulary(tokenizer: Tokenizer, model: str | Path) -> None:
     id_ = next((i for i, (a, b) in enumerate(zip(given, own, strict=False)) if a != b), size)
     here, there = (repr(pieces[id_]) if id_ < len(pieces) else "nothing" for pieces in (given, own))
     raise ValueError(
-        f"the tokenizer is not that of {model}: id {id_} of {len(given)} is {here}, there of {len(own)} {there}; "
-        f"set tokenizer.path={model}."
+        f"The tokenizer is not that of {model}: id {id_} of {len(given)} is {here}, there of {len(own)} {there}."
     )
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+def load_tokenizer(path: str | Path, like: str | Path | None = None) -> Tokenizer:
     """The tokenizer of a model folder or file, recognised by its name.
 
     Args:
-        path: a folder that holds ``tokenizer.json`` or ``tokenizer.model``, or such a file.
+        path: A folder that holds ``tokenizer.json`` or ``tokenizer.model``, or such a file.
+        like: Folder of a model that the tokenizer is to be used with. None asks for none.
 
     Raises:
-        FileNotFoundError: neither is there.
+        FileNotFoundError: If neither is there.
+        ValueError: If the model ``like`` gives the ids another meaning.
     """
     path = Path(path)
     if path.is_dir():
@@ -249,4 +253,7 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
                 f"{path} holds neither tokenizer.json nor tokenizer.model; set tokenizer.path to one."
             )
         path = files[0]
-    return ReleasedTokenizer(path) if path.suffix == ".model" else TrainedTokenizer(path)
+    tokenizer = ReleasedTokenizer(path) if path.suffix == ".model" else TrainedTokenizer(path)
+    if like is not None:
+        check_same_vocabulary(tokenizer, like)
+    return tokenizer
