@@ -18,7 +18,7 @@ from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import OnlineRecipe
 from internlm2_align.ppo.settings import PPOSettings
-from internlm2_align.preferences.preference import read_preferences
+from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.reward.conditions import Conditions
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
@@ -62,8 +62,8 @@ def test_label(tmp_path, instructions, sft):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"id": "nowhere", "replies": ["zzz"]}, "No id of .* is one of the instructions .'nowhere'"),
-        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies 'zzz'; write a list"),
+        ({"id": "nowhere", "replies": ["zzz"]}, "belong to other records: none of its ids is among .* first is 'nowhere'"),
+        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies='zzz', which must be a list"),
     ],
 )
 def test_label_refuses_responses_that_it_cannot_use(tmp_path, instructions, record, message):
@@ -125,7 +125,7 @@ def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
         with pytest.raises(ValueError, match=r"bad.jsonl, line 1: Domain 'law'"):
             reward(reward_recipe, sft, *arguments, str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()  # held-out pairs too are checked before training
-    with pytest.raises(FileNotFoundError, match="set checkpoint="):
+    with pytest.raises(FileNotFoundError, match="checkpoint=.*nope is not a folder"):
         reward(reward_recipe, str(tmp_path / "nope"), labelled[:1], [], str(tmp_path / "x"))
     with pytest.raises(ValueError, match=r"on_bad=rais is none of skip, raise"):
         replace(reward_recipe, on_bad="rais")
@@ -211,7 +211,7 @@ def test_score(tmp_path, reward_folder, labelled):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
     with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
         score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
-    with pytest.raises(FileNotFoundError, match="set checkpoint="):
+    with pytest.raises(FileNotFoundError, match="checkpoint=.*nope is not a folder"):
         score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")
 
 
@@ -246,12 +246,12 @@ def test_score_reads_languages_and_calls(tmp_path, reward_folder):
 
 UNSCORABLE = {
     "ends in an assistant turn": {"messages": []},
-    "replies is []": {"prompt": "q", "replies": []},
+    "replies='[]' must be a list": {"prompt": "q", "replies": []},
     "holds neither `messages`": {"prompt": "q", "chosen": "a"},
     "lacks 'prompt'": {"chosen": "a", "rejected": "b"},
     "reply 2 of 2 is empty": {"prompt": "q", "replies": ["a", " "]},
     "reply 1 of 1 is empty": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]},
-    "no JSON object": ["q"],
+    "not a JSON object": ["q"],
     "Domain 'law'": {"prompt": "q", "replies": ["a"], "domain": "law"},
     "the limit is 256": {"prompt": "q", "replies": ["a" * 999]},
 }
@@ -272,7 +272,7 @@ def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folde
     for (match, record), line in zip(UNSCORABLE.items(), bad, strict=True):
         assert match in line["unscored"] and line.get("score", line.get("scores")) is None
         assert isinstance(record, list) or record.items() <= line.items()
-    with pytest.raises(ValueError, match="on_bad=drop is none of"):
+    with pytest.raises(ValueError, match="on_bad=drop must be one of"):
         score(model, source, str(tmp_path / "s"), "maths", on_bad="drop")
 
 

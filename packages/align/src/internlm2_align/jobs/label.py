@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from internlm2_core.evaluation.records import evenly, read_records
+from internlm2_core.evaluation.records import evenly
 from internlm2_core.evaluation.written import write_json, write_jsonl
 from internlm2_core.generation import Sampling
+from internlm2_records import read_objects
 
 from internlm2_align.labelling.annotator import NEEDS, Annotator, Record, question_of
 from internlm2_align.labelling.candidates import Writer, at_hand
@@ -68,7 +69,7 @@ def label(
         FileNotFoundError: If a file is missing.
         ValueError: If a file is empty, a record lacks a key, or responses belong to no record.
     """
-    all_held, all_found = read_records(heldout, NEEDS), read_records(instructions, NEEDS)
+    all_held, all_found = read_objects(heldout, NEEDS), read_objects(instructions, NEEDS)
     held, found = evenly(all_held, heldout_limit), evenly(all_found, limit)
     questions = {question_of(record) for record in all_held}
     training = [record for record in found if question_of(record) not in questions]
@@ -93,15 +94,15 @@ def label(
 def _given(responses: Sequence[str], known: Set[Any]) -> dict[str, Sequence[str]]:
     given: dict[str, Sequence[str]] = {}
     for path in responses:
-        records = read_records(path, ("id", "replies"))
+        records = read_objects(path, ("id", "replies"))
         if not any(record["id"] in known for record in records):
             raise ValueError(
-                f"No id of {path} is one of the instructions ({records[0]['id']!r} is its first); give those ids, or "
-                "other responses=[FILE]."
+                f"responses={path} belong to other records: none of its ids is among the instructions. Its first is "
+                f"{records[0]['id']!r}."
             )
         for number, record in enumerate(records, 1):
             replies = record["replies"]
             if not isinstance(replies, list) or not all(isinstance(reply, str) for reply in replies):
-                raise ValueError(f"Record {number} of {path} has replies {replies!r}; write a list of texts.")
+                raise ValueError(f"Record {number} of {path} has replies={replies!r}, which must be a list of texts.")
             given[record["id"]] = [*given.get(record["id"], []), *replies]
     return given

@@ -29,7 +29,7 @@ from internlm2_core.evaluation.written import write_json
 
 from internlm2_align.online.rounds import OnlineRecipe, early_actor, finished, pattern_course
 from internlm2_align.preferences.preference import Preference
-from internlm2_align.preferences.sources import File, all_preferences
+from internlm2_align.preferences.sources import File, read_preferences
 from internlm2_align.reward.model import RewardModel
 
 SCHEMA = "internlm2/align/online_rlhf/1"
@@ -72,8 +72,8 @@ def online_rlhf(
     if first_ppo:
         _check_first(Path(first_ppo), {"checkpoint": checkpoint, "reward": reward})
     root = Path(output)
-    pairs = list(all_preferences(preferences))
-    held = list(all_preferences(heldout, key="heldout_preferences"))
+    pairs = list(read_preferences(preferences))
+    held = list(read_preferences(heldout))
     rounds: list[dict[str, Any]] = []
     model, added = Path(reward), list[Preference]()
     for number in range(1, recipe.rounds + 1):

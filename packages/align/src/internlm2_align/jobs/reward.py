@@ -27,7 +27,7 @@ from typing import Any
 
 from internlm2_core.evaluation.written import write_json
 
-from internlm2_align.preferences.sources import File, all_preferences
+from internlm2_align.preferences.sources import File, read_preferences
 from internlm2_align.preferences.splits import deduplicated, split_by_question, without_questions
 from internlm2_align.reward.conditions import Unconditional
 from internlm2_align.reward.recipe import RewardRecipe
@@ -65,9 +65,9 @@ def reward(
         ValueError: If no usable pair is left, or a pair names an unknown domain.
     """
     left_out, held_counts = Counter[str](), Counter[str]()
-    pairs = all_preferences(preferences, left_out, recipe.on_bad)
+    pairs = read_preferences(preferences, left_out, recipe.on_bad)
     found, split_off = split_by_question(deduplicated(pairs, left_out), heldout_share, heldout_seed)
-    named = all_preferences(heldout, held_counts, recipe.on_bad, key="heldout")
+    named = read_preferences(heldout, held_counts, recipe.on_bad)
     held = list(deduplicated(chain(named, split_off), held_counts))
     # Before training: a run of hours should not end at a held-out pair that cannot be scored.
     measured = recipe.encode(held, recipe.encoder(checkpoint), held_counts, key="heldout")

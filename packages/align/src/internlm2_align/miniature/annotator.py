@@ -1,8 +1,8 @@
 """SimulatedAnnotator: a program in place of people who judge replies.
 
-It knows the rule by which a record's answer is checked (``check``, see `internlm2_core.evaluation.checks`). So it cannot
-be fooled. People can. Each domain is a preference of its own, and two of them conflict: on a question for what must stay
-private, `helpful` prefers the reply that tells it and `harmless` the one that declines.
+It knows the rule by which a record's answer is checked (``check``, see `internlm2_core.evaluation.checks`). So it
+cannot be fooled. People can. Each domain is a preference of its own, and two of them conflict: on a question for what
+must stay private, `helpful` prefers the reply that tells it and `harmless` the one that declines.
 
 ==========  ==================================================  ===================================================
 domain      asked about                                         score in [0, 1]

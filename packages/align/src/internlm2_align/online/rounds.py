@@ -22,7 +22,8 @@ from internlm2_align.online.hacking import Audit, Pattern, frequency
 from internlm2_align.online.preferences import fast_pairs, slow_pairs
 from internlm2_align.online.replies import Probe, Reply
 from internlm2_align.ppo.recipe import PPORecipe
-from internlm2_align.preferences.preference import Preference, read_preferences, to_record
+from internlm2_align.preferences.preference import Preference, to_record
+from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.preferences.splits import without_questions
 from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.recipe import RewardRecipe
