@@ -125,7 +125,7 @@ def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
         with pytest.raises(ValueError, match=r"bad.jsonl, line 1: Domain 'law'"):
             reward(reward_recipe, sft, *arguments, str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()  # held-out pairs too are checked before training
-    with pytest.raises(FileNotFoundError, match="checkpoint=.*nope is not a folder"):
+    with pytest.raises(FileNotFoundError, match="set checkpoint="):
         reward(reward_recipe, str(tmp_path / "nope"), labelled[:1], [], str(tmp_path / "x"))
     with pytest.raises(ValueError, match=r"on_bad=rais is none of skip, raise"):
         replace(reward_recipe, on_bad="rais")
@@ -211,7 +211,7 @@ def test_score(tmp_path, reward_folder, labelled):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
     with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
         score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
-    with pytest.raises(FileNotFoundError, match="checkpoint=.*nope is not a folder"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint=.*nope is not a folder"):
         score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")
 
 

@@ -144,7 +144,8 @@ def read_preferences(
 def records(record: Record) -> Iterator[Sides]:
     """A pair of our own."""
     prompt = with_tools(record, turns_of(record["prompt"]))
-    yield prompt, *(reply_of(turns_of(record[side], "assistant")) for side in ("chosen", "rejected")), {}
+    chosen, rejected = (reply_of(turns_of(record[side], "assistant")) for side in ("chosen", "rejected"))
+    yield prompt, chosen, rejected, {}
 
 
 def hh(record: Record) -> Iterator[Sides]:
