@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from internlm2_align.preferences.messages import turns_of, with_tools
 from internlm2_data.loading.conversations import messages_of
+from internlm2_records import turns_of, with_tools
 
 TALKS = {
     "ours": {"messages": [

@@ -9,7 +9,7 @@ import pytest
 import torch
 from internlm2_align import ConversationEncoder, PPOSystem, PreferenceData, PromptData, RewardModel
 from internlm2_align.jobs import ppo, reward
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align.miniature import SimulatedAnnotator
 from internlm2_align.ppo.callbacks import SaveActors
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.callbacks import Curve, SaveReward

@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 import torch
 from internlm2_align import PPOSystem, RewardModel
-from internlm2_align.jobs import label, online_rlhf, score
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align.jobs import label as label_job
+from internlm2_align.jobs import online_rlhf, score
 from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import Rounds
-from internlm2_align.preferences.preference import read_preferences
+from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.losses import reward_loss
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from safetensors.torch import load_file, save_file
+
+label = partial(label_job, candidates=WrittenCandidates)
 
 
 def lines(path):
@@ -58,8 +61,8 @@ def test_label(tmp_path, instructions, sft):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"id": "nowhere", "replies": ["zzz"]}, "No id of .* is one of the instructions .'nowhere'"),
-        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies 'zzz'; write a list"),
+        ({"id": "nowhere", "replies": ["zzz"]}, "belong to other records: none of its ids is among .* first is 'nowhere'"),
+        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies='zzz', which must be a list"),
     ],
 )
 def test_label_refuses_responses_that_it_cannot_use(tmp_path, instructions, record, message):
@@ -154,7 +157,7 @@ def test_reward_counts_what_it_leaves_out(tmp_path, sft, run_reward):
         ([write("same.jsonl", *bad("t")[:1])], []),
         ([write("good.jsonl", pair("q"))], write("long.jsonl", pair("h", "x" * 999))),
     ):
-        with pytest.raises(ValueError, match=r"jsonl, line \d is unusable"):
+        with pytest.raises(ValueError, match=r"jsonl, line \d cannot be used"):
             run_reward(sft, *files, str(tmp_path / "x"), on_bad="raise")
 
 
@@ -204,7 +207,7 @@ def test_score(tmp_path, reward_folder, labelled):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
     with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
         score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
-    with pytest.raises(FileNotFoundError, match="set checkpoint="):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint=.*nope is not a folder"):
         score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")
 
 
@@ -239,12 +242,12 @@ def test_score_reads_languages_and_calls(tmp_path, reward_folder):
 
 UNSCORABLE = {
     "ends in an assistant turn": {"messages": []},
-    "replies is []": {"prompt": "q", "replies": []},
+    "replies='[]' must be a list": {"prompt": "q", "replies": []},
     "holds neither `messages`": {"prompt": "q", "chosen": "a"},
     "lacks 'prompt'": {"chosen": "a", "rejected": "b"},
     "reply 2 of 2 is empty": {"prompt": "q", "replies": ["a", " "]},
     "reply 1 of 1 is empty": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]},
-    "no JSON object": ["q"],
+    "not a JSON object": ["q"],
     "Domain 'law'": {"prompt": "q", "replies": ["a"], "domain": "law"},
     "the limit is 256": {"prompt": "q", "replies": ["a" * 999]},
 }
@@ -265,7 +268,7 @@ def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folde
     for (match, record), line in zip(UNSCORABLE.items(), bad, strict=True):
         assert match in line["unscored"] and line.get("score", line.get("scores")) is None
         assert isinstance(record, list) or record.items() <= line.items()
-    with pytest.raises(ValueError, match="on_bad=drop is none of"):
+    with pytest.raises(ValueError, match="on_bad=drop must be one of"):
         score(model, source, str(tmp_path / "s"), "maths", on_bad="drop")
 
 
@@ -382,7 +385,7 @@ def test_ppo_refuses_what_does_not_fit(tmp_path, sft, reward_folder, run_ppo, ch
 def test_ppo_refuses_held_out_records_that_its_judge_cannot_judge(tmp_path, sft, reward_folder, run_ppo, instructions):
     bare = write_lines(tmp_path / "bare.jsonl", *({**line, "check": None} for line in lines(instructions[1])))
     Path(bare).write_text(Path(bare).read_text().replace('"check"', '"checks"'))
-    with pytest.raises(ValueError, match=r"has no `check`"):
+    with pytest.raises(ValueError, match=r"has no `check` .*judge=null"):
         run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"), heldout=bare)
 
 

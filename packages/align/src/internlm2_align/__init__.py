@@ -5,12 +5,14 @@
 `reward`       condition prompts, losses, padding-free pairs, `RewardModel`
 `ppo`          rewards, advantages and losses as pure functions; rollouts; `PPOSystem`
 `roles`        the four models of PPO and where they come from
-`labelling`    the rule-based annotator, simulated, and the preference pairs made from its scores
+`labelling`    preference pairs from instruction records and an `Annotator`, a protocol
+`miniature`    the toy run's annotator: rules, and no person
 `online`       rounds of online RLHF: the audit for reward hacking (fast path), fresh preferences (slow path)
 `jobs`         one plain function a job of the `internlm2` command
 =============  ===================================================================================================
 """
 
+from internlm2_align.labelling.annotator import Annotator
 from internlm2_align.ppo.data import PromptData
 from internlm2_align.ppo.system import PPOSystem
 from internlm2_align.preferences.preference import Preference
@@ -21,6 +23,7 @@ from internlm2_align.reward.model import RewardModel
 from internlm2_align.reward.scoring import Scorer
 
 __all__ = [
+    "Annotator",
     "Conditions",
     "ConversationEncoder",
     "PPOSystem",

@@ -28,7 +28,8 @@ from internlm2_core.checkpoint.folder import new_folder
 from internlm2_core.evaluation.written import write_json
 
 from internlm2_align.online.rounds import Rounds, early_actor, finished, pattern_course
-from internlm2_align.preferences.preference import Preference, read_preferences
+from internlm2_align.preferences.preference import Preference
+from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.reward.model import RewardModel
 
 SCHEMA = "internlm2/align/online_rlhf/1"

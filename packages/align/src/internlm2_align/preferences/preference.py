@@ -1,23 +1,16 @@
-"""Preference records: one prompt, a preferred and a rejected reply, and the domain by which that was judged.
+"""Preference: one prompt, a preferred and a rejected reply, and the domain by which that was judged."""
 
-On disk a record is a JSON line ``{"domain", "prompt": [messages], "chosen", "rejected", "source", "meta"}``; see
-`messages` for what may stand for messages and replies. Pairs that cannot teach anything (both sides equal, an empty
-side) are counted and skipped, or refused: never silent.
-"""
-
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from internlm2_core.text.chat import Message
+from internlm2_records import Message
 
-from internlm2_align.preferences.messages import Reply, reply_key, reply_of, turns_of, with_tools
-from internlm2_align.preferences.records import Record, raw_records, validated
+Reply = str | Message
+"""What the assistant says: a text, or a message where it calls a tool."""
 
 OnBad = Literal["skip", "raise"]
+ReplyKey = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +18,12 @@ class Preference:
     """One pair.
 
     Args:
-        domain: Which preference it expresses; names a condition prompt.
+        domain: Which preference it expresses. It names a condition prompt.
         prompt: The conversation before the reply.
         chosen: The preferred reply.
         rejected: The other reply.
-        source: Where the pair comes from, e.g. ``simulated:answers``.
-        meta: Anything else; ``language`` picks the language of the condition prompt, ``question`` groups splits,
+        source: Where the pair comes from, such as a file or who judged.
+        meta: Anything else. ``language`` picks the language of the condition prompt, ``question`` groups splits,
             ``margin`` is a difference wanted between the scores, ``score_gap`` how much better the chosen side was
             judged, ``slices`` names groups that figures are given for.
         where: File and line, for messages.
@@ -59,108 +52,69 @@ class Preference:
         """What messages call it."""
         return self.where or f"A pair of {self.source or self.domain}"
 
+    @property
+    def key(self) -> tuple[tuple[ReplyKey, ...], ReplyKey, ReplyKey]:
+        """What tells prompts, chosen and rejected replies apart from others."""
+        asked = tuple((turn["role"], turn.get("name", ""), *reply_key(turn)) for turn in self.prompt)
+        return asked, reply_key(self.chosen), reply_key(self.rejected)
+
     def defect(self) -> str | None:
-        """Why the pair cannot be used, as a short name for counts; None if it can."""
-        if not self.prompt:
+        """Why the pair cannot be used, as a short name for counts. None if it can."""
+        prompt, chosen, rejected = self.key
+        if not prompt:
             return "empty_prompt"
-        chosen, rejected = reply_key(self.chosen), reply_key(self.rejected)
         if not chosen or not rejected:
             return "empty_reply"
         return "identical" if chosen == rejected else None
 
 
+def as_turn(reply: Reply) -> Message:
+    """A reply as the turn that it is."""
+    return {"role": "assistant", "content": reply} if isinstance(reply, str) else reply
+
+
+def reply_of(turns: Sequence[Message]) -> Reply:
+    """The reply that is the only one of some turns. A message without a call becomes its text.
+
+    Raises:
+        ValueError: If there are other turns.
+    """
+    if [turn["role"] for turn in turns] != ["assistant"] or "name" in turns[0]:
+        shown = ", ".join(f"{turn['role']}: {turn['content'][:40]!r}" for turn in turns) or "nothing"
+        raise ValueError(f"a reply must be a text or one message of the assistant, not {shown}.")
+    return turns[0] if "tool_call" in turns[0] else turns[0]["content"]
+
+
+def reply_key(reply: Reply) -> ReplyKey:
+    """What tells replies apart: words and call without the blanks around them. Empty where there are neither."""
+    turn = as_turn(reply)
+    call = turn.get("tool_call")
+    words = turn["content"].strip()
+    return (words, call["tool"], call["content"].strip()) if call else (words,) if words else ()
+
+
 def language_in(meta: Mapping[str, Any], default: str = "en") -> str:
-    """The language that ``meta`` names."""
+    """The language that the ``meta`` of a record names.
+
+    Args:
+        meta: What the record says beside the pair.
+        default: The language if it names none.
+    """
     return str(meta.get("language") or default)
 
 
 def check_on_bad(on_bad: str) -> None:
-    """Refuse what is neither skip nor raise.
+    """Refuse a treatment of bad records that we do not know.
 
     Raises:
-        ValueError: If it is neither.
+        ValueError: If it is neither ``skip`` nor ``raise``.
     """
     if on_bad not in get_args(OnBad):
-        raise ValueError(f"on_bad={on_bad} is none of {', '.join(get_args(OnBad))}; set on_bad to one of them.")
-
-
-def usable(pairs: Iterable[Preference], counts: Counter[str], on_bad: OnBad = "skip") -> Iterator[Preference]:
-    """The pairs that can be used.
-
-    Args:
-        pairs: Any pairs.
-        counts: Gets one count a pair, under ``used`` or the defect's name.
-        on_bad: What to do with a pair that cannot.
-
-    Raises:
-        ValueError: With ``on_bad="raise"``, at the first pair that cannot be used.
-    """
-    for pair in pairs:
-        defect = pair.defect()
-        counts[defect or "used"] += 1
-        if defect is None:
-            yield pair
-        elif on_bad == "raise":
-            raise ValueError(f"{pair.place} is unusable: {defect}. Drop it or set on_bad=skip.")
-
-
-def read_preferences(path: str | Path) -> Iterator[Preference]:
-    """Read our own records, of any file that `records` reads.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is not a preference record; the message names the line.
-    """
-    for where, raw in raw_records(path, "write preferences with `internlm2 label`, or name another file"):
-        yield replace(validated(where, raw, from_record), where=where)
-
-
-def from_record(record: Record) -> Preference:
-    """A pair from its JSON form.
-
-    Raises:
-        KeyError: If ``domain``, ``prompt``, ``chosen`` or ``rejected`` is missing.
-        ValueError: If one of them is of no known form.
-    """
-    if not isinstance(record["domain"], str):
-        raise ValueError(f"domain is {record['domain']!r}; write the name of a condition prompt.")
-    return Preference(
-        domain=record["domain"],
-        prompt=tuple(with_tools(record, turns_of(record["prompt"]))),
-        chosen=reply_of(record["chosen"]),
-        rejected=reply_of(record["rejected"]),
-        source=str(record.get("source") or ""),
-        meta=meta_of(record),
-    )
-
-
-def meta_of(record: Record) -> dict[str, Any]:
-    """The ``meta`` of a record.
-
-    Raises:
-        ValueError: If it is no mapping, or a value that we use is of another kind.
-    """
-    meta = record.get("meta") or {}
-    if not isinstance(meta, Mapping):
-        raise ValueError(f"meta is {meta!r}; write a mapping.")
-    # Parquet gives every row all keys.
-    meta = {name: value for name, value in meta.items() if value is not None}
-    for name in ("margin", "score_gap"):
-        if name in meta and not is_number(meta[name]):
-            raise ValueError(f"meta.{name} is {meta[name]!r}; write a number.")
-    slices = meta.get("slices", ())
-    if isinstance(slices, str) or not all(isinstance(name, str) for name in slices):
-        raise ValueError(f"meta.slices is {slices!r}; write a list of names.")
-    return meta
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        raise ValueError(f"on_bad={on_bad} must be one of {', '.join(get_args(OnBad))}.")
 
 
 def to_record(pair: Preference) -> dict[str, Any]:
-    """The JSON form of a pair."""
+    """The JSON form of a pair, which format ``records`` reads."""
     return {
         "domain": pair.domain,
         "prompt": list(pair.prompt),

@@ -1,32 +1,33 @@
-r"""Preference data of others, read into preference records.
+r"""Preference files, ours and those of others, read into `Preference` pairs.
 
 ==========  ======================================================================================================
-`records`   our own lines, see `preference`
+`records`   our own: ``{"domain", "prompt", "chosen", "rejected", "source", "meta"}``, what `to_record` writes
 `hh`        ``chosen`` and ``rejected`` are whole transcripts, ``\n\nHuman: ... \n\nAssistant: ...`` (HH-RLHF)
-`dialogue`  ``chosen`` and ``rejected`` are a text, a message or messages; what stands before them is ``prompt``,
+`dialogue`  ``chosen`` and ``rejected`` are a text, a message or messages. What comes before them is ``prompt``,
             ``messages`` or ``conversations``, or the beginning that both have in common
 `ranked`    ``prompt`` and ``replies``, the best first: every better reply against every worse one
 `scored`    ``prompt``, ``replies`` and ``scores``: every pair whose scores differ
 ==========  ======================================================================================================
 
-Prompts are a text, or messages in any form that `messages` reads, with ``system`` and ``tools`` beside them; replies
-are texts or an assistant's message. ``meta`` of a record goes with its pairs. `records` says which files are read.
+Prompts are a text, or messages as OpenAI, ShareGPT or we write them, with ``system`` and ``tools`` beside them. Replies
+are texts or an assistant's message. ``meta`` of a record goes with its pairs. `internlm2_records` says which files are
+read. A format of your own is a function in `PARSERS`.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from internlm2_core.text.chat import Message
+from internlm2_records import Message, Record, read_records, turns_of, with_tools
 
-from internlm2_align.preferences.messages import Reply, reply_of, shown, turns_of, with_tools
-from internlm2_align.preferences.preference import OnBad, Preference, from_record, is_number, meta_of
-from internlm2_align.preferences.records import Record, raw_records, validated
+from internlm2_align.preferences.preference import OnBad, Preference, Reply, reply_of
 
-Sides = tuple[tuple[Message, ...], Reply, Reply, dict[str, Any]]
+Sides = tuple[Sequence[Message], Reply, Reply, dict[str, Any]]
 """Prompt, chosen and rejected reply, and what else is known of the pair."""
 
 
@@ -35,18 +36,18 @@ class PreferenceFile:
     """A file of pairs and how to read it.
 
     Attributes:
-        path: See `records`.
+        path: File or folder.
         format: See this module.
-        domain: Of its pairs; of format `records` those that name none.
-        language: Of the condition prompts of pairs whose ``meta`` names none; English if empty.
-        source: Named in figures; the file's name if empty.
+        domain: Of its pairs. With format ``records``, of those that name none.
+        language: Of the condition prompts of pairs whose ``meta`` names none. English if empty.
+        source: Named in figures. Empty takes the file's name.
         meta: Added to every pair.
 
     Raises:
         ValueError: If the format is unknown, or no domain is given and records of the format have none.
     """
 
-    path: str
+    path: str | Path
     format: str = "records"
     domain: str = ""
     language: str = ""
@@ -54,94 +55,97 @@ class PreferenceFile:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.format != "records" and self.format not in PARSERS:
-            known = ", ".join(["records", *PARSERS])
-            raise ValueError(f"Format {self.format!r} of {self.path} is none of {known}; set its format.")
+        if self.format not in PARSERS:
+            raise ValueError(f"format={self.format} of {self.path} must be one of {', '.join(PARSERS)}.")
         if self.format != "records" and not self.domain:
-            raise ValueError(f"{self.path} of format {self.format} names no domain; set its domain.")
+            raise ValueError(f"{self.path} of format={self.format} needs a domain, since its records name none.")
 
-    def read(
-        self, counts: Counter[str] | None = None, on_bad: OnBad = "raise", key: str = "preferences"
-    ) -> Iterator[Preference]:
+    def read(self, counts: Counter[str] | None = None, on_bad: OnBad = "raise") -> Iterator[Preference]:
         """The pairs.
 
         Args:
             counts: Gets ``malformed`` for each record that does not fit the format, ``no_pair`` for each that fits and
                 gives none, as replies whose scores are equal.
             on_bad: What to do with a record that does not fit.
-            key: Setting that names the file.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: With ``on_bad="raise"``, at the first record that does not fit; the message names the line.
+            ValueError: If a record does not fit and ``on_bad`` is ``raise``. The message names its line.
         """
         counts = Counter() if counts is None else counts
-        for where, raw in raw_records(self.path, f"set {key}=[FILE], or write it with `internlm2 label`"):
+        try:
+            found = read_records(self.path)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} `internlm2 label` writes such files.") from error
+        for placed in found:
             try:
-                pairs = validated(where, raw, self._pairs)
+                pairs = placed.parse(partial(self._pairs, where=placed.place))
             except ValueError as error:
                 if on_bad == "raise":
-                    raise ValueError(f"{error} Read as format {self.format}; mend it or set on_bad=skip.") from error
+                    raise ValueError(f"{error} It was read as format={self.format}. on_bad=skip counts it.") from error
                 counts["malformed"] += 1
                 continue
             counts["no_pair"] += not pairs
-            yield from (replace(pair, where=where) for pair in pairs)
+            yield from pairs
 
-    def _pairs(self, record: Record) -> list[Preference]:
-        own = {"language": self.language} if self.language else {}
-        own |= self.meta
+    def _pairs(self, record: Record, where: str) -> list[Preference]:
+        domain, source = self.domain, self.source or Path(self.path).name
         if self.format == "records":
-            pair = from_record({"domain": self.domain, **record} if self.domain else record)
-            return [replace(pair, source=self.source or pair.source, meta={**own, **pair.meta})]
-        meta = {**own, **meta_of(record)}
-        name = self.source or Path(self.path).name
-        sides = list(PARSERS[self.format](record))
+            domain, source = record.get("domain", domain), self.source or str(record.get("source") or "")
+            if not isinstance(domain, str) or not domain:
+                raise ValueError(f"domain={domain!r} must be the name of a condition prompt.")
+        meta = {**({"language": self.language} if self.language else {}), **self.meta, **meta_of(record)}
         return [
-            Preference(self.domain, prompt, chosen, rejected, name, {**meta, **more})
-            for prompt, chosen, rejected, more in sides
+            Preference(domain, tuple(prompt), chosen, rejected, source, {**meta, **more}, where)
+            for prompt, chosen, rejected, more in PARSERS[self.format](record)
         ]
 
 
-File = str | Mapping[str, Any] | PreferenceFile
+File = str | Path | Mapping[str, Any] | PreferenceFile
 """A path of our own records, or a `PreferenceFile`, its arguments as a mapping too."""
 
 
-def preference_files(files: File | Sequence[File], key: str = "preferences") -> list[PreferenceFile]:
-    """Files as a setting names them: one or a list.
-
-    Args:
-        files: What is set.
-        key: The setting, for messages.
+def preference_files(files: File | Sequence[File]) -> list[PreferenceFile]:
+    """One file or several as a list.
 
     Raises:
-        ValueError: If an entry names no path, or has an argument that is none.
+        ValueError: If an entry names no path or has an unknown key.
     """
-    found = [files] if isinstance(files, (str, Mapping, PreferenceFile)) else files
-    return [_file(entry, key) for entry in found]
+    found = [files] if isinstance(files, (str, Path, Mapping, PreferenceFile)) else files
+    return [_file(entry) for entry in found]
 
 
-def _file(entry: File, key: str) -> PreferenceFile:
+def _file(entry: File) -> PreferenceFile:
     if isinstance(entry, PreferenceFile):
         return entry
-    arguments = {"path": entry} if isinstance(entry, str) else dict(entry)
-    known = [argument.name for argument in fields(PreferenceFile)]
+    arguments = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
+    known = [each.name for each in fields(PreferenceFile)]
     unknown = [name for name in arguments if name not in known]
     if unknown or "path" not in arguments:
         wrong = f"has {unknown[0]!r}" if unknown else "names no path"
-        raise ValueError(f"An entry of {key} {wrong}; write {key}=[{{path: FILE, format: hh, domain: helpful}}]; keys "
-                         f"are {', '.join(known)}.")  # fmt: skip
+        raise ValueError(f"{arguments} {wrong}. A file has keys {', '.join(known)}, as in {{path: FILE, format: hh}}.")
     return PreferenceFile(**arguments)
 
 
-def all_preferences(
-    files: File | Sequence[File],
-    counts: Counter[str] | None = None,
-    on_bad: OnBad = "raise",
-    key: str = "preferences",
+def read_preferences(
+    files: File | Sequence[File], counts: Counter[str] | None = None, on_bad: OnBad = "raise"
 ) -> Iterator[Preference]:
-    """The pairs of several files; arguments as for `preference_files` and `PreferenceFile.read`."""
-    for file in preference_files(files, key):
-        yield from file.read(counts, on_bad, key)
+    """The pairs of one file or of several.
+
+    Args:
+        files: As for `preference_files`.
+        counts: As for `PreferenceFile.read`.
+        on_bad: What to do with a record that does not fit.
+    """
+    for file in preference_files(files):
+        yield from file.read(counts, on_bad)
+
+
+def records(record: Record) -> Iterator[Sides]:
+    """A pair of our own."""
+    prompt = with_tools(record, turns_of(record["prompt"]))
+    chosen, rejected = (reply_of(turns_of(record[side], "assistant")) for side in ("chosen", "rejected"))
+    yield prompt, chosen, rejected, {}
 
 
 def hh(record: Record) -> Iterator[Sides]:
@@ -153,10 +157,10 @@ def transcript(text: object) -> list[Message]:
     r"""Turns of a transcript in which ``\n\nHuman:`` and ``\n\nAssistant:`` begin turns.
 
     Raises:
-        ValueError: If it is no text, or does not begin with a turn of the human.
+        ValueError: If it is not a text, or does not begin with a turn of the human.
     """
     if not isinstance(text, str):
-        raise ValueError(f"a side is a {type(text).__name__} and no transcript; messages are of format: dialogue.")
+        raise ValueError(f"a side must be a transcript, not a {type(text).__name__}. Messages are of format=dialogue.")
     before, *pieces = ("\n\n" + text.strip()).split("\n\nHuman:")
     if before.strip() or not pieces:
         raise ValueError(f"the transcript {text[:40]!r} does not begin with 'Human:'.")
@@ -188,12 +192,10 @@ def ranked(record: Record) -> Iterator[Sides]:
 
 
 def scored(record: Record) -> Iterator[Sides]:
-    """Replies with scores, higher is better."""
+    """Replies with scores, where higher is better."""
     prompt, replies, scores = _prompt(record), replies_of(record), record["scores"]
-    if not isinstance(scores, Sequence) or not all(map(is_number, scores)):
-        raise ValueError(f"scores is {shown(scores)}; write one number a reply.")
-    if len(scores) != len(replies):
-        raise ValueError(f"it has {len(replies)} replies and {len(scores)} scores; write one number a reply.")
+    if not isinstance(scores, Sequence) or not all(map(is_number, scores)) or len(scores) != len(replies):
+        raise ValueError(f"scores={scores!r} must be {len(replies)} numbers, one for each reply.")
     for (first, high), (second, low) in combinations(zip(replies, scores, strict=True), 2):
         if high != low:
             better, worse = (first, second) if high > low else (second, first)
@@ -201,11 +203,13 @@ def scored(record: Record) -> Iterator[Sides]:
 
 
 PARSERS: dict[str, Callable[[Record], Iterator[Sides]]] = {
+    "records": records,
     "hh": hh,
     "dialogue": dialogue,
     "ranked": ranked,
     "scored": scored,
 }
+"""Parser by format. It raises KeyError for a missing key and ValueError for everything else that it refuses."""
 
 
 def replies_of(record: Record) -> list[Reply]:
@@ -213,29 +217,54 @@ def replies_of(record: Record) -> list[Reply]:
 
     Raises:
         KeyError: If there is none.
-        ValueError: If it is no list, is empty, or holds what is no reply.
+        ValueError: If it is empty, is not a list, or holds something else than replies.
     """
     replies = record["replies"]
     if isinstance(replies, (str, Mapping)) or not isinstance(replies, Sequence) or not replies:
-        raise ValueError(f"replies is {shown(replies)}; write a list of one reply or more.")
-    return [reply_of(reply) for reply in replies]
+        raise ValueError(f"replies={str(replies)[:40]!r} must be a list of one reply or more.")
+    return [reply_of(turns_of(reply, "assistant")) for reply in replies]
 
 
-def _prompt(record: Record) -> tuple[Message, ...]:
+def meta_of(record: Record) -> dict[str, Any]:
+    """The ``meta`` of a record.
+
+    Raises:
+        ValueError: If it is not a mapping, or a value that we use is of another kind.
+    """
+    meta = record.get("meta") or {}
+    if not isinstance(meta, Mapping):
+        raise ValueError(f"meta={meta!r} must be a mapping.")
+    # Parquet gives every row all keys.
+    meta = {name: value for name, value in meta.items() if value is not None}
+    for name in ("margin", "score_gap"):
+        if name in meta and not is_number(meta[name]):
+            raise ValueError(f"meta.{name}={meta[name]!r} must be a number.")
+    slices = meta.get("slices", ())
+    if isinstance(slices, str) or not all(isinstance(name, str) for name in slices):
+        raise ValueError(f"meta.slices={slices!r} must be a list of names.")
+    return meta
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _prompt(record: Record) -> list[Message]:
     found = [record[key] for key in ("prompt", "messages", "conversations") if record.get(key) is not None]
     if not found:
         raise KeyError("prompt")
-    return tuple(with_tools(record, turns_of(found[0])))
+    return with_tools(record, turns_of(found[0]))
 
 
-def _common(chosen: Sequence[Message], rejected: Sequence[Message]) -> tuple[tuple[Message, ...], Reply, Reply]:
+def _common(chosen: Sequence[Message], rejected: Sequence[Message]) -> tuple[Sequence[Message], Reply, Reply]:
     """The beginning that two dialogues share, and the replies behind it.
 
-    Only the first turn that differs is kept: what follows it answers different words.
+    Only the first turn that differs is kept. What follows it answers different words.
     """
     length = 0
     while length < min(len(chosen), len(rejected)) - 1 and chosen[length] == rejected[length]:
         length += 1
     if chosen[length]["role"] != "assistant" or rejected[length]["role"] != "assistant":
         raise ValueError("the two dialogues differ before the assistant's reply.")
-    return tuple(chosen[:length]), reply_of(chosen[length]), reply_of(rejected[length])
+    return chosen[:length], reply_of([chosen[length]]), reply_of([rejected[length]])

@@ -1,6 +1,6 @@
 """Keeping training and held-out pairs apart by question, and each pair once.
 
-A question is on one side as a whole: preference sets hold many pairs of one question, and a model that has seen some of
+A question is on one side as a whole. Preference sets hold many pairs of one question, and a model that has seen some of
 them knows it.
 """
 
@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from internlm2_align.preferences.messages import reply_key, turns_key
 from internlm2_align.preferences.preference import Preference
 
 
 def question_of(pair: Preference) -> str:
     """What splits go by: ``meta["question"]``, else the first thing that the user says.
 
-    The first, since a dialogue is often cut at several depths, and a reply held out at one stands in the prompt of
+    The first, since a dialogue is often cut at several depths, and a reply held out at one of them is in the prompt of
     another. Blanks, capitals and widths of letters do not tell questions apart.
     """
     return same_words(str(pair.meta["question"])) if "question" in pair.meta else _opening(pair)
@@ -36,9 +35,14 @@ def _opening(pair: Preference) -> str:
 def without_questions(
     pairs: Iterable[Preference], held: Sequence[Preference], counts: Counter[str]
 ) -> Iterator[Preference]:
-    """The pairs whose question is not among the held-out ones; the others are counted as ``question_is_held_out``.
+    """The pairs whose question is not held out.
 
     Where only one of two pairs names its question, the opening of each and the name are compared.
+
+    Args:
+        pairs: Any pairs.
+        held: Held-out pairs.
+        counts: Gets ``question_is_held_out`` for each pair that is left out.
     """
     questions, openings = {question_of(pair) for pair in held}, {_opening(pair) for pair in held}
     unnamed = {question_of(pair) for pair in held if "question" not in pair.meta}
@@ -53,7 +57,7 @@ def without_questions(
 def split_by_question(
     pairs: Iterable[Preference], share: float, seed: int = 0
 ) -> tuple[list[Preference], list[Preference]]:
-    """Training and held-out pairs; which side a question is on depends on itself and the seed alone.
+    """Training and held-out pairs. Which side a question is on depends on itself and the seed alone.
 
     Where some pairs name their question and others do not, `without_questions` clears training of held-out ones.
 
@@ -66,7 +70,7 @@ def split_by_question(
         ValueError: If the share is out of range.
     """
     if not 0 <= share < 1:
-        raise ValueError(f"heldout_share is {share}; set heldout_share within [0, 1).")
+        raise ValueError(f"heldout_share={share} must be in [0, 1).")
     sides: tuple[list[Preference], list[Preference]] = ([], [])
     for pair in pairs:
         digest = hashlib.blake2b(f"{seed}\x1f{question_of(pair)}".encode(), digest_size=8).digest()
@@ -75,15 +79,18 @@ def split_by_question(
 
 
 def deduplicated(pairs: Iterable[Preference], counts: Counter[str]) -> Iterator[Preference]:
-    """Each pair once; what is left out is counted as ``duplicate``, or ``contradicting`` where it turns an earlier one.
+    """Each pair once.
 
     Pairs of different domains are different pairs: there they may contradict each other.
+
+    Args:
+        pairs: Any pairs.
+        counts: Gets ``duplicate`` for each pair that was there before, ``contradicting`` for each that turns one round.
     """
     seen: set[tuple[Any, ...]] = set()
     for pair in pairs:
-        asked = (pair.domain, turns_key(pair.prompt))
-        chosen, rejected = reply_key(pair.chosen), reply_key(pair.rejected)
-        key, turned = (*asked, chosen, rejected), (*asked, rejected, chosen)
+        prompt, chosen, rejected = pair.key
+        key, turned = (pair.domain, prompt, chosen, rejected), (pair.domain, prompt, rejected, chosen)
         if key in seen:
             counts["duplicate"] += 1
         elif turned in seen and key != turned:

@@ -9,7 +9,7 @@ import lightning as L
 from internlm2_core.shares import share_of
 
 from internlm2_align.preferences.preference import OnBad, Preference, check_on_bad
-from internlm2_align.preferences.sources import File, all_preferences, preference_files
+from internlm2_align.preferences.sources import File, preference_files, read_preferences
 from internlm2_align.preferences.splits import deduplicated, split_by_question, without_questions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.pairs import EncodedPair, PairBatches, PairLoader, encode_pairs
@@ -57,9 +57,9 @@ class PreferenceData(L.LightningDataModule):
     ) -> None:
         super().__init__()
         check_on_bad(on_bad)
-        self.preferences = preference_files(preferences, "preferences")
-        self.heldout = preference_files(heldout, "heldout")
-        self.added = preference_files(added, "added")
+        self.preferences = preference_files(preferences)
+        self.heldout = preference_files(heldout)
+        self.added = preference_files(added)
         self.encoder, self.batches = encoder, batches
         self.heldout_share, self.heldout_seed = heldout_share, heldout_seed
         self.on_bad, self.margin_per_gap = on_bad, margin_per_gap
@@ -81,12 +81,12 @@ class PreferenceData(L.LightningDataModule):
         if self.pairs:
             return
         train, held_out = Counter[str](), Counter[str]()
-        read = all_preferences(self.preferences, train, self.on_bad)
+        read = read_preferences(self.preferences, train, self.on_bad)
         found, split_off = split_by_question(deduplicated(read, train), self.heldout_share, self.heldout_seed)
-        named = all_preferences(self.heldout, held_out, self.on_bad, key="heldout")
+        named = read_preferences(self.heldout, held_out, self.on_bad)
         held = list(deduplicated(chain(named, split_off), held_out))
         self.heldout_pairs = self._encoded(held, held_out, "heldout")
-        added = all_preferences(self.added, train, self.on_bad, key="added")
+        added = read_preferences(self.added, train, self.on_bad)
         training = without_questions(chain(found, added), held, train)
         self.pairs = self._encoded(self._with_margins(list(training)), train, "preferences")
         self.counts = {"train": +train, "heldout": +held_out}
@@ -132,7 +132,7 @@ class PreferenceData(L.LightningDataModule):
         encoded = encode_pairs(pairs, self.encoder, counts, on_bad=self.on_bad, share_prompts=share_prompts)
         if not encoded and (+counts).total():
             left_out = ", ".join(f"{count} {name}" for name, count in (+counts).most_common())
-            files = ", ".join(file.path for file in getattr(self, argument))
+            files = ", ".join(str(file.path) for file in getattr(self, argument))
             raise ValueError(
                 f"No usable pairs are left of {argument}={files}: {left_out}. With on_bad=raise the first bad one is "
                 "refused by name."

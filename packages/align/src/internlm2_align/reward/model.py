@@ -23,7 +23,7 @@ from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_core.training import StepLoss, StepModule
 from torch import Tensor
 
-from internlm2_align.preferences.messages import Reply
+from internlm2_align.preferences.preference import Reply
 from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss

@@ -1,7 +1,7 @@
 """The simulated annotator by hand, and that helpful and harmless directly conflict."""
 
 import pytest
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align.miniature import SimulatedAnnotator
 from internlm2_align.ppo.prompts import Prompt
 
 ANNOTATOR = SimulatedAnnotator()
@@ -45,13 +45,21 @@ def test_which_domains_apply(records):
     assert SimulatedAnnotator(("harmless",)).domains_of(records["sum"]) == []
     with pytest.raises(ValueError, match=r"not judged by 'harmless', but by maths"):
         ANNOTATOR.score(records["sum"], "7", "harmless")
-    with pytest.raises(ValueError, match=r"annotator\.domains"):
+    with pytest.raises(ValueError, match=r"domains=\['poetry'\] must be among maths"):
         SimulatedAnnotator(("poetry",))
 
 
 def test_as_a_judge_it_goes_by_the_prompt_s_domain(records):
     prompt = Prompt((), (1,), "maths", "en", records["sum"])
     assert ANNOTATOR(prompt, "7") == 1.0
+
+
+def test_a_record_without_a_check_is_refused(records):
+    bare = {name: value for name, value in records["sum"].items() if name != "check"}
+    with pytest.raises(ValueError, match=r"Record sum of task 'arithmetic' has no `check`"):
+        ANNOTATOR.domains_of(bare)
+    with pytest.raises(ValueError, match=r"has no `check`"):
+        ANNOTATOR(Prompt((), (1,), "maths", "en", bare), "7")
 
 
 def test_it_names_itself_simulated():
