@@ -3,10 +3,10 @@ from collections import Counter
 
 import pytest
 import torch
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
-from internlm2_align.reward.preference import Preference
 from internlm2_core.text.tokenizer import SCORE_TOKEN
 
 

@@ -55,10 +55,10 @@ def test_groups_hold_every_document_once_with_little_padding() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["sdpa", "varlen", "flash2", "flash3", "flash4", "flex"])
 def test_gpu_back_ends_agree_with_the_mask(name: str) -> None:
-    from internlm2_core.nn.attend import named_attend
+    from internlm2_core.nn.attend import attend_of
 
     try:
-        attend = named_attend(name)
+        attend = attend_of(name)
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
     segments = Segments((100, 28, 1, 127), rows=2, device=torch.device("cuda"))

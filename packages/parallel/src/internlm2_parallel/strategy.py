@@ -143,6 +143,31 @@ class MeshStrategy(ModelParallelStrategy):
         """Share of the rows of this rank, under the names that Lightning and loaders ask for."""
         return {"num_replicas": self.data_parallel_size, "rank": self.data_parallel_rank}
 
+    # ---- what modules and callbacks ask before they use a network between steps
+
+    @property
+    def gathers_weights(self) -> bool:
+        """Whether each forward pass waits for weights of other ranks.
+
+        Under ``parameters=replica`` only the first pass after an optimizer step does.
+        """
+        return self.treatment.sharding.parameters != "replica" and self.layout.shard * self.layout.context != 1
+
+    @property
+    def splits_rows(self) -> bool:
+        """Whether a rank sees only a part of the tokens of a row."""
+        return self.layout.context != 1
+
+    @property
+    def splits_layers(self) -> bool:
+        """Whether a rank holds only a part of the matrices or of the blocks."""
+        return self.layout.tensor != 1 or self.has_stages
+
+    @property
+    def has_stages(self) -> bool:
+        """Whether the blocks are spread over ranks. A network then gives losses, and neither logits nor scores."""
+        return self.layout.pipeline != 1
+
     # ---- the networks
 
     @contextmanager

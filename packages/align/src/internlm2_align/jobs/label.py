@@ -1,6 +1,6 @@
 """The job ``internlm2 label``: preference pairs from instruction records, by a simulated annotator.
 
-Writes ``OUTPUT/train.jsonl`` and ``OUTPUT/heldout.jsonl`` (see `internlm2_align.reward.preference`), and, last,
+Writes ``OUTPUT/train.jsonl`` and ``OUTPUT/heldout.jsonl`` (see `internlm2_align.preferences.preference`), and, last,
 ``OUTPUT/metrics.json``:
 
     schema      "internlm2/align/label/1"
@@ -22,7 +22,7 @@ from internlm2_align.labelling.annotator import Record, SimulatedAnnotator
 from internlm2_align.labelling.pairs import PairRules
 from internlm2_align.labelling.pairs import label as label_records
 from internlm2_align.labelling.samples import ReplySampler
-from internlm2_align.reward.preference import to_record
+from internlm2_align.preferences.preference import to_record
 
 SCHEMA = "internlm2/align/label/1"
 NEEDS = ("id", "task", "language", "messages", "check")

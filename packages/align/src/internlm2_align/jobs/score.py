@@ -22,15 +22,15 @@ from typing import Any
 import torch
 from rich.progress import track
 
+from internlm2_align.preferences.messages import Reply, reply_key, reply_of, turns_of, with_tools
+from internlm2_align.preferences.preference import OnBad, check_on_bad, language_in, meta_of
+from internlm2_align.preferences.records import Record, raw_records, record_of, validated
+from internlm2_align.preferences.sources import replies_of
 from internlm2_align.reward.conditions import index_of
 from internlm2_align.reward.encoding import ConversationEncoder
-from internlm2_align.reward.messages import Reply, reply_key, reply_of, turns_of, with_tools
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import OnBad, check_on_bad, language_in, meta_of
-from internlm2_align.reward.records import Record, raw_records, record_of, validated
 from internlm2_align.reward.scoring import Scorer
 from internlm2_align.reward.shared import Group
-from internlm2_align.reward.sources import replies_of
 
 UNSCORED = "unscored"
 """Key of the reason why a record has no score."""

@@ -13,7 +13,7 @@ from itertools import combinations
 
 from internlm2_align.labelling.annotator import Record, SimulatedAnnotator, secrets_of
 from internlm2_align.labelling.candidates import Candidate, Candidates
-from internlm2_align.reward.preference import Preference
+from internlm2_align.preferences.preference import Preference
 
 ON_PURPOSE = ("reference", "bare", "sentence", "told", "sampled")
 """Origins that the better side of a pair may have; declining an ordinary question is none of them."""

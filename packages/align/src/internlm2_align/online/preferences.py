@@ -9,7 +9,7 @@ from internlm2_align.labelling.annotator import Record, SimulatedAnnotator, refe
 from internlm2_align.online.features import features_of, long_from
 from internlm2_align.online.hacking import Pattern
 from internlm2_align.online.replies import Reply
-from internlm2_align.reward.preference import Preference
+from internlm2_align.preferences.preference import Preference
 
 FAST = "fast path, simulated annotator"
 SLOW = "slow path, simulated annotator"

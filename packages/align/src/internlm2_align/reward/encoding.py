@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer
 
+from internlm2_align.preferences.messages import Reply, as_turn, reply_of, turns_of
 from internlm2_align.reward.conditions import ConditionTable
-from internlm2_align.reward.messages import Reply, as_turn, reply_of, turns_of
 from internlm2_align.reward.shared import Group
 
 
@@ -35,6 +35,10 @@ class ConversationEncoder:
         self.tokenizer, self.conditions, self.max_tokens = tokenizer, conditions, max_tokens
         self.chat = ChatFormat(tokenizer)
         self.ending = [*self.chat.newline, tokenizer.special(SCORE_TOKEN)]
+
+    def arguments(self) -> dict[str, object]:
+        """Of the constructor, for checkpoints of the modules that hold this encoder."""
+        return {"tokenizer": self.tokenizer, "conditions": self.conditions, "max_tokens": self.max_tokens}
 
     def group(self, prompt: object, replies: Sequence[Reply], domain: str, language: str = "en") -> Group:
         """Ids of a prompt with replies.

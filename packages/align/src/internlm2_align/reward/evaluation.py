@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from internlm2_align.reward.messages import reply_key, turns_key
+from internlm2_align.preferences.messages import reply_key, turns_key
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.metrics import HISTOGRAM_EDGES, PairMetrics
-from internlm2_align.reward.preference import Preference
 
 
 def pair_figures(

@@ -11,9 +11,9 @@ from internlm2_core.shares import share_of
 from torch import Tensor
 
 from internlm2_align.budget import plan_batches
+from internlm2_align.preferences.preference import OnBad, Preference, usable
 from internlm2_align.reward.conditions import UnknownDomainError, index_of
 from internlm2_align.reward.encoding import ConversationEncoder, TooLongError
-from internlm2_align.reward.preference import OnBad, Preference, usable
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
 

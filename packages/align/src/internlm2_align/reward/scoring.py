@@ -6,9 +6,9 @@ import torch
 from internlm2_core.text.chat import Message
 
 from internlm2_align.budget import plan_batches
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
-from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
 

@@ -1,4 +1,4 @@
-"""The trunk: embedding, blocks, last norm. Language model and reward model each put a head on it."""
+"""The trunk: embedding, blocks, last norm. The language model and the reward model each put a head on it."""
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ class Transformer(nn.Module):
     """InternLM2 without a head: LLaMA's layout, pre-norm, no biases (report section 2.2).
 
     Args:
-        size: the model's shape.
-        attend: attention back end without weights; None takes what is fastest on the device at hand.
+        size: The model's shape.
+        attend: Attention back end without weights. None takes the fastest on this machine.
     """
 
     def __init__(self, size: ModelSize, attend: nn.Module | None = None) -> None:
@@ -37,13 +37,14 @@ class Transformer(nn.Module):
         """Hidden states after the last norm.
 
         Args:
-            input_ids_BT: [B, T] int64.
-            position_ids_BT: [B, T] int64, restarting at 0 at each packed document; None: each row is one document.
-            cache: earlier keys and values, extended in place by these tokens; positions then default to what follows.
-            segments: the documents, if the caller knows them already.
+            input_ids_BT: Token ids, [B, T] int64.
+            position_ids_BT: Positions, [B, T] int64, restarting at 0 at each packed document. None reads each row as
+                one document.
+            cache: Earlier keys and values, extended in place by these tokens. Positions then follow the stored ones.
+            segments: The documents, if the caller knows them already.
 
         Returns:
-            [B, T, D].
+            The states, [B, T, D].
         """
         B, T = input_ids_BT.shape
         device = input_ids_BT.device

@@ -77,8 +77,12 @@ class BatchData(L.LightningDataModule):
         """Names of the validation loaders, in their order."""
         return list(self.held_out)
 
-    def batches_per_pass(self) -> int:
-        """Global batches of one pass over the training data."""
+    def steps_per_pass(self, replicas: int) -> int:
+        """Global batches, and so optimizer steps, of one pass over the training data.
+
+        Args:
+            replicas: Ranks that read different rows. A global batch is theirs together, so the number does not matter.
+        """
         return len(self.batches.loader(0, 1, 0))
 
     def train_dataloader(self) -> BatchLoader:

@@ -11,15 +11,22 @@ import lightning as L
 import pytest
 import torch
 from internlm2_core import LM, LanguageModel, ModelSize
-from internlm2_core.callbacks import AtomicCheckpointIO, SampleAnswers, StepProgress, Throughput
+from internlm2_core.callbacks import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    ExportModel,
+    SampleAnswers,
+    StepProgress,
+    Throughput,
+    ValidateLast,
+)
 from internlm2_core.callbacks.throughput import mfu
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.generation import LocalEngine, Sampling
-from internlm2_core.jobs import fit, generate
+from internlm2_core.jobs import generate, train
 from internlm2_core.loggers import ContinuedCSVLogger
 from internlm2_core.optim import Cosine
 from internlm2_core.text import TrainedTokenizer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 
 SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=300, head_dim=8, max_positions=16)
@@ -47,16 +54,28 @@ class CountingLoader:
         self.step = state["step"]
 
 
-class CountingBatches:
-    def __init__(self, first: int = 0, length: int = 1_000) -> None:
-        self.first, self.length = first, length
+class Again(CountingLoader):
+    """The same batches in every pass."""
 
-    def held_out(self, source: str) -> "CountingBatches":
-        return CountingBatches(int(source), 4)
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return iter(list(CountingLoader.__iter__(CountingLoader(self.step, self.length))))
 
-    def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> CountingLoader:
-        assert (dp_rank, dp_size) == (0, 1)
+
+class CountingData(L.LightningDataModule):
+    def __init__(self, first: int = 0, length: int = 1_000, validation: dict[str, int] | None = None) -> None:
+        super().__init__()
+        self.first, self.length, self.validation = first, length, validation or {}
+        self.validation_names = list(self.validation)
+
+    def train_dataloader(self) -> CountingLoader:
         return CountingLoader(self.first, self.length)
+
+    def val_dataloader(self) -> list["Again"]:
+        return [Again(first, 4) for first in self.validation.values()]
+
+    def steps_per_pass(self, replicas: int) -> int:
+        assert replicas == 1
+        return self.length
 
 
 class KillAt(L.Callback):
@@ -77,8 +96,8 @@ def run(
     folder: Path,
     tokenizer: TrainedTokenizer,
     extra: list[L.Callback] | None = None,
-    validation: dict[str, Any] | None = None,
-    batches: CountingBatches | None = None,
+    data: CountingData | None = None,
+    saver: Checkpoints | None = None,
     **settings: Any,
 ) -> dict[str, torch.Tensor]:
     def make() -> LanguageModel:
@@ -86,27 +105,24 @@ def run(
         net.init_weights(torch.Generator().manual_seed(0))
         return net
 
-    checkpoint = ModelCheckpoint(
-        folder / "checkpoints", save_last=True, every_n_train_steps=2, save_on_train_epoch_end=False
-    )
+    data = data or CountingData()
     steps = settings.pop("max_steps", 7)
+    own = [ExportModel(folder / "model"), Throughput(peak_tflops=1.0, window_steps=1), StepProgress(), ValidateLast()]
     trainer = L.Trainer(
         accelerator="cpu",
         max_steps=steps,
         max_epochs=settings.pop("max_epochs", -1),
         logger=settings.pop("logger", False),
-        callbacks=[checkpoint, Throughput(peak_tflops=1.0, window_steps=1), StepProgress(), *(extra or [])],
+        callbacks=[saver or Checkpoints(folder / "checkpoints", every_n_train_steps=2), *own, *(extra or [])],
         plugins=[AtomicCheckpointIO()],
         enable_model_summary=False,
         use_distributed_sampler=False,
-        val_check_interval=3 if validation else None,
-        check_val_every_n_epoch=None if validation else 1,
+        val_check_interval=3 if data.validation else None,
+        check_val_every_n_epoch=None if data.validation else 1,
         limit_val_batches=2,
     )
     schedule = Cosine(settings.pop("total_steps", steps), settings.pop("warmup_steps", 0))
-    module = LM(make, partial(torch.optim.AdamW, lr=1e-2), schedule)
-    data = batches or CountingBatches()
-    fit(module, data, trainer, tokenizer, str(folder), seed=1, validation=validation, **settings)
+    train(LM(make, partial(torch.optim.AdamW, lr=1e-2), schedule, tokenizer), data, trainer, str(folder), **settings)
     return load_file(folder / "model" / "model.safetensors")
 
 
@@ -125,7 +141,7 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path: Path, tokenizer: T
 
 def test_validation_sets_are_logged_by_name(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
     log = ContinuedCSVLogger(tmp_path, name="logs", version="csv")
-    run(tmp_path, tokenizer, validation={"helpful": "500", "maths": "600"}, logger=log)
+    run(tmp_path, tokenizer, data=CountingData(validation={"helpful": 500, "maths": 600}), logger=log)
     figures = json.loads((tmp_path / "training.json").read_text())["figures"]
     net = load_released(tmp_path / "model")
     for name, first in (("helpful", 500), ("maths", 600)):
@@ -148,8 +164,8 @@ def test_a_killed_run_with_validation_continues_to_the_same_weights(
 ) -> None:
     undisturbed = run(tmp_path / "whole", tokenizer)
     with pytest.raises(RuntimeError, match="killed"):
-        run(tmp_path / "killed", tokenizer, [KillAt(5)], validation={"maths": "600"})
-    continued = run(tmp_path / "killed", tokenizer, validation={"maths": "600"})
+        run(tmp_path / "killed", tokenizer, [KillAt(5)], data=CountingData(validation={"maths": 600}))
+    continued = run(tmp_path / "killed", tokenizer, data=CountingData(validation={"maths": 600}))
     assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
 
 
@@ -157,19 +173,19 @@ def test_a_killed_run_with_validation_continues_to_the_same_weights(
 def test_steps_that_nobody_gives_are_those_of_passes(
     tmp_path: Path, tokenizer: TrainedTokenizer, passes: int, steps: int
 ) -> None:
-    five = CountingBatches(length=5)
-    weights = run(tmp_path / "passes", tokenizer, batches=five, max_steps=-1, max_epochs=passes)
+    five = CountingData(length=5)
+    weights = run(tmp_path / "passes", tokenizer, data=five, max_steps=-1, max_epochs=passes)
     assert json.loads((tmp_path / "passes" / "training.json").read_text())["steps"] == steps
-    counted = run(tmp_path / "counted", tokenizer, batches=five, max_steps=steps)
+    counted = run(tmp_path / "counted", tokenizer, data=five, max_steps=steps)
     assert all(torch.equal(weights[name], counted[name]) for name in weights)
 
 
 def test_a_pass_that_is_stopped_before_its_end_goes_on_with_its_schedule(
     tmp_path: Path, tokenizer: TrainedTokenizer
 ) -> None:
-    whole = run(tmp_path / "whole", tokenizer, batches=CountingBatches(length=8), max_steps=-1)
-    first = run(tmp_path / "halves", tokenizer, batches=CountingBatches(length=8), max_steps=4, total_steps=-1)
-    second = run(tmp_path / "halves", tokenizer, batches=CountingBatches(length=8), max_steps=-1)
+    whole = run(tmp_path / "whole", tokenizer, data=CountingData(length=8), max_steps=-1)
+    first = run(tmp_path / "halves", tokenizer, data=CountingData(length=8), max_steps=4, total_steps=-1)
+    second = run(tmp_path / "halves", tokenizer, data=CountingData(length=8), max_steps=-1)
     assert all(torch.equal(whole[name], second[name]) for name in whole)
     assert not all(torch.equal(first[name], second[name]) for name in whole)
 
@@ -177,21 +193,8 @@ def test_a_pass_that_is_stopped_before_its_end_goes_on_with_its_schedule(
 def test_a_warm_up_that_is_cut_is_told(
     tmp_path: Path, tokenizer: TrainedTokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run(tmp_path, tokenizer, batches=CountingBatches(length=5), max_steps=-1, warmup_steps=100)
-    assert (
-        "the warm-up takes 0 steps, not warmup_steps=100: the schedule has only 5 (phase.steps sets them)"
-        in caplog.text
-    )
-
-
-def test_another_tokenizer_than_the_models_is_refused(
-    tmp_path: Path, tokenizer: TrainedTokenizer, tokenizer_file: Path
-) -> None:
-    (tmp_path / "start").mkdir()
-    other = tokenizer_file.read_text().replace('"<|plugin|>"', '"<|plagin|>"')
-    (tmp_path / "start" / "tokenizer.json").write_text(other)
-    with pytest.raises(ValueError, match=r"is not that of .*start: id .*set tokenizer\.path=.*start"):
-        run(tmp_path / "run", tokenizer, init_from=str(tmp_path / "start"))
+    run(tmp_path, tokenizer, data=CountingData(length=5), max_steps=-1, warmup_steps=100)
+    assert "the warm-up takes 0 steps instead of warmup_steps=100: the schedule has only 5 steps" in caplog.text
 
 
 def test_answers_during_training_change_nothing(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
@@ -229,11 +232,9 @@ class KillAtTheEnd(L.Callback):
 
 
 def test_a_run_killed_before_its_export_still_exports(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
-    each_step = ModelCheckpoint(
-        tmp_path / "killed" / "checkpoints", save_last=True, every_n_train_steps=1, save_on_train_epoch_end=False
-    )
+    each_step = Checkpoints(tmp_path / "killed" / "checkpoints", every_n_train_steps=1)
     with pytest.raises(RuntimeError, match="killed"):
-        run(tmp_path / "killed", tokenizer, [each_step, KillAtTheEnd()])
+        run(tmp_path / "killed", tokenizer, [KillAtTheEnd()], saver=each_step)
     continued = run(tmp_path / "killed", tokenizer)
     undisturbed = run(tmp_path / "whole", tokenizer)
     assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
@@ -247,3 +248,28 @@ class StopAt(L.Callback):
 def test_a_run_that_something_stops_early_exports_what_it_has(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
     run(tmp_path, tokenizer, [StopAt()])
     assert json.loads((tmp_path / "training.json").read_text())["steps"] == 3
+
+
+def test_a_run_resumes_from_wherever_its_checkpoints_are(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:
+    undisturbed = run(tmp_path / "whole", tokenizer)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path / "killed", tokenizer, [KillAt(5)], saver=Checkpoints(tmp_path / "elsewhere", 2))
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"last.ckpt", "step-4.ckpt"}
+
+    class FirstStep(L.Callback):
+        seen: int | None = None
+
+        def on_train_start(self, trainer: L.Trainer, *_: Any) -> None:
+            self.seen = trainer.global_step
+
+    first = FirstStep()
+    continued = run(tmp_path / "killed", tokenizer, [first], saver=Checkpoints(tmp_path / "elsewhere", 2))
+    assert first.seen == 4
+    assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"last.ckpt", "step-6.ckpt"}
+
+
+def test_a_model_without_a_tokenizer_to_write_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tokenizer=None must be a tokenizer with a file"):
+        run(tmp_path, None)  # type: ignore[arg-type]
+    assert not (tmp_path / "checkpoints").exists()

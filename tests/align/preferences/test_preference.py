@@ -2,7 +2,7 @@ import json
 from collections import Counter
 
 import pytest
-from internlm2_align.reward.preference import Preference, read_preferences, to_record, usable
+from internlm2_align.preferences.preference import Preference, read_preferences, to_record, usable
 
 PROMPT = ({"role": "user", "content": "2 + 2 = ?"},)
 GOOD = Preference("maths", PROMPT, "4", "5", "test", {"language": "zh", "margin": 0.5})

@@ -1,8 +1,8 @@
 from collections import Counter
 
 import pytest
-from internlm2_align.reward.preference import Preference
-from internlm2_align.reward.splits import deduplicated, question_of, split_by_question, without_questions
+from internlm2_align.preferences.preference import Preference
+from internlm2_align.preferences.splits import deduplicated, question_of, split_by_question, without_questions
 
 
 def pair(words, chosen="a", rejected="b", domain="maths", **meta):

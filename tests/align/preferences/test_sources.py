@@ -5,7 +5,7 @@ import json
 from collections import Counter
 
 import pytest
-from internlm2_align.reward.sources import PreferenceFile, all_preferences, preference_files
+from internlm2_align.preferences.sources import PreferenceFile, all_preferences, preference_files
 
 USER = {"role": "user", "content": "hi"}
 

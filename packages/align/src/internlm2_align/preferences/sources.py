@@ -22,9 +22,9 @@ from typing import Any
 
 from internlm2_core.text.chat import Message
 
-from internlm2_align.reward.messages import Reply, reply_of, shown, turns_of, with_tools
-from internlm2_align.reward.preference import OnBad, Preference, from_record, is_number, meta_of
-from internlm2_align.reward.records import Record, raw_records, validated
+from internlm2_align.preferences.messages import Reply, reply_of, shown, turns_of, with_tools
+from internlm2_align.preferences.preference import OnBad, Preference, from_record, is_number, meta_of
+from internlm2_align.preferences.records import Record, raw_records, validated
 
 Sides = tuple[tuple[Message, ...], Reply, Reply, dict[str, Any]]
 """Prompt, chosen and rejected reply, and what else is known of the pair."""

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from internlm2_align.reward.messages import reply_key, turns_key
-from internlm2_align.reward.preference import Preference
+from internlm2_align.preferences.messages import reply_key, turns_key
+from internlm2_align.preferences.preference import Preference
 
 
 def question_of(pair: Preference) -> str:

@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 
 from internlm2_core.text.chat import Message
 
-from internlm2_align.reward.messages import Reply, reply_key, reply_of, turns_of, with_tools
-from internlm2_align.reward.records import Record, raw_records, validated
+from internlm2_align.preferences.messages import Reply, reply_key, reply_of, turns_of, with_tools
+from internlm2_align.preferences.records import Record, raw_records, validated
 
 OnBad = Literal["skip", "raise"]
 
