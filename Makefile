@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-MEMBERS := -e packages/core -e packages/data -e packages/align -e packages/parallel -e ".[all,dev]"
+MEMBERS := -e packages/records -e packages/core -e packages/data -e packages/align -e packages/parallel -e ".[all,dev]"
 
 .PHONY: help setup reproduce test lint docs bench wheels
 
@@ -37,4 +37,4 @@ bench: setup  ## the benchmarks that there are; each is a script to run by itsel
 	@find tests/benchmarks -name "bench_*.py" | sort
 
 wheels: setup  ## one wheel a package, into dist/
-	for member in packages/core packages/data packages/align packages/parallel .; do $(BIN)/pip wheel -q --no-deps -w dist $$member; done
+	for member in packages/records packages/core packages/data packages/align packages/parallel .; do $(BIN)/pip wheel -q --no-deps -w dist $$member; done

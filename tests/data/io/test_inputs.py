@@ -11,7 +11,7 @@ import zstandard
 from internlm2_data.document import Document
 from internlm2_data.io import Fault, Item, ShardReader, ShardWriter, expand_inputs, read_items
 from internlm2_data.io.documents import read_documents
-from internlm2_data.io.streams import bounded_lines
+from internlm2_records.streams import bounded_lines
 
 LINES = b'{"text": "one", "url": "u"}\n{"text": "tw\n\n{"content": "three"}\n{"no": 1}\n"text"\n'
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+from internlm2_records.streams import open_binary
 
 from internlm2_data.document import content_id
-from internlm2_data.io.streams import open_binary
 from internlm2_data.web.language import identify
 
 csv.field_size_limit(1 << 26)

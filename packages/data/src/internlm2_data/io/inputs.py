@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from glob import glob
 from pathlib import Path
 
+from internlm2_records.streams import UNREADABLE
+
 from internlm2_data.io.items import Fault, Item
 from internlm2_data.io.jsonl import read_jsonl
 from internlm2_data.io.parquet import read_arrow_folder, read_parquet
 from internlm2_data.io.plain import read_html, read_text
-from internlm2_data.io.streams import UNREADABLE
 from internlm2_data.io.warc import read_warc, read_wet
 
 Reader = Callable[[Path], Iterator[Item | Fault]]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from internlm2_records.streams import MAX_LINE_BYTES, UNREADABLE, bounded_lines, open_binary
 
 from internlm2_data.io.items import Fault, Item
-from internlm2_data.io.streams import MAX_LINE_BYTES, UNREADABLE, bounded_lines, open_binary
 
 TEXT_KEYS = ("text", "content", "raw_content")
 

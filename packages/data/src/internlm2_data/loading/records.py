@@ -10,8 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
-
-from internlm2_data.io.streams import open_binary
+from internlm2_records.streams import open_binary
 
 
 def placed_records(path: Path) -> Iterator[tuple[str, Any]]:

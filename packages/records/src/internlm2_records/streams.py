@@ -26,7 +26,15 @@ def open_binary(path: Path) -> BinaryIO:
 
 
 def bounded_lines(stream: IO[bytes], limit: int = MAX_LINE_BYTES) -> Iterator[bytes | None]:
-    """The lines of a stream; None for one of more than `limit` bytes, which is skipped without being held."""
+    """The lines of a stream. A line that is too long is skipped without being held in memory.
+
+    Args:
+        stream: An open file.
+        limit: Most bytes of a line.
+
+    Yields:
+        Each line, or None for one of more than ``limit`` bytes.
+    """
     while line := stream.readline(limit):
         if len(line) < limit or line.endswith(b"\n"):
             yield line
