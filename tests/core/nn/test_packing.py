@@ -15,6 +15,7 @@ def test_segments_are_cut_at_every_restart_and_row(packed: Packed) -> None:
     assert segments.lengths == (5, 9, 2, 1, 15)
     assert segments.cu_seqlens.tolist() == [0, 5, 14, 16, 17, 32]
     assert segments.document_ids[0].tolist() == [0] * 5 + [1] * 9 + [2] * 2
+    assert segments.max_length == 15 and not segments.is_whole_rows
     assert Segments.whole_rows(3, 4, torch.device("cpu")).is_whole_rows
 
 

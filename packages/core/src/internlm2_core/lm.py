@@ -251,7 +251,9 @@ class LM(StepModule):
             ValueError: If the module has no tokenizer.
         """
         tensors = dict(self.net.state_dict()) if tensors is None else tensors
-        save_released(folder, self.net.size, tensors.items(), self._needed_tokenizer().path)
+        path = self._needed_tokenizer().path
+        assert path is not None
+        save_released(folder, self.net.size, tensors.items(), path)
 
     def generate(self, prompt: str | Sequence[Message], sampling: Sampling = SAMPLING, stop: Sequence[str] = ()) -> str:
         """What the model says.

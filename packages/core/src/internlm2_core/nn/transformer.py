@@ -27,6 +27,8 @@ class Transformer(nn.Module):
         self.norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
         self.rope = Rope(size)
 
+    segments_of = staticmethod(Segments.of_positions)
+
     def forward(
         self,
         input_ids_BT: Tensor,
@@ -54,7 +56,7 @@ class Transformer(nn.Module):
             if position_ids_BT is None or cache is not None:
                 segments = Segments.whole_rows(B, T, device)
             else:
-                segments = Segments.of_positions(position_ids_BT)
+                segments = self.segments_of(position_ids_BT)
         if position_ids_BT is None:
             position_ids_BT = torch.arange(T, device=device).expand(B, T)
         length = max(cache.length_after(T), cache.prompt_tokens) if cache is not None else segments.max_length

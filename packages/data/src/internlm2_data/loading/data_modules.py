@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import lightning as L
 from lightning.pytorch.strategies import ParallelStrategy
 
-from internlm2_data.loading.chats import ChatBatches, Encode
-from internlm2_data.loading.conversations import Paths
+from internlm2_data.loading.chats import ChatBatches, Encode, Paths
 from internlm2_data.loading.loader import Batch
 from internlm2_data.loading.packed import PackedBatches
 from internlm2_data.tokens.token_file import token_sources
