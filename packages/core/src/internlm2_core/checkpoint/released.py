@@ -99,23 +99,14 @@ def load_released(
             f"Convert it with `internlm2 convert from={folder} to=FOLDER format=released`."
         )
     size = size_of(config, folder / "config.json")
-    size = with_positions(size, positions) if positions else size
+    if positions:
+        names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
+        size = replace(size, **{name: getattr(positions, name) for name in names})
     dtype = dtype or getattr(torch, config.get("torch_dtype", "float32"))
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype)
     fill_or_defer(allocated(net), partial(read_tensors, folder), folder)
     return net
-
-
-def with_positions(size: ModelSize, other: ModelSize) -> ModelSize:
-    """The same weights, read with the RoPE and the trained length of another size.
-
-    Args:
-        size: Gives the weights' shape.
-        other: Gives RoPE and trained length.
-    """
-    names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
-    return replace(size, **{name: getattr(other, name) for name in names})
 
 
 def save_released(
