@@ -1,15 +1,15 @@
 """The released layout: the network's own names in safetensors."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
+from internlm2_core.nn.init import NamedTensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize, RopeScaling
@@ -112,7 +112,7 @@ def load_released(
 def save_released(
     folder: str | Path,
     size: ModelSize,
-    tensors: Iterable[tuple[str, Tensor]],
+    tensors: NamedTensors,
     tokenizer_path: str | Path,
     is_reward: bool = False,
     shard_bytes: int = 5 * 2**30,

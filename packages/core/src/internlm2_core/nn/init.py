@@ -1,12 +1,15 @@
 """Initialisation: N(0, 0.02), residual outputs scaled down by sqrt(2 * layers) (as InternEvo does)."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 STD = 0.02
+
+NamedTensors = Iterable[tuple[str, Tensor]]
+"""Names and tensors, one at a time."""
 
 Weights = Callable[[], Iterator[tuple[str, Tensor]]]
 """Gives whole weights by their names, one at a time: the same ones each time and on every rank."""
