@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 import torch
-from internlm2_align import PPOSystem
+from internlm2_align import PPOSystem, PromptData
 from internlm2_align.ppo.critic import without_head
-from internlm2_align.ppo.prompts import Prompt, Queries, QueryLoader
+from internlm2_align.ppo.prompts import Prompt
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -46,8 +46,16 @@ class Texts:
         yield self.batch
 
 
-def queries(dp_rank: int, dp_size: int) -> QueryLoader:
-    return QueryLoader(prompts(), 8, 5, pretrain=Texts(dp_rank, dp_size), dp_rank=dp_rank, dp_size=dp_size)
+class Pretrain:
+    def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> Texts:
+        return Texts(dp_rank, dp_size)
+
+
+def queries() -> PromptData:
+    """Data with prompts at hand, so that no file is read."""
+    data = PromptData("", "", ENCODER.chat, {}, queries=8, iterations=5, pretrain=Pretrain())
+    data.prompts = data.heldout_prompts = prompts()
+    return data
 
 
 def train(make_model, strategy, devices: int):
@@ -62,7 +70,7 @@ def train(make_model, strategy, devices: int):
         actor_optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0),
         critic_optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0),
     )
-    quiet_trainer(strategy, devices).fit(system, datamodule=Queries(queries, prompts(), 8))
+    quiet_trainer(strategy, devices).fit(system, datamodule=queries())
     ranks = getattr(system.trainer.strategy, "ranks", None)
     weights = whole_state(system.actor, ranks.pipeline) if ranks else system.actor.state_dict()
     return system.history, {name: weight.clone() for name, weight in weights.items()}
@@ -98,7 +106,10 @@ def test_layouts_under_which_sampling_would_hang_are_refused(name, make_model):
     case = LAYOUTS[name]
 
     def rank():
-        with pytest.raises(ValueError, match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp"):
+        with pytest.raises(
+            ValueError,
+            match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp",
+        ):
             train(make_model, MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
         return True
 

@@ -51,7 +51,7 @@ def optimizer_and_schedule(net: nn.Module, make: MakeOptimizer, schedule: Schedu
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear warm-up, then a half cosine down to a share of the peak; a factor of the learning rate.
+    """Factor of the learning rate: linear warm-up, then a half cosine down to a share of the peak.
 
     Args:
         total_steps: Optimizer steps in all. -1 leaves them open until `over` says how many there are.

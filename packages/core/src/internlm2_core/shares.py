@@ -35,8 +35,8 @@ class SaysHowWeightsLie(Protocol):
     Attributes:
         gathers_weights: Whether a forward pass waits for weights of other ranks.
         splits_rows: Whether a row's tokens are spread over ranks (context parallelism).
-        splits_matrices: Whether a layer's matrices are spread over ranks (tensor parallelism).
-        splits_stages: Whether layers are spread over ranks (pipeline parallelism).
+        splits_layers: Whether matrices or blocks are spread over ranks (tensor or pipeline parallelism).
+        has_stages: Whether blocks are spread over ranks. A network then gives losses, and neither logits nor scores.
     """
 
     @property
@@ -46,10 +46,10 @@ class SaysHowWeightsLie(Protocol):
     def splits_rows(self) -> bool: ...  # noqa: D102
 
     @property
-    def splits_matrices(self) -> bool: ...  # noqa: D102
+    def splits_layers(self) -> bool: ...  # noqa: D102
 
     @property
-    def splits_stages(self) -> bool: ...  # noqa: D102
+    def has_stages(self) -> bool: ...  # noqa: D102
 
 
 @runtime_checkable

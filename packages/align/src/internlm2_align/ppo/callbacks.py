@@ -30,7 +30,7 @@ class IterationProgress(ProgressLine):
 
 
 class SaveActors(SaveLast):
-    """Writes the actor as model folders: ``model``, the best on validation; ``last``; ``snapshots/iteration-N``.
+    """Writes the actor as model folders: ``model`` (best on validation), ``last``, ``snapshots/iteration-N``.
 
     Args:
         folder: Of the run.

@@ -29,7 +29,7 @@ def check_strategy(trainer: L.Trainer) -> None:
     how = trainer.strategy
     name = type(how).__name__
     if isinstance(how, SaysHowWeightsLie):
-        names = ("gathers_weights", "splits_rows", "splits_matrices", "splits_stages")
+        names = ("gathers_weights", "splits_rows", "splits_layers", "has_stages")
         if found := [f"{field}=True" for field in names if getattr(how, field)]:
             raise ValueError(
                 f"PPO samples with whole weights on each rank, which {name} does not keep: {', '.join(found)}. Take "

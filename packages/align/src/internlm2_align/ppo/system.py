@@ -66,7 +66,7 @@ class PPOSystem(StepModule):
         roles: Makers of the four models.
         encoder: Encodes conversations for the reward model under their condition.
         engine: Makes the engine that samples, given the actor's network.
-        sampling: Top-p 0.9 in the report; the stop token is set here.
+        sampling: Top-p 0.9 in the report. The stop token is set here.
         settings: The numbers of PPO.
         actor_optimizer: Makes the actor's optimizer from its parameters.
         critic_optimizer: Makes the critic's.
@@ -247,14 +247,14 @@ class PPOSystem(StepModule):
         return [chat.tokenizer.decode([id_ for id_ in one.ids if id_ != chat.end]) for one in done]
 
     def transfer_batch_to_device(self, batch: Query, device: torch.device, dataloader_idx: int) -> Query:
-        """Move the pre-training rows; prompts stay Python."""
+        """Move the pre-training rows. Prompts stay Python."""
         if batch.pretrain is None:
             return batch
         rows: Any = {name: value.to(device) for name, value in batch.pretrain.items() if isinstance(value, Tensor)}
         return Query(batch.prompts, rows)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the frozen models; add iteration and history."""
+        """Leave out the frozen models. Add iteration and history."""
         super().on_save_checkpoint(checkpoint)
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith(TRAINED)}

@@ -32,7 +32,7 @@ class PreferenceData(L.LightningDataModule):
         heldout_seed: Another one holds out other questions.
         on_bad: Whether unusable records and pairs are counted and skipped, or refused.
         margin_per_gap: Margin wanted between scores, per unit of a pair's ``meta["score_gap"]``.
-        added: Training pairs beside the files. They are taken as they are, so that one may be shown several times.
+        added: Files of training pairs that are taken as they are, so that a file may be named several times.
 
     Attributes:
         pairs: Training pairs, encoded.
@@ -53,13 +53,14 @@ class PreferenceData(L.LightningDataModule):
         heldout_seed: int = 0,
         on_bad: OnBad = "skip",
         margin_per_gap: float = 0.0,
-        added: Sequence[Preference] = (),
+        added: File | Sequence[File] = (),
     ) -> None:
         super().__init__()
         check_on_bad(on_bad)
         self.preferences = preference_files(preferences)
         self.heldout = preference_files(heldout)
-        self.encoder, self.batches, self.added = encoder, batches, added
+        self.added = preference_files(added)
+        self.encoder, self.batches = encoder, batches
         self.heldout_share, self.heldout_seed = heldout_share, heldout_seed
         self.on_bad, self.margin_per_gap = on_bad, margin_per_gap
         self.pairs: list[EncodedPair] = []
@@ -85,7 +86,8 @@ class PreferenceData(L.LightningDataModule):
         named = read_preferences(self.heldout, held_out, self.on_bad)
         held = list(deduplicated(chain(named, split_off), held_out))
         self.heldout_pairs = self._encoded(held, held_out, "heldout")
-        training = without_questions(chain(found, self.added), held, train)
+        added = read_preferences(self.added, train, self.on_bad)
+        training = without_questions(chain(found, added), held, train)
         self.pairs = self._encoded(self._with_margins(list(training)), train, "preferences")
         self.counts = {"train": +train, "heldout": +held_out}
 
@@ -98,6 +100,14 @@ class PreferenceData(L.LightningDataModule):
         """
         self.setup()
         return self.batches.loader(self.pairs, dp_rank=dp_rank, dp_size=dp_size)
+
+    def steps_per_pass(self, replicas: int) -> int:
+        """Optimizer steps of a pass over the pairs.
+
+        Args:
+            replicas: Number of data-parallel ranks.
+        """
+        return len(self.loader(0, replicas))
 
     def train_dataloader(self) -> PairLoader:
         """Training batches of this data-parallel rank."""

@@ -74,10 +74,10 @@ class RewardModel(StepModule):
             ValueError: If tokens or stages are split over ranks.
         """
         how = self.trainer.strategy
-        if isinstance(how, SaysHowWeightsLie) and (how.splits_rows or how.splits_stages):
+        if isinstance(how, SaysHowWeightsLie) and (how.splits_rows or how.has_stages):
             raise ValueError(
                 f"{type(how).__name__} splits rows or stages over ranks: splits_rows={how.splits_rows}, "
-                f"splits_stages={how.splits_stages}. Replies that share a prompt need their whole row and give scores "
+                f"has_stages={how.has_stages}. Replies that share a prompt need their whole row and give scores "
                 "instead of losses. Take fsdp or tensor."
             )
 
@@ -208,12 +208,12 @@ class RewardModel(StepModule):
         """Score of a conversation that ends in an assistant's reply.
 
         Raises:
-            ValueError: At an unknown domain, another last role, or too many tokens.
+            ValueError: If the domain is unknown, another role is last, or there are too many tokens.
         """
         return self.scorer().conversations([conversation], [domain], [language])[0]
 
     def rank(self, prompt: Sequence[Message], replies: Sequence[Reply], domain: str, language: str = "en") -> list[int]:
-        """Indices of the replies, best first; the prompt is computed once."""
+        """Indices of the replies, best first. The prompt is computed once."""
         scores = self._replies(prompt, replies, domain, language)
         return sorted(range(len(replies)), key=lambda index: -scores[index])
 

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
-from internlm2_core.shares import share_of
 from torch import Tensor
 
 from internlm2_align.budget import plan_batches
@@ -115,25 +113,6 @@ class PairBatches:
     ) -> "PairLoader":
         """A loader for one data-parallel rank."""
         return PairLoader(self, pairs, dp_rank, dp_size, shuffle)
-
-
-class Pairs(L.LightningDataModule):
-    """Hands a rank's pairs to Lightning, once the strategy knows which rank this is.
-
-    Args:
-        batches: How pairs become batches.
-        pairs: Encoded pairs of all ranks.
-    """
-
-    def __init__(self, batches: PairBatches, pairs: Sequence[EncodedPair]) -> None:
-        super().__init__()
-        self.batches, self.pairs = batches, pairs
-
-    def train_dataloader(self) -> "PairLoader":
-        """The loader of this data-parallel rank."""
-        assert self.trainer is not None
-        share = share_of(self.trainer)
-        return self.batches.loader(self.pairs, dp_rank=share["rank"], dp_size=share["num_replicas"])
 
 
 class PairLoader:

@@ -41,8 +41,8 @@ class SampleAnswers(L.Callback):
     ) -> None:
         if not prompts or every_steps < 1:
             raise ValueError(
-                f"SampleAnswers needs prompts, of which there are {len(prompts)}, and every_steps={every_steps} must be "
-                "1 or more."
+                f"SampleAnswers needs prompts, of which there are {len(prompts)}, and every_steps={every_steps} must "
+                "be 1 or more."
             )
         self.prompts, self.tokenizer, self.file = dict(prompts), tokenizer, Path(folder) / "samples.jsonl"
         self.chat, self.every_steps = ChatFormat(tokenizer), every_steps
@@ -57,7 +57,7 @@ class SampleAnswers(L.Callback):
             ValueError: If rows, stages or matrices are split over ranks.
         """
         how = trainer.strategy
-        if isinstance(how, SaysHowWeightsLie) and (how.splits_matrices or how.splits_rows or how.splits_stages):
+        if isinstance(how, SaysHowWeightsLie) and (how.splits_layers or how.splits_rows or how.has_stages):
             raise ValueError(
                 "SampleAnswers needs whole layers on each rank, which this strategy spreads over ranks. Leave the "
                 "callback out, or shard by rows (ddp, zero1, fsdp)."

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from internlm2_core.lightning_private import end_after
 from internlm2_core.optim import Cosine
 from internlm2_core.shares import replicas_of
 
@@ -100,9 +101,7 @@ def settle_steps(trainer: L.Trainer, module: Any, data: L.LightningDataModule) -
     steps = passes * data.steps_per_pass(replicas_of(trainer))
     log.info("%d steps: %d pass(es) over the data", steps, passes)
     if trainer.max_steps < 0:
-        # Not epochs: a pass may be planned anew and have a batch more or less than the first.
-        trainer.fit_loop.epoch_loop.max_steps = steps
-        trainer.fit_loop.max_epochs = -1
+        end_after(trainer, steps)
     if not isinstance(schedule, Cosine):
         return
     module.schedule = schedule.over(steps)
