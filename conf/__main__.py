@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra import initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import call
@@ -16,14 +17,12 @@ from internlm2_conf.continuing import check_continuing
 from internlm2_conf.errors import in_one_sentence
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, job_names, nearest, overview
+from internlm2_conf.overrides import quoted, with_new_keys
 from internlm2_conf.sweep import DONE
 from omegaconf import DictConfig, OmegaConf
 
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
-
-OPEN = ("validation", "callbacks.samples.prompts")
-"""Mappings in which people name the keys: ``validation.en=FILE``."""
 
 
 @hydra.main(version_base="1.3", config_path="pkg://internlm2_conf", config_name=None)
@@ -78,7 +77,10 @@ def main(arguments: list[str] | None = None) -> None:
     if job is not None and {"-h", "--help"} & set(rest):
         print(job_help(job))
         return
-    rest = [as_new(as_text(word)) for word in rest]
+    rest = [as_text(word) for word in rest]
+    if job is not None:
+        with initialize_config_module("internlm2_conf", version_base="1.3"):
+            rest = with_new_keys(job, rest)
     if "--cfg" in rest and "--resolve" not in rest:
         rest = ["--resolve", *rest]
     if any(word.startswith("hydra/launcher=") for word in rest) and not {"-m", "--multirun", "--cfg"} & set(rest):
@@ -96,14 +98,7 @@ def as_text(word: str) -> str:
     key, _, value = word.partition("=")
     if key not in TEXTS or not value or value[0] in "'\"":
         return word
-    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def as_new(word: str) -> str:
-    """An override of a key that may be new, as Hydra wants it marked."""
-    key = word.partition("=")[0]
-    return f"++{word}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else word
+    return f"{key}={quoted(value)}"
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from hydra import compose
 from hydra.utils import call
 from internlm2_conf.continuing import check_continuing
 from internlm2_conf.hashing import code_hash, file_records, is_intact, targets, text_hash
+from internlm2_conf.overrides import with_new_keys
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -75,7 +76,7 @@ def reproduce(stages: Mapping[str, Any], output: str, until: str | None = None) 
 def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], console: Console) -> str:
     """Build a stage unless its manifest still holds; return the id of its build."""
     folder = root / stage.name
-    cfg = compose(stage.job, [*stage.overrides, f"output={folder}"])
+    cfg = compose(stage.job, with_new_keys(stage.job, [*stage.overrides, f"output={folder}"]))
     made_of = ingredients(cfg, root, inputs)
     key = text_hash(json.dumps(made_of, sort_keys=True))
     old = read_manifest(folder / MANIFEST)

@@ -1,7 +1,7 @@
 """The site: ``make docs``.
 
-The source folder is the repository itself, so that a page of a package is read where it lies, and a relative link between
-two pages means the same in the repository and on the site.
+The source folder is the repository itself, so that a page of a package is read where it lies, and a relative link
+between two pages means the same in the repository and on the site.
 """
 
 import importlib

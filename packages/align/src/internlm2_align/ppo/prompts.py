@@ -1,16 +1,14 @@
 """What PPO asks: prompts with the domain that their replies are scored by, in batches that resume exactly."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import lightning as L
 import torch
 from internlm2_core.batch import Batch
-from internlm2_core.evaluation.records import read_records
-from internlm2_core.shares import share_of
-from internlm2_core.text.chat import ChatFormat, Message
+from internlm2_core.text.chat import ChatFormat
+from internlm2_records import Message, read_objects
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def read_prompts(
     """
     counts = {"used": 0, "other_task": 0, "too_long": 0}
     prompts = []
-    for number, record in enumerate(read_records(path, ("messages",)), 1):
+    for number, record in enumerate(read_objects(path, ("messages",)), 1):
         if record.get("task") not in domains:
             counts["other_task"] += 1
             continue
@@ -85,34 +83,6 @@ class Query:
 
     prompts: Sequence[Prompt]
     pretrain: Batch | None = None
-
-
-class Queries(L.LightningDataModule):
-    """Hands a rank's queries to Lightning, once the strategy knows which rank this is.
-
-    Args:
-        train: Makes the loader, given ``dp_rank`` and ``dp_size``.
-        heldout: Prompts of validation; each data rank takes its share.
-        queries: Prompts of a batch in validation, over all ranks.
-    """
-
-    def __init__(self, train: Callable[..., "QueryLoader"], heldout: Sequence[Prompt], queries: int) -> None:
-        super().__init__()
-        self.train, self.heldout, self.queries = train, heldout, queries
-
-    def train_dataloader(self) -> "QueryLoader":
-        """The loader of this data-parallel rank."""
-        share = self._share()
-        return self.train(dp_rank=share["rank"], dp_size=share["num_replicas"])
-
-    def val_dataloader(self) -> "HeldOutQueries":
-        """This rank's held-out prompts."""
-        share = self._share()
-        return HeldOutQueries(self.heldout[share["rank"] :: share["num_replicas"]], self.queries)
-
-    def _share(self) -> dict[str, int]:
-        assert self.trainer is not None
-        return share_of(self.trainer)
 
 
 @runtime_checkable
