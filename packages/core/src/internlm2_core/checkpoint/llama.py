@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import classifier_config, llama_config, size_of, write_model
+from internlm2_core.checkpoint.configs import llama_config, size_of, write_model
 from internlm2_core.checkpoint.folder import fill, read_json, read_tensors, tensor_files
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import join_wqkv, split_wqkv
 from internlm2_core.sizes import ModelSize
-from internlm2_core.text.tokenizer import load_tokenizer
 
 NAMES = {
     "tok_embeddings": "embed_tokens",
@@ -124,10 +123,7 @@ def save_llama(
         is_reward: Whether it is a reward model. ``AutoModelForSequenceClassification`` reads it with one label,
             ``AutoModelForCausalLM`` reads the others.
     """
-    make_config = partial(llama_config, size)
-    if is_reward:
-        make_config = partial(classifier_config, size, pad_id=load_tokenizer(tokenizer_path).special("</s>"))
-    write_model(folder, to_llama(tensors, size), make_config, tokenizer_path)
+    write_model(folder, to_llama(tensors, size), partial(llama_config, size, is_reward=is_reward), tokenizer_path)
 
 
 def has_tied_head(folder: Path) -> bool:

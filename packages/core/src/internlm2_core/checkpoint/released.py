@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import released_config, reward_config, size_of, write_model
+from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize, RopeScaling
-from internlm2_core.text.tokenizer import load_tokenizer
 
 
 def read_size(folder: str | Path) -> ModelSize:
@@ -138,7 +137,4 @@ def save_released(
         shard_bytes: Size of the largest file.
     """
     tensors = joined(tensors, size.q_per_kv, size.head_dim)
-    make_config = partial(released_config, size)
-    if is_reward:
-        make_config = partial(reward_config, size, tokenizer=load_tokenizer(tokenizer_path))
-    write_model(folder, tensors, make_config, tokenizer_path, shard_bytes)
+    write_model(folder, tensors, partial(released_config, size, is_reward=is_reward), tokenizer_path, shard_bytes)
