@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
+import zstandard
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ("*.md", "docs/**/*.md", "packages/*/README.md", "packages/*/docs/*.md", "conf/*.md")
@@ -86,6 +87,7 @@ def write_records(folder: Path) -> None:
         write(folder / f"{name}.jsonl", instructions(first, count))
     for name, first in (("chats", 0), ("heldout_en", 100), ("heldout_zh", 200), ("conversations", 0)):
         write(folder / f"{name}.jsonl", [{"messages": i["messages"]} for i in instructions(first, 12)])
+    (folder / "chats.jsonl.zst").write_bytes(zstandard.compress((folder / "chats.jsonl").read_bytes()))
     domains = ("maths", "helpful", "harmless")
     for name, first in (("train", 0), ("heldout", 100)):
         write(folder / f"runs/label/{name}.jsonl", [preference(n, domains[n % 3]) for n in range(first, first + 12)])

@@ -11,6 +11,8 @@ from typing import Any
 import lightning as L
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from internlm2_conf.__main__ import main
 
 # Blocks that cannot run here, by a part of their text, and why. A page may say it itself: ```python not run: REASON
@@ -34,7 +36,7 @@ def short_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(L.Trainer, "__init__", small)
 
 
-def runnable(page: str, found: list[Any]) -> str:
+def runnable(found: list[Any]) -> str:
     """The Python of a page, as one module. An ellipsis as the body of a loop ends the loop."""
     texts = [
         block.text
@@ -45,9 +47,8 @@ def runnable(page: str, found: list[Any]) -> str:
 
 
 def test_python_knows_its_names(python_page: str, blocks: Callable[[str], list[Any]]) -> None:
-    code = "\n".join(block.text for block in blocks(python_page) if block.language == "python" and not block.not_run)
-    words = [str(Path(sys.executable).with_name("ruff")), "check", "--isolated", "--select", "F821,E9", "--output-format", "concise", "-"]
-    done = subprocess.run(words, input=code, capture_output=True, text=True)
+    words = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "--output-format", "concise", "-"]
+    done = subprocess.run(words, input=runnable(blocks(python_page)), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -56,7 +57,7 @@ def test_python_runs(python_page: str, blocks: Callable[[str], list[Any]], world
     if python_page in PREFERENCES:
         for name in ("train", "heldout"):
             (world / f"{name}.jsonl").write_bytes((world / f"runs/label/{name}.jsonl").read_bytes())
-    code = runnable(python_page, blocks(python_page))
+    code = runnable(blocks(python_page))
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code, python_page, "exec"), names)
     for name, value in list(names.items()):
@@ -70,6 +71,17 @@ def lines(text: str) -> Iterator[str]:
         yield line.strip()
 
 
+def once(word: str) -> str:
+    """An override of a sweep as one of its jobs has it."""
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return word
+    if not override.is_sweep_override():
+        return word
+    return f"{override.input_line.partition('=')[0]}={next(override.sweep_string_iterator())}"
+
+
 def commands(page: str, root: Path, found: list[Any]) -> list[list[str]]:
     """Words of every ``internlm2 ...`` in shell blocks and between backticks, without placeholders."""
     texts = [line for block in found if block.language in ("bash", "sh", "console") for line in lines(block.text)]
@@ -80,8 +92,11 @@ def commands(page: str, root: Path, found: list[Any]) -> list[list[str]]:
         words = shlex.split(text, comments=True)
         while words and re.fullmatch(r"[A-Z0-9_]+=\S*", words[0]):
             words = words[1:]
-        if len(words) > 1 and words[0] in ("internlm2", ".venv/bin/internlm2") and not words[1].isupper():
-            made.append([word for word in words[1:] if "..." not in word])
+        own = "--config-dir" in words  # a job of the reader's, in a folder that the page does not write
+        if len(words) > 1 and not own and words[0] in ("internlm2", ".venv/bin/internlm2") and not words[1].isupper():
+            sweep = {"-m", "--multirun"} & set(words)
+            kept = [word for word in words[1:] if "..." not in word and word not in ("-m", "--multirun")]
+            made.append([once(word) for word in kept] if sweep else kept)
     return made
 
 
