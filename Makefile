@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-MEMBERS := -e packages/core -e packages/data -e packages/align -e packages/parallel -e ".[all,dev]"
+MEMBERS := -e packages/records -e packages/core -e packages/data -e packages/align -e packages/parallel -e ".[all,dev]"
 
-.PHONY: help setup reproduce test lint bench wheels
+.PHONY: help setup reproduce test lint docs bench wheels
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,8 +30,11 @@ lint: setup  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup  ## the site, into build/site; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/site
+
 bench: setup  ## the benchmarks that there are; each is a script to run by itself
 	@find tests/benchmarks -name "bench_*.py" | sort
 
 wheels: setup  ## one wheel a package, into dist/
-	for member in packages/core packages/data packages/align packages/parallel .; do $(BIN)/pip wheel -q --no-deps -w dist $$member; done
+	for member in packages/records packages/core packages/data packages/align packages/parallel .; do $(BIN)/pip wheel -q --no-deps -w dist $$member; done

@@ -1,8 +1,9 @@
 """What was typed, read: the job, Hydra's options, and overrides in the grammar that Hydra wants."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -11,8 +12,11 @@ from internlm2_conf.recipes import Recipes
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
 
-OPEN = ("validation", "callbacks.samples.prompts")
+OPEN = ("validation", "callbacks.samples.prompts", "stages.ppo", "stages.reward")
 """Mappings in which people name the keys: ``validation.en=FILE``."""
+
+SPECIAL, ESCAPED = r"([\\()\[\]{}:=, \t'\"])", r"\\\1"
+"""Characters of keys in Hydra's grammar, and how they are written."""
 
 NAMES = {"-cn": "--config-name", "-cd": "--config-dir", "-c": "--cfg", "-cp": "--config-path", "-p": "--package"}
 """Options of Hydra that take a value."""
@@ -105,6 +109,21 @@ def quoted(value: str) -> str:
     """A text between the quotes of Hydra's grammar, in which nothing refers to a key."""
     escaped = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
     return f"'{escaped}'"
+
+
+def typed(value: Any) -> str:
+    """A value as Hydra's grammar reads it back."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, Mapping):
+        # Keys cannot be quoted there, only escaped.
+        pairs = (f"{re.sub(SPECIAL, ESCAPED, str(key))}:{typed(part)}" for key, part in value.items())
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(typed, value)) + "]"
+    return quoted(str(value))
 
 
 def as_new(word: str) -> str:

@@ -1,7 +1,7 @@
 """Whether a run may go on from what an earlier one left in its output folder.
 
 Training goes on from a checkpoint whatever the configuration says, so that other settings would go unheard and be
-recorded nevertheless. A job whose recipe names what it goes on from (``goes_on_from``, below its output folder) leaves
+recorded nevertheless. A job whose recipe names what it goes on from (``resumes_from``) leaves
 ``settings.json`` there: its settings as they would be typed, and hashes of the files and folders that it reads. It goes
 on only where both still agree. What merely says where and how fast a run is computed, and for how long, may change.
 """
@@ -22,7 +22,7 @@ RECORD = "settings.json"
 
 FREE = (
     # where it runs and what it writes beside the model
-    *("output", "paths", "callbacks", "logger", "checkpoint_every", "validation", "job.num_workers"),
+    *("output", "paths", "callbacks", "logger", "checkpoint_every", "validation", "data.num_workers"),
     # devices, and how long the same schedule is followed
     *("trainer", "strategy", "layout"),
     # memory and speed: the same sums in another order
@@ -42,26 +42,26 @@ def check_continuing(cfg: DictConfig) -> None:
     """Record what a run is made of, or compare it with the record of the run that it would go on with.
 
     Args:
-        cfg: of the job; one without ``goes_on_from`` always starts anew and is left alone.
+        cfg: of the job; one without ``resumes_from`` always starts anew and is left alone.
 
     Raises:
         ValueError: there is something to go on from, and other settings or inputs have led to it.
     """
-    if "goes_on_from" not in cfg:
+    if "resumes_from" not in cfg:
         return
-    folder = Path(cfg.output)
+    folder, found = Path(cfg.output), Path(cfg.resumes_from)
     here = json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)}))
     record = folder / RECORD
-    if not any(folder.glob(cfg.goes_on_from)):
+    if not any(found.parent.glob(found.name)):
         write(record, here)
     elif not record.is_file():
         print(f"{folder} holds no {RECORD}: goes on without comparing settings.", file=sys.stderr)
         write(record, here)
-    elif found := differences(json.loads(record.read_text()), here):
-        more = f"; {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    elif changed := differences(json.loads(record.read_text()), here):
+        more = f"; {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         raise ValueError(
-            f"{folder} holds a run with other settings ({'; '.join(found[:MOST_NAMED])}{more}); set output=FOLDER to "
-            f"keep both, give the earlier settings to go on, or delete {folder / cfg.goes_on_from} to start anew."
+            f"{folder} holds a run with other settings ({'; '.join(changed[:MOST_NAMED])}{more}); set output=FOLDER to "
+            f"keep both, give the earlier settings to go on, or delete {found} to start anew."
         )
 
 

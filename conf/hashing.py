@@ -6,7 +6,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-IMPORTS = {"internlm2_align": ("internlm2_core",)}
+IMPORTS = {
+    "internlm2_core": ("internlm2_records",),
+    "internlm2_data": ("internlm2_records",),
+    "internlm2_align": ("internlm2_core", "internlm2_records"),
+}
 """Our packages that import another of ours: their code depends on it too."""
 
 NOT_OUTPUTS = ("manifest.json", ".manifest.json", ".hydra", "logs")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra import compose, initialize_config_module
+from hydra import compose, initialize_config_dir, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
-from internlm2_conf.targets import arguments
+from internlm2_conf.targets import takes
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parent
@@ -61,9 +61,13 @@ class Recipes:
         try:
             if GlobalHydra.instance().is_initialized():
                 return compose(job, list(words), with_hydra)
-            own = [f"hydra.searchpath=['file://{Path(self.folder).resolve()}']"] if self.folder else []
+            own = Path(self.folder).resolve() if self.folder else None
+            if own is not None and (own / f"{job}.yaml").is_file():
+                with initialize_config_dir(str(own), version_base="1.3"):
+                    return compose(job, [*words, "hydra.searchpath=['pkg://internlm2_conf']"], with_hydra)
+            path = [f"hydra.searchpath=['file://{own}']"] if own else []
             with initialize_config_module("internlm2_conf", version_base="1.3"):
-                return compose(job, [*words, *own], with_hydra)
+                return compose(job, [*words, *path], with_hydra)
         except ConfigCompositionException as error:
             return self.compose(job, self.mended(job, words, error), with_hydra)
 
@@ -88,9 +92,10 @@ class Recipes:
         if refused not in [word.partition("=")[0] for word in words]:
             raise error
         others = [word for word in words if word.partition("=")[0] != refused]
-        base = self.compose(job, self.chosen(others, added=True))
+        classes = [word for word in others if word.partition("=")[0].endswith("._target_")]
+        base = self.compose(job, [*self.chosen(others, added=True), *classes])
         target = OmegaConf.select(base, f"{node or 'job'}._target_")
-        if target is None or argument not in (arguments(target) or {}):
+        if target is None or not takes(target, argument):
             raise error
         key = refused if node else f"job.{refused}"
         return [f"++{key}={word.partition('=')[2]}" if word.partition("=")[0] == refused else word for word in words]

@@ -22,6 +22,22 @@ def arguments(target: str) -> Mapping[str, inspect.Parameter] | None:
     return {name: parameter for name, parameter in found.items() if parameter.kind in kinds}
 
 
+def takes(target: str, name: str) -> bool:
+    """Whether a target takes an argument of that name, or takes any.
+
+    Args:
+        target: Its dotted name.
+        name: Name of the argument.
+
+    Returns:
+        The answer. False where it cannot be told.
+    """
+    if (known := arguments(target)) is None:
+        return False
+    found = inspect.signature(get_object(target)).parameters.values()
+    return name in known or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in found)
+
+
 def nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Key and content of every mapping with a ``_target_`` that is written in nested mappings."""
     if isinstance(node, dict):

@@ -78,7 +78,17 @@ def test_lists_of_paths_are_plain_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["12 + 7 = ?", "你好！把这些词排好：a, b", "it's [x] {y} $z", "a 'b' \"c\"", "back\\slash", "(1, 2)", "x=y", "echo ${HOME}"]
+    "text",
+    [
+        "12 + 7 = ?",
+        "你好！把这些词排好：a, b",
+        "it's [x] {y} $z",
+        "a 'b' \"c\"",
+        "back\\slash",
+        "(1, 2)",
+        "x=y",
+        "echo ${HOME}",
+    ],
 )
 def test_prompts_are_plain_text(text: str, tmp_path: Path) -> None:
     words = ("generate", f"prompt={text}", "checkpoint=nope", "--cfg", "job")

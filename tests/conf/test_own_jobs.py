@@ -50,7 +50,11 @@ def folder(tmp_path: Path) -> Path:
 
 def command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     # Not `python -m`, which would find modules of the current folder by itself.
-    program = [sys.executable, "-c", "import sys; sys.path.remove(''); from internlm2_conf.__main__ import main; main()"]
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; sys.path.remove(''); from internlm2_conf.__main__ import main; main()",
+    ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     words = [*program, *shlex.split(line)]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
@@ -68,9 +72,9 @@ def test_the_page_is_run(folder: Path) -> None:
         assert result.returncode == 0, (line, result.stderr)
         said[line] = result
     assert (folder / "runs/count_lines/counts.txt").read_text() == "my_jobs.py 17\n"
-    assert (folder / "runs/without_empty/counts.txt").read_text() == "my_jobs.py 13\n"
+    assert (folder / "runs/without_empty/counts.txt").read_text() == "my_jobs.py 14\n"
     own, every, replaced = list(said.values())[-3:]
-    assert "inputs=[FILE,...]" in own.stdout and "skip_empty=False          Whether empty lines do not" in own.stdout
+    assert "inputs=[FILE,...]" in own.stdout and "skip_empty=False         Whether empty lines do not" in own.stdout
     assert "count_lines    Count the lines of files." in every.stdout and "pretrain" in every.stdout
     optimizer = yaml.safe_load(replaced.stdout)["optimizer"]
     assert optimizer["momentum"] == 0.9 and optimizer["_partial_"]
@@ -79,7 +83,9 @@ def test_the_page_is_run(folder: Path) -> None:
 def test_a_job_of_ones_own_may_come_after_the_folder(folder: Path) -> None:
     result = command("--config-dir my_conf count_lines --cfg job", folder)
     assert yaml.safe_load(result.stdout)["name"] == "count_lines"
-    assert "there is no job 'count_line' (did you mean count_lines?)" in command("-cd my_conf count_line", folder).stderr
+    assert (
+        "there is no job 'count_line' (did you mean count_lines?)" in command("-cd my_conf count_line", folder).stderr
+    )
 
 
 @pytest.fixture
@@ -104,7 +110,9 @@ def test_a_failing_job_does_not_end_a_sweep(failing: Path) -> None:
 def test_a_module_that_is_not_there_is_named(failing: Path) -> None:
     (failing / "failing.py").unlink()
     said = command("failing -cd mine number=1", failing).stderr
-    assert "job._target_=failing.write cannot be imported (No module named 'failing'). Modules are found in the " in said
+    assert (
+        "job._target_=failing.write cannot be imported (No module named 'failing'). Modules are found in the " in said
+    )
     assert len(said.splitlines()) == 1
 
 

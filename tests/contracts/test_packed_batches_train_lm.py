@@ -9,10 +9,9 @@ import pytest
 import torch
 from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.batch import Batch
-from internlm2_core.jobs.fit import Loaders
 from internlm2_core.optim import Constant
 from internlm2_core.text import ByteTokenizer, ChatEncoder, ChatFormat
-from internlm2_data.loading import ChatBatches, PackedBatches
+from internlm2_data import BatchData, ChatBatches, PackedBatches
 from internlm2_data.tokens import TokenWriter
 
 SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=266, head_dim=8, max_positions=32)
@@ -61,12 +60,12 @@ def test_the_keys_and_types_are_those_that_core_declares(batches: PackedBatches)
 
 def test_a_run_resumes_in_mid_epoch_to_the_same_weights(batches: PackedBatches, tmp_path: Path) -> None:
     whole = module()
-    trainer(6).fit(whole, datamodule=Loaders(batches, {}))
+    trainer(6).fit(whole, datamodule=BatchData(batches))
     first = trainer(3)
-    first.fit(module(), datamodule=Loaders(batches, {}))
+    first.fit(module(), datamodule=BatchData(batches))
     first.save_checkpoint(tmp_path / "half.ckpt")
     resumed = module()
-    trainer(6).fit(resumed, datamodule=Loaders(batches, {}), ckpt_path=tmp_path / "half.ckpt")
+    trainer(6).fit(resumed, datamodule=BatchData(batches), ckpt_path=tmp_path / "half.ckpt")
     torch.testing.assert_close(resumed.net.state_dict(), whole.net.state_dict(), atol=0, rtol=0)
 
 

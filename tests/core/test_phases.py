@@ -112,10 +112,10 @@ def test_base_context_and_data_change_together(tiny: ModelSize) -> None:
 
 
 def test_a_run_of_another_length_is_refused(tiny: ModelSize) -> None:
-    with pytest.raises(ValueError, match=r"run has 7 steps but its phases 9; set phase\.steps=9"):
+    with pytest.raises(ValueError, match=r"max_steps=7 of the run must be the 9 steps of its phases"):
         run(tiny, 7)
 
 
 def test_a_phase_without_steps_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"phases have \{'a': 0\} steps"):
+    with pytest.raises(ValueError, match=r"steps of the phases must be 1 or more each.*\{'a': 0\}"):
         Phases({"a": Phase(0, Numbered(0, 1, 1), 1e4, 4, 1e-3)})

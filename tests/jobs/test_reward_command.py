@@ -10,7 +10,7 @@ from internlm2_conf.__main__ import main
 FILES = """[
     {path: hh.jsonl, format: hh, domain: helpful, language: zh},
     {path: ranked.jsonl, format: ranked, domain: writing},
-    {_target_: internlm2_align.reward.sources.PreferenceFile, path: scored.jsonl, format: scored, domain: maths,
+    {_target_: internlm2_align.preferences.sources.PreferenceFile, path: scored.jsonl, format: scored, domain: maths,
      meta: {kind: sums}},
     own.jsonl]""".replace("\n", "")
 

@@ -6,11 +6,11 @@ from functools import partial
 import pytest
 import torch
 from internlm2_align import RewardModel
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
-from internlm2_align.reward.preference import Preference
 from internlm2_core.text.tokenizer import ByteTokenizer
 from internlm2_parallel import MeshStrategy
 from internlm2_parallel.clipping import global_norm

@@ -61,5 +61,5 @@ def test_layers_that_are_split_are_refused(tmp_path, make_model, tokenizer_file)
         strategy = MeshStrategy(case.layout, case.treatment)
         train(strategy, case.ranks, tmp_path, make_model, tokenizer_file)
 
-    with pytest.raises(RankError, match=r"samples need whole layers on each rank.*Set callbacks=default"):
+    with pytest.raises(RankError, match=r"SampleAnswers needs whole layers on each rank.*Leave the callback out"):
         run_ranks(rank, case.ranks, join=False, deadline_s=90)

@@ -1,21 +1,26 @@
-"""A small SFT model on disk with instructions and preferences, and recipes that run in seconds."""
+"""A small SFT model on disk with instructions and preferences, and jobs that run in seconds."""
 
 import json
 from functools import partial
+from pathlib import Path
 
 import lightning as L
 import pytest
 import torch
-from internlm2_align import PPOSystem, RewardModel
-from internlm2_align.labelling import SimulatedAnnotator
-from internlm2_align.ppo.recipe import PPORecipe
+from internlm2_align import ConversationEncoder, PPOSystem, PreferenceData, PromptData, RewardModel
+from internlm2_align.jobs import ppo, reward
+from internlm2_align.miniature import SimulatedAnnotator
+from internlm2_align.ppo.callbacks import SaveActors
 from internlm2_align.ppo.settings import PPOSettings
-from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.callbacks import Curve, SaveReward
+from internlm2_align.reward.conditions import Conditions, conditions_beside
+from internlm2_align.reward.network import start_reward
 from internlm2_align.reward.pairs import PairBatches
-from internlm2_align.reward.recipe import RewardRecipe
 from internlm2_align.roles import local_roles
+from internlm2_core.callbacks import Checkpoints
 from internlm2_core.generation import Sampling
 from internlm2_core.optim import Cosine
+from internlm2_core.text import load_tokenizer
 
 CONDITIONS = Conditions({name: {"en": name[:2]} for name in ("maths", "format", "helpful", "harmless")})
 TRAINER = partial(
@@ -25,7 +30,6 @@ TRAINER = partial(
     enable_progress_bar=False,
     enable_model_summary=False,
     use_distributed_sampler=False,
-    num_sanity_val_steps=0,
 )
 
 
@@ -46,38 +50,47 @@ def instructions(tmp_path, make_records):
 
 
 @pytest.fixture
-def reward_recipe():
-    return RewardRecipe(
-        conditions=CONDITIONS,
-        batches=PairBatches(2000),
-        module=partial(RewardModel, optimizer=partial(torch.optim.AdamW, lr=2e-3)),
-        schedule=partial(Cosine, floor=0.5),
-        trainer=TRAINER,
-        max_tokens=256,
-        checkpoint_every=3,
-    )
+def run_reward():
+    """The job `reward`, composed as its recipe composes it."""
+
+    def run(checkpoint, preferences, heldout, output, max_steps=-1, hard_gap=None, **data):
+        encoder = ConversationEncoder(load_tokenizer(checkpoint), CONDITIONS, 256)
+        module = RewardModel(
+            partial(start_reward, checkpoint),
+            encoder,
+            optimizer=partial(torch.optim.AdamW, lr=2e-3),
+            schedule=Cosine(-1, floor=0.5),
+        )
+        saver = Checkpoints(Path(output) / "checkpoints", every_n_train_steps=3)
+        callbacks = [SaveReward(Path(output) / "model"), Curve(), saver]
+        trainer = TRAINER(max_steps=max_steps, max_epochs=1, limit_val_batches=0, callbacks=callbacks)
+        pairs = PreferenceData(preferences, encoder, PairBatches(2000), heldout, **data)
+        return reward(module, pairs, trainer, output, 1, checkpoint, hard_gap)
+
+    return run
 
 
 @pytest.fixture
-def ppo_recipe(instructions):
-    return PPORecipe(
-        module=partial(
-            PPOSystem,
+def run_ppo(instructions):
+    """The job `ppo`, composed as its recipe composes it."""
+
+    def run(checkpoint, reward, output, judge=True, warmup_iterations=1, snapshots=(2,), early_share=None, **changes):
+        keys = {"instructions": instructions[0], "heldout": instructions[1], "heldout_limit": 8, "queries": 6}
+        keys |= {"iterations": 4, "domains": {"arithmetic": "maths", "secret": "harmless"}}
+        trained = {"max_epochs": 1, "val_check_interval": 2, "num_sanity_val_steps": -1}
+        trained |= {name: changes.pop(name) for name in list(changes) if name in (*trained, "max_steps")}
+        encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions_beside(reward), 256)
+        system = PPOSystem(
+            local_roles(checkpoint, reward),
+            encoder,
             sampling=Sampling(max_new_tokens=5, top_p=0.9),
+            settings=PPOSettings(warmup_iterations=warmup_iterations),
             actor_optimizer=partial(torch.optim.AdamW, lr=1e-3),
             critic_optimizer=partial(torch.optim.AdamW, lr=1e-3),
-        ),
-        roles=local_roles,
-        trainer=TRAINER,
-        instructions=instructions[0],
-        heldout=instructions[1],
-        domains={"arithmetic": "maths", "secret": "harmless"},
-        settings=PPOSettings(warmup_iterations=1),
-        judge=SimulatedAnnotator(),
-        queries=6,
-        iterations=4,
-        validate_every=2,
-        snapshots=(2,),
-        heldout_limit=8,
-        max_tokens=256,
-    )
+            judge=SimulatedAnnotator() if judge else None,
+        )
+        callbacks = [SaveActors(output, snapshots, early_share), Checkpoints(Path(output) / "checkpoints")]
+        data = PromptData(chat=encoder.chat, **(keys | changes))
+        return ppo(system, data, TRAINER(callbacks=callbacks, **trained), output, 1, checkpoint, reward)
+
+    return run

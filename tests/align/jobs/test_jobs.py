@@ -3,25 +3,27 @@
 import json
 import re
 from collections import defaultdict
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from internlm2_align import RewardModel
-from internlm2_align.jobs import label, online_rlhf, ppo, reward, score
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align import PPOSystem, RewardModel
+from internlm2_align.jobs import label as label_job
+from internlm2_align.jobs import online_rlhf, score
 from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
-from internlm2_align.online.rounds import OnlineRecipe
-from internlm2_align.ppo.settings import PPOSettings
+from internlm2_align.online.rounds import Rounds
+from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.reward.conditions import Conditions
-from internlm2_align.reward.preference import read_preferences
+from internlm2_align.reward.losses import reward_loss
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from safetensors.torch import load_file, save_file
+
+label = partial(label_job, candidates=WrittenCandidates)
 
 
 def lines(path):
@@ -35,8 +37,8 @@ def labelled(tmp_path, instructions):
 
 
 @pytest.fixture
-def reward_folder(tmp_path, sft, labelled, reward_recipe):
-    reward(reward_recipe, sft, labelled[:1], labelled[1:], str(tmp_path / "reward"))
+def reward_folder(tmp_path, sft, labelled, run_reward):
+    run_reward(sft, labelled[:1], labelled[1:], str(tmp_path / "reward"))
     return tmp_path / "reward"
 
 
@@ -59,8 +61,8 @@ def test_label(tmp_path, instructions, sft):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"id": "nowhere", "replies": ["zzz"]}, "No id of .* is one of the instructions .'nowhere'"),
-        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies 'zzz'; write a list"),
+        ({"id": "nowhere", "replies": ["zzz"]}, "belong to other records: none of its ids is among .* first is 'nowhere'"),
+        ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies='zzz', which must be a list"),
     ],
 )
 def test_label_refuses_responses_that_it_cannot_use(tmp_path, instructions, record, message):
@@ -96,10 +98,9 @@ def test_reward(reward_folder, labelled):
     assert model.encoder.conditions.domains[0] == "maths"
 
 
-def test_reward_that_is_stopped_by_max_steps_goes_on_with_its_schedule(tmp_path, sft, labelled, reward_recipe):
+def test_reward_that_is_stopped_by_max_steps_goes_on_with_its_schedule(tmp_path, sft, labelled, run_reward):
     def train(folder: str, **settings: int) -> tuple[dict[str, torch.Tensor], int]:
-        recipe = replace(reward_recipe, trainer=partial(reward_recipe.trainer, **settings))
-        metrics = reward(recipe, sft, labelled[:1], [], str(tmp_path / folder))
+        metrics = run_reward(sft, labelled[:1], [], str(tmp_path / folder), **settings)
         return load_file(tmp_path / folder / "model" / "model.safetensors"), metrics["steps"]
 
     whole, steps = train("whole")
@@ -110,25 +111,25 @@ def test_reward_that_is_stopped_by_max_steps_goes_on_with_its_schedule(tmp_path,
     assert not all(torch.equal(whole[name], stopped[name]) for name in whole)
 
 
-def test_reward_refuses_bad_input(tmp_path, sft, labelled, reward_recipe):
-    with pytest.raises(FileNotFoundError, match=r"set preferences="):
-        reward(reward_recipe, sft, ["none.jsonl"], [], str(tmp_path / "x"))
+def test_reward_refuses_bad_input(tmp_path, sft, labelled, run_reward):
+    with pytest.raises(FileNotFoundError, match=r"none\.jsonl"):
+        run_reward(sft, ["none.jsonl"], [], str(tmp_path / "x"))
     with pytest.raises(ValueError, match="usable pairs"):
-        reward(reward_recipe, sft, labelled[1:], labelled[1:], str(tmp_path / "x"))
+        run_reward(sft, labelled[1:], labelled[1:], str(tmp_path / "x"))
     bad = tmp_path / "bad.jsonl"
     bad.write_text(json.dumps({"domain": "law", "prompt": [{"role": "user", "content": "q"}], "chosen": "a",
                                "rejected": "b"}) + "\n")  # fmt: skip
     for arguments in (([str(bad)], []), (labelled[:1], [str(bad)])):
         with pytest.raises(ValueError, match=r"bad.jsonl, line 1: Domain 'law'"):
-            reward(reward_recipe, sft, *arguments, str(tmp_path / "x"))
+            run_reward(sft, *arguments, str(tmp_path / "x"))
     assert not (tmp_path / "x").exists()  # held-out pairs too are checked before training
-    with pytest.raises(FileNotFoundError, match="set checkpoint="):
-        reward(reward_recipe, str(tmp_path / "nope"), labelled[:1], [], str(tmp_path / "x"))
-    with pytest.raises(ValueError, match=r"on_bad=rais is none of skip, raise"):
-        replace(reward_recipe, on_bad="rais")
+    with pytest.raises(FileNotFoundError, match="nope"):
+        run_reward(str(tmp_path / "nope"), labelled[:1], [], str(tmp_path / "x"))
+    with pytest.raises(ValueError, match=r"on_bad=rais .*skip.* raise"):
+        run_reward(sft, labelled[:1], [], str(tmp_path / "x"), on_bad="rais")
 
 
-def test_reward_counts_what_it_leaves_out(tmp_path, sft, reward_recipe):
+def test_reward_counts_what_it_leaves_out(tmp_path, sft, run_reward):
     def pair(question, chosen="good", rejected="bad", **more):
         return {"domain": "helpful", "prompt": question, "chosen": chosen, "rejected": rejected, **more}
 
@@ -142,7 +143,7 @@ def test_reward_counts_what_it_leaves_out(tmp_path, sft, reward_recipe):
 
     held = write("held.jsonl", pair("h", meta={"score_gap": 1}), pair("h"), pair("i", meta={"score_gap": 3}), *bad("h"))
     train = write("train.jsonl", pair("q"), pair("q", "bad", "good"), pair("H "), *bad("t"))
-    metrics = reward(reward_recipe, sft, train, held, str(tmp_path / "out"))
+    metrics = run_reward(sft, train, held, str(tmp_path / "out"))
     left_out = {"identical": 1, "too_long": 1, "empty_reply": 1, "malformed": 1}
     assert metrics["pairs"]["heldout"] == {"used": 2, "duplicate": 1, **left_out}
     assert metrics["pairs"]["train"] == {"used": 1, "contradicting": 1, "question_is_held_out": 1, **left_out}
@@ -150,42 +151,40 @@ def test_reward_counts_what_it_leaves_out(tmp_path, sft, reward_recipe):
     assert helpful["hard_gap"] == 2 and {name: part["pairs"] for name, part in helpful["slices"].items()} == {
         "hard": 1, "easy": 1,
     }  # fmt: skip
-    with pytest.raises(ValueError, match=r"No usable pairs are left of preferences: .*1 too_long"):
-        reward(reward_recipe, sft, write("bad.jsonl", *bad("t")), [], str(tmp_path / "x"))
-    strict = replace(reward_recipe, on_bad="raise")
+    with pytest.raises(ValueError, match=r"No usable pairs are left of preferences=.*bad\.jsonl: .*1 too_long"):
+        run_reward(sft, write("bad.jsonl", *bad("t")), [], str(tmp_path / "x"))
     for files in (
         ([write("same.jsonl", *bad("t")[:1])], []),
         ([write("good.jsonl", pair("q"))], write("long.jsonl", pair("h", "x" * 999))),
     ):
-        with pytest.raises(ValueError, match=r"jsonl, line \d is unusable"):
-            reward(strict, sft, *files, str(tmp_path / "x"))
+        with pytest.raises(ValueError, match=r"jsonl, line \d cannot be used"):
+            run_reward(sft, *files, str(tmp_path / "x"), on_bad="raise")
 
 
-def test_another_seed_holds_out_other_questions(tmp_path, sft, labelled, reward_recipe):
+def test_another_seed_holds_out_other_questions(tmp_path, sft, labelled, run_reward):
     def held_out(seed):
-        metrics = reward(reward_recipe, sft, labelled[0], [], str(tmp_path / f"seed-{seed}"), 0.2, seed)
+        metrics = run_reward(sft, labelled[0], [], str(tmp_path / f"seed-{seed}"), heldout_share=0.2, heldout_seed=seed)
         return metrics["pairs"]["heldout"]["used"]
 
     assert held_out(0) != held_out(3)
 
 
-def test_clear_pairs_want_a_margin(tmp_path, sft, labelled, reward_recipe):
+def test_clear_pairs_want_a_margin(tmp_path, sft, labelled, run_reward):
     def first_loss(margin_per_gap):
-        recipe = replace(reward_recipe, margin_per_gap=margin_per_gap)
-        return reward(recipe, sft, labelled[:1], [], str(tmp_path / f"margin-{margin_per_gap}"))["curve"][0]["loss"]
+        folder = str(tmp_path / f"margin-{margin_per_gap}")
+        return run_reward(sft, labelled[:1], [], folder, margin_per_gap=margin_per_gap)["curve"][0]["loss"]
 
     assert first_loss(5.0) > first_loss(0.0) + 1
 
 
-def test_margins_of_pairs_without_gaps_are_refused(tmp_path, sft, labelled, reward_recipe):
+def test_margins_of_pairs_without_gaps_are_refused(tmp_path, sft, labelled, run_reward):
     records = lines(labelled[0])
     for record in records:
         del record["meta"]["score_gap"]
     bare = tmp_path / "bare.jsonl"
     bare.write_text("".join(json.dumps(record) + "\n" for record in records))
-    recipe = replace(reward_recipe, margin_per_gap=1.0)
-    with pytest.raises(ValueError, match=rf"margin_per_gap=1\.0 but none of {len(records)} pairs.*margin_per_gap=0"):
-        reward(recipe, sft, [str(bare)], [], str(tmp_path / "x"))
+    with pytest.raises(ValueError, match=rf"margin_per_gap=1\.0 needs pairs.*None of these {len(records)} pairs"):
+        run_reward(sft, [str(bare)], [], str(tmp_path / "x"), margin_per_gap=1.0)
 
 
 def test_score(tmp_path, reward_folder, labelled):
@@ -208,7 +207,7 @@ def test_score(tmp_path, reward_folder, labelled):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
     with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
         score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
-    with pytest.raises(FileNotFoundError, match="set checkpoint="):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint=.*nope is not a folder"):
         score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")
 
 
@@ -243,12 +242,12 @@ def test_score_reads_languages_and_calls(tmp_path, reward_folder):
 
 UNSCORABLE = {
     "ends in an assistant turn": {"messages": []},
-    "replies is []": {"prompt": "q", "replies": []},
+    "replies='[]' must be a list": {"prompt": "q", "replies": []},
     "holds neither `messages`": {"prompt": "q", "chosen": "a"},
     "lacks 'prompt'": {"chosen": "a", "rejected": "b"},
     "reply 2 of 2 is empty": {"prompt": "q", "replies": ["a", " "]},
     "reply 1 of 1 is empty": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}]},
-    "no JSON object": ["q"],
+    "not a JSON object": ["q"],
     "Domain 'law'": {"prompt": "q", "replies": ["a"], "domain": "law"},
     "the limit is 256": {"prompt": "q", "replies": ["a" * 999]},
 }
@@ -269,7 +268,7 @@ def test_score_refuses_or_leaves_out_what_it_cannot_score(tmp_path, reward_folde
     for (match, record), line in zip(UNSCORABLE.items(), bad, strict=True):
         assert match in line["unscored"] and line.get("score", line.get("scores")) is None
         assert isinstance(record, list) or record.items() <= line.items()
-    with pytest.raises(ValueError, match="on_bad=drop is none of"):
+    with pytest.raises(ValueError, match="on_bad=drop must be one of"):
         score(model, source, str(tmp_path / "s"), "maths", on_bad="drop")
 
 
@@ -326,87 +325,107 @@ def test_score_does_not_go_on_with_another_model(tmp_path, stopped):
     assert all(record["score"] != 77 for record in lines(tmp_path / "s" / "scores.jsonl"))
 
 
-def test_ppo(tmp_path, sft, reward_folder, ppo_recipe):
-    metrics = ppo(ppo_recipe, sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+def test_ppo(tmp_path, sft, reward_folder, run_ppo):
+    arguments = (sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+    metrics = run_ppo(*arguments)
     assert metrics["judge"] == "SimulatedAnnotator"
     assert metrics["iterations"] == 4 and metrics["start"]["iteration"] == 0 and metrics["last"]["iteration"] == 4
     assert [e["iteration"] for e in metrics["history"] if "train/reward" in e] == [1, 2, 3, 4]
     assert {"valid/reward", "valid/kl", "valid/judge", "valid/reward/maths"} <= set(metrics["best"])
     for folder in ("model", "last", "snapshots/iteration-2"):
         assert load_released(tmp_path / "ppo" / folder).size.layers == 2
-    # A second run goes on from the last checkpoint, where nothing is left to do.
-    again = ppo(ppo_recipe, sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+    # A second run resumes from the last checkpoint, where nothing is left to do.
+    again = run_ppo(*arguments)
     assert again["history"] == metrics["history"]
 
 
-def test_ppo_recipe_refuses_iterations_that_are_not_measured(ppo_recipe):
-    with pytest.raises(ValueError, match="validate_every=3 does not divide iterations=4"):
-        replace(ppo_recipe, validate_every=3)
+def test_a_ppo_checkpoint_gives_the_whole_system_again(tmp_path, sft, reward_folder, run_ppo):
+    run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+    system = PPOSystem.load_from_checkpoint(tmp_path / "ppo" / "checkpoints" / "last.ckpt")
+    assert system.iteration == 4 and system.settings.warmup_iterations == 1 and system.sampling.max_new_tokens == 5
+    last = load_released(tmp_path / "ppo" / "last")
+    assert all(torch.equal(system.actor.state_dict()[name], value) for name, value in last.state_dict().items())
+    system.save(tmp_path / "again")
+    again = load_file(tmp_path / "again" / "model.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in last.state_dict().items())
+    assert len(system.generate([[{"role": "user", "content": "1 + 1"}]])) == 1
 
 
-def test_ppo_recipe_refuses_what_would_go_unheard(ppo_recipe):
-    with pytest.raises(ValueError, match="warmup_iterations=4 leaves none of iterations=4 to the actor"):
-        replace(ppo_recipe, settings=PPOSettings(warmup_iterations=4))
-    with pytest.raises(ValueError, match=r"snapshots=\[5\] are not among iterations 1 to 4"):
-        replace(ppo_recipe, snapshots=(2, 5))
-    with pytest.raises(ValueError, match="heldout_limit=0 leaves no prompt"):
-        replace(ppo_recipe, heldout_limit=0)
-    with pytest.raises(ValueError, match="val_check_interval=1 would go unheard in PPO; set validate_every=N"):
-        replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, val_check_interval=1, max_epochs=-1))
+def test_a_reward_checkpoint_gives_the_model_again(reward_folder):
+    model = RewardModel.load_from_checkpoint(reward_folder / "checkpoints" / "last.ckpt")
+    saved = RewardModel.load(reward_folder / "model")
+    assert model.encoder.conditions.domains == saved.encoder.conditions.domains and model.encoder.max_tokens == 256
+    talk = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}]
+    assert model.score(talk, "maths") != 0 and model.loss is reward_loss
+    assert model.make_optimizer.keywords == {"lr": 2e-3}
 
 
-def test_ppo_refuses_tasks_and_records_that_it_cannot_use(tmp_path, sft, reward_folder, ppo_recipe, instructions):
-    def run(recipe):
-        ppo(recipe, sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+def test_ppo_keeps_an_early_actor(tmp_path, sft, reward_folder, run_ppo):
+    run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"), snapshots=(), early_share=0.4)
+    assert [path.name for path in (tmp_path / "ppo" / "snapshots").iterdir()] == ["iteration-2"]
 
-    with pytest.raises(ValueError, match="is of task sums, only of arithmetic; mend domains"):
-        run(replace(ppo_recipe, domains={"arithmetic": "maths", "sums": "maths"}))
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val_check_interval": 3}, "val_check_interval=3 must divide iterations=4"),
+        ({"warmup_iterations": 4}, "warmup_iterations=4 must be below iterations=4"),
+        ({"snapshots": (2, 5)}, r"snapshots=\[5\] must be among iterations 1 to 4"),
+        ({"heldout_limit": 0}, "heldout_limit=0 must be 1 or more"),
+        ({"max_epochs": 2}, "max_epochs=2 must be 1 in PPO: iterations=4 says how long it runs"),
+        ({"domains": {"arithmetic": "maths", "sums": "maths"}}, "domains names sums.*There are arithmetic"),
+        ({"max_steps": 1}, "stopped after 1 iterations, before its first validation"),
+    ],
+)
+def test_ppo_refuses_what_does_not_fit(tmp_path, sft, reward_folder, run_ppo, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"), **changes)
+
+
+def test_ppo_refuses_held_out_records_that_its_judge_cannot_judge(tmp_path, sft, reward_folder, run_ppo, instructions):
     bare = write_lines(tmp_path / "bare.jsonl", *({**line, "check": None} for line in lines(instructions[1])))
     Path(bare).write_text(Path(bare).read_text().replace('"check"', '"checks"'))
-    with pytest.raises(ValueError, match=r"has no `check` .* set judge=null"):
-        run(replace(ppo_recipe, heldout=bare))
-    with pytest.raises(ValueError, match=r"stopped after 1 iterations, before its first validation"):
-        run(replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, max_steps=1)))
+    with pytest.raises(ValueError, match=r"has no `check` .*judge=null"):
+        run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"), heldout=bare)
 
 
-def test_rounds_on_several_ranks_are_refused(tmp_path, sft, reward_recipe, ppo_recipe):
-    ppo_recipe = replace(ppo_recipe, trainer=partial(ppo_recipe.trainer, devices=2, strategy="ddp"))
-    recipe = OnlineRecipe(reward_recipe, ppo_recipe, Probe(Sampling()), Audit(), SimulatedAnnotator())
-    with pytest.raises(ValueError, match="asks for 2 ranks; rounds run on one"):
-        online_rlhf(recipe, sft, "reward", [], [], str(tmp_path))
+@pytest.fixture
+def make_rounds(sft, instructions, labelled, run_ppo, run_reward):
+    def reward(checkpoint, output, **keys):
+        return run_reward(checkpoint, labelled[:1], labelled[1:], output, added=keys["data.added"])
+
+    def ppo(**keys):
+        return run_ppo(**keys, early_share=0.2)
+
+    return partial(
+        Rounds, sft, instructions[0], {"arithmetic": "maths", "secret": "harmless"}, ppo, reward,
+        Probe(Sampling(max_new_tokens=5), samples=1), Audit(), SimulatedAnnotator(), prompts=20, max_tokens=256,
+    )  # fmt: skip
 
 
-def test_rounds_take_only_a_finished_run_of_the_same_models(tmp_path, sft, reward_folder, reward_recipe, ppo_recipe):
-    recipe = OnlineRecipe(reward_recipe, ppo_recipe, Probe(Sampling()), Audit(), SimulatedAnnotator(), rounds=1)
-    arguments = (recipe, sft, str(reward_folder / "model"), [], [], str(tmp_path / "online"))
-    with pytest.raises(FileNotFoundError, match="holds no finished run of `internlm2 ppo`; set first_ppo"):
+def test_rounds_take_only_a_finished_run_of_the_same_models(tmp_path, sft, reward_folder, make_rounds):
+    arguments = (make_rounds(), str(reward_folder / "model"), str(tmp_path / "online"), 1)
+    with pytest.raises(FileNotFoundError, match=r"first_ppo=.*ppo must be the folder of a finished run"):
         online_rlhf(*arguments, first_ppo=str(tmp_path / "ppo"))
     assert not (tmp_path / "ppo").exists()
     (tmp_path / "ppo" / "snapshots" / "iteration-2").mkdir(parents=True)
     (tmp_path / "ppo" / "metrics.json").write_text(json.dumps({"checkpoint": sft, "reward": sft}))
-    with pytest.raises(ValueError, match=r"was run with reward=.*sft, not .*reward/model"):
+    with pytest.raises(ValueError, match=r"was run with reward=.*sft instead of reward=.*reward/model"):
         online_rlhf(*arguments, first_ppo=str(tmp_path / "ppo"))
+    with pytest.raises(ValueError, match="number=0 of rounds must be 1 or more"):
+        online_rlhf(*arguments[:3], 0)
 
 
 @pytest.mark.slow
-def test_online_rounds(tmp_path, sft, reward_folder, labelled, reward_recipe, ppo_recipe):
-    recipe = OnlineRecipe(
-        reward=reward_recipe,
-        ppo=ppo_recipe,
-        probe=Probe(Sampling(max_new_tokens=5), samples=1),
-        audit=Audit(),
-        annotator=SimulatedAnnotator(),
-        rounds=2,
-        prompts=20,
-    )
-    arguments = (recipe, sft, str(reward_folder / "model"), labelled[:1], labelled[1:], str(tmp_path / "online"))
+def test_online_rounds(tmp_path, sft, reward_folder, make_rounds):
+    arguments = (make_rounds(), str(reward_folder / "model"), str(tmp_path / "online"), 2)
     metrics = online_rlhf(*arguments)
     first, second = metrics["rounds"]
     assert metrics["annotator"] == "SimulatedAnnotator"
     assert first["reward"] is None and second["reward"]["heldout"]["pairs"] > 0
     assert set(first["audit"]["models"]) == {"sft", "early", "late"}
     assert first["audit"]["slow_pairs"] == len(lines(tmp_path / "online" / "round-1" / "audit" / "slow.jsonl"))
-    assert second["reward"]["pairs"]["used"] >= first["audit"]["slow_pairs"]
+    assert second["reward"]["pairs"]["train"]["used"] >= first["audit"]["slow_pairs"]
     assert RewardModel.load(tmp_path / "online" / "reward")
     assert load_released(tmp_path / "online" / "model")
     # A second run finds every part done.

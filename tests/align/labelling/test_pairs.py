@@ -1,42 +1,12 @@
-import random
 from collections import Counter
+from functools import partial
 
-from internlm2_align.labelling import SimulatedAnnotator
-from internlm2_align.labelling.candidates import Candidates, bare_answer, swapped, wrong_numbers
-from internlm2_align.labelling.pairs import PairRules, label
+from internlm2_align.labelling import pairs as labelled
+from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 
 ANNOTATOR = SimulatedAnnotator()
-
-
-def test_wrong_numbers_are_wrong_and_near():
-    for text, value in (("The sum is 47.", 47), ("答案是0。", 0), ("-3", -3)):
-        for wrong in wrong_numbers(text, random.Random(1), 20):
-            assert wrong != text
-            assert wrong.startswith(text[: text.index(str(value))])
-    assert wrong_numbers("no number", random.Random(1), 2) == []
-
-
-def test_swapped_items_are_neighbours():
-    found = {swapped("It is (a b c).", "(a b c)", random.Random(seed))[0] for seed in range(20)}
-    assert found == {"It is (b a c).", "It is (a c b)."}
-    assert swapped("It is 7.", "7", random.Random(1)) == []
-
-
-def test_bare_answers_are_named_by_the_record(records):
-    assert bare_answer(records["sum"]) == "7"
-    assert bare_answer(records["copy"]) == "red fox"
-    assert bare_answer(records["secret"]) is None
-
-
-def test_candidates_differ_and_name_their_origin(records):
-    write = Candidates(list(records.values()))
-    found = write.of(records["sum"], ["7", "9", "9"])
-    assert found[0].origin == "reference"
-    assert len({c.reply for c in found}) == len(found)
-    origins = Counter(c.origin for c in found)
-    assert origins["sampled"] == 2 and origins["declined"] == 1 and origins["wrong_number"] >= 1
-    assert found == Candidates(list(records.values())).of(records["sum"], ["7", "9", "9"])
-    assert any(c.origin == "told" and "4711" in c.reply for c in write.of(records["secret"]))
+label = partial(labelled.label, candidates=WrittenCandidates)
 
 
 def test_pairs_agree_with_the_annotator(many_records):
@@ -72,3 +42,26 @@ def test_sampled_replies_are_judged_too(records):
 def test_the_same_seed_gives_the_same_pairs(many_records):
     assert label(many_records, ANNOTATOR, PairRules()) == label(many_records, ANNOTATOR, PairRules())
     assert label(many_records, ANNOTATOR, PairRules()) != label(many_records, ANNOTATOR, PairRules(seed=2))
+
+
+class Longest:
+    """An annotator of one's own: prefers long replies."""
+
+    name = "longest"
+
+    def domains_of(self, record):
+        return ["long"]
+
+    def slices_of(self, record):
+        return ["own"]
+
+    def score(self, record, reply, domain):
+        return min(1.0, len(reply) / 100)
+
+
+def test_another_annotator_judges_the_replies_at_hand():
+    record = {"id": "a", "task": "chat", "language": "de"}
+    record["messages"] = [{"role": "user", "content": "Hallo"}, {"role": "assistant", "content": "x" * 50}]
+    found = labelled.label([record], Longest(), PairRules(per_domain=9), {"a": ["x" * 80, "x" * 80 + " ", "y"]})
+    assert {(len(pair.chosen), len(pair.rejected)) for pair in found} <= {(80, 50), (50, 1), (80, 1)}
+    assert found and all(pair.source == "longest" and pair.meta["slices"][1:] == ["own"] for pair in found)

@@ -1,5 +1,5 @@
 import pytest
-from internlm2_align.labelling import SimulatedAnnotator
+from internlm2_align.miniature import SimulatedAnnotator
 from internlm2_align.online.hacking import Pattern
 from internlm2_align.online.preferences import fast_pairs, slow_pairs
 from internlm2_align.online.replies import Reply

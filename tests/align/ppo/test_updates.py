@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from internlm2_align.ppo.losses import policy_loss, value_loss
 from internlm2_align.ppo.responses import Responses
 from internlm2_align.ppo.rollout import judge_rollout
 from internlm2_align.ppo.updates import actor_losses, critic_losses, mini_batches, pretrain_losses
@@ -24,7 +25,7 @@ def rollout(language_model, critic):
 def gradient(net, losses):
     net.zero_grad()
     total = 0.0
-    for part in losses:
+    for part in (make() for make in losses):
         part.loss.backward()
         total += part.loss.item()
     return total, {name: w.grad.clone() for name, w in net.named_parameters() if w.grad is not None}
@@ -40,17 +41,18 @@ def assert_same(first, second):
 def test_micro_batches_change_nothing(language_model, critic, rollout):
     for whole, cut in ((1000, 5), (1000, 8)):
         assert_same(
-            gradient(critic, critic_losses(critic, rollout, 10, whole)),
-            gradient(critic, critic_losses(critic, rollout, 10, cut)),
+            gradient(critic, critic_losses(critic, rollout, 10, whole, value_loss)),
+            gradient(critic, critic_losses(critic, rollout, 10, cut, value_loss)),
         )
         assert_same(
-            gradient(language_model, actor_losses(language_model, rollout, 10, whole, clip=0.2)),
-            gradient(language_model, actor_losses(language_model, rollout, 10, cut, clip=0.2)),
+            gradient(language_model, actor_losses(language_model, rollout, 10, whole, policy_loss, clip=0.2)),
+            gradient(language_model, actor_losses(language_model, rollout, 10, cut, policy_loss, clip=0.2)),
         )
 
 
 def test_the_first_ratio_is_one(language_model, rollout):
-    parts = list(actor_losses(language_model, rollout, RESPONSES.tokens, 1000, clip=0.2))
+    losses = actor_losses(language_model, rollout, RESPONSES.tokens, 1000, policy_loss, clip=0.2)
+    parts = [make() for make in losses]
     total = sum(part.loss.item() for part in parts)
     assert total == pytest.approx(-rollout.advantages.sum().item() / RESPONSES.tokens, abs=1e-5)
     assert sum(part.figures["clip_fraction"].item() for part in parts) == 0
@@ -77,7 +79,7 @@ def test_an_epoch_deals_everything_out_once(rollout):
         scores = sorted(score for part, _ in epoch for score in part.scores.tolist())
         assert scores == sorted(rollout.scores.tolist())
         assert torch.equal(torch.cat([t["input_ids"] for _, t in epoch]), text["input_ids"])
-    with pytest.raises(ValueError, match=r"settings\.mini_batches"):
+    with pytest.raises(ValueError, match=r"mini_batches=5 must be at most the 4 responses"):
         list(mini_batches(rollout, None, parts=5, epochs=1, seed=3))
 
 

@@ -1,8 +1,8 @@
 """Figures by domain and slice, by hand."""
 
 import pytest
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.evaluation import pair_figures
-from internlm2_align.reward.preference import Preference
 
 
 def pair(domain, chosen, rejected, question="q", **meta):

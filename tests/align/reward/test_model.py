@@ -8,11 +8,11 @@ import lightning as L
 import pytest
 import torch
 from internlm2_align import RewardModel, load_conditions
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import Conditions, without_conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
-from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.scoring import Scorer
 from internlm2_core.jobs import convert
 from internlm2_core.nn.language_model import LanguageModel

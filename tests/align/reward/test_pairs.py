@@ -3,10 +3,10 @@ from collections import Counter
 
 import pytest
 import torch
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
-from internlm2_align.reward.preference import Preference
 from internlm2_core.text.tokenizer import SCORE_TOKEN
 
 
@@ -49,10 +49,30 @@ def test_bad_pairs_are_counted(encoder):
     }  # fmt: skip
     with pytest.raises(ValueError, match="max_tokens"):
         encode_pairs(pairs[3:], encoder, counts, on_bad="raise")
-    with pytest.raises(ValueError, match=r"p.jsonl, line 3: Domain 'law' .*known are .*conditions\.file=PATH"):
+    with pytest.raises(ValueError, match=r"p.jsonl, line 3: Domain 'law' .*known are"):
         encode_pairs([pair(1, domain="law", where="p.jsonl, line 3")], encoder, counts)
-    with pytest.raises(ValueError, match=r"p.jsonl, line 4 is unusable: .*max_tokens"):
+    with pytest.raises(ValueError, match=r"p.jsonl, line 4 cannot be used: .*max_tokens"):
         encode_pairs([pair(1, chosen="x" * 300, where="p.jsonl, line 4")], encoder, counts, on_bad="raise")
+
+
+UNUSABLE = {
+    "identical": pair(1, chosen="4", rejected=" 4\n"),
+    "empty_reply": pair(1, rejected="  "),
+    "empty_prompt": pair(1, prompt=()),
+}
+
+
+def test_unusable_pairs_are_counted_and_skipped(encoder):
+    counts = Counter()
+    encoded = encode_pairs([pair(1), *UNUSABLE.values(), pair(1)], encoder, counts)
+    assert [each.pair for each in encoded] == [pair(1), pair(1)]
+    assert counts == {"used": 2, "identical": 1, "empty_reply": 1, "empty_prompt": 1}
+
+
+@pytest.mark.parametrize("defect", UNUSABLE)
+def test_or_refused(encoder, defect):
+    with pytest.raises(ValueError, match=f"A pair of maths cannot be used: {defect}"):
+        encode_pairs([UNUSABLE[defect]], encoder, Counter(), on_bad="raise")
 
 
 def test_replies_are_encoded_as_turns_are(encoder, tokenizer):

@@ -24,11 +24,11 @@ from pathlib import Path
 import lightning as L
 import torch
 from internlm2_align import RewardModel
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import Unconditional
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import EncodedPair, PairBatches
-from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.shared import Group
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.sizes import ModelSize

@@ -15,7 +15,7 @@ def test_characters_wait_until_they_are_whole() -> None:
     end = tokenizer.special("<|im_end|>")
     stream = TextStream(tokenizer, (end,), shown.append)
     for id_ in [*tokenizer.encode("a你"), end]:
-        stream(0, id_)
+        stream(id_)
     assert shown == ["a", "你"]
     assert stream.text == "a你"
 

@@ -1,19 +1,37 @@
 """The conditional reward model and online RLHF (COOL RLHF) of InternLM2, as LightningModules.
 
 =============  ===================================================================================================
+`preferences`  pairs of ours and of others, read, split by question and kept once
 `reward`       condition prompts, losses, padding-free pairs, `RewardModel`
 `ppo`          rewards, advantages and losses as pure functions; rollouts; `PPOSystem`
 `roles`        the four models of PPO and where they come from
-`labelling`    the rule-based annotator, simulated, and the preference pairs made from its scores
+`labelling`    preference pairs from instruction records and an `Annotator`, a protocol
+`miniature`    the toy run's annotator: rules, and no person
 `online`       rounds of online RLHF: the audit for reward hacking (fast path), fresh preferences (slow path)
 `jobs`         one plain function a job of the `internlm2` command
 =============  ===================================================================================================
 """
 
+from internlm2_align.labelling.annotator import Annotator
+from internlm2_align.ppo.data import PromptData
 from internlm2_align.ppo.system import PPOSystem
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import Conditions, Unconditional, load_conditions
+from internlm2_align.reward.data import PreferenceData
+from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.scoring import Scorer
 
-__all__ = ["Conditions", "PPOSystem", "Preference", "RewardModel", "Scorer", "Unconditional", "load_conditions"]
+__all__ = [
+    "Annotator",
+    "Conditions",
+    "ConversationEncoder",
+    "PPOSystem",
+    "Preference",
+    "PreferenceData",
+    "PromptData",
+    "RewardModel",
+    "Scorer",
+    "Unconditional",
+    "load_conditions",
+]

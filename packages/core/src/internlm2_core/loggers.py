@@ -1,4 +1,4 @@
-"""Curves that go on where a run goes on."""
+"""Curves of a run that resumes."""
 
 import csv
 from pathlib import Path
@@ -8,21 +8,29 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
+from internlm2_core.lightning_private import KeepsItsFile
 
-class ContinuedWriter(ExperimentWriter):
-    """Keeps the rows of an earlier attempt up to the step at which this one begins to log."""
+
+class ContinuedWriter(KeepsItsFile):
+    """Keeps the rows of an earlier attempt up to the step at which this one begins to log.
+
+    Args:
+        log_dir: Folder of ``metrics.csv``.
+    """
 
     def __init__(self, log_dir: str) -> None:
         super().__init__(log_dir)
-        self._goes_on = Path(self.metrics_file_path).is_file()
-
-    def _check_log_dir_exists(self) -> None:
-        """Keep the file that Lightning would delete."""
+        self._resumes = Path(self.metrics_file_path).is_file()
 
     def log_metrics(self, metrics_dict: dict[str, float], step: int | None = None) -> None:
-        """Record metrics; before the first, drop the rows that are logged again."""
-        if self._goes_on:
-            self._goes_on = False
+        """Record metrics. Before the first, drop the rows that are logged again.
+
+        Args:
+            metrics_dict: Figures by name.
+            step: Optimizer step. None counts.
+        """
+        if self._resumes:
+            self._resumes = False
             self._keep_rows_before(0 if step is None else step)
         super().log_metrics(metrics_dict, step)
 

@@ -1,19 +1,29 @@
 """AdamW groups, clipping and the learning-rate schedule of the recipe (report section 3.2)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-import lightning as L
+import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+MakeOptimizer = Callable[..., Optimizer]
+Schedule = Callable[[int], float] | Callable[[Optimizer], LRScheduler]
+
+ADAMW = partial(torch.optim.AdamW, lr=3e-4, betas=(0.9, 0.95), eps=1e-8)
+"""AdamW of the report (section 3.2). Weight decay is set by group."""
 
 
 def decay_groups(net: nn.Module, weight_decay: float = 0.1) -> list[dict[str, object]]:
     """Two parameter groups: matrices decay, norms (one-dimensional) do not.
 
     Args:
-        net: parameters that do not require gradients are left out.
-        weight_decay: of the matrices.
+        net: Parameters that do not require gradients are left out.
+        weight_decay: Of the matrices.
     """
     trained = [weight for weight in net.parameters() if weight.requires_grad]
     return [
@@ -22,47 +32,34 @@ def decay_groups(net: nn.Module, weight_decay: float = 0.1) -> list[dict[str, ob
     ]
 
 
-class ClipsFusedOptimizers(L.LightningModule):
-    """A module whose ``clip_gradients`` takes fused optimizers under ``precision="bf16-mixed"`` too.
+def optimizer_and_schedule(net: nn.Module, make: MakeOptimizer, schedule: Schedule, weight_decay: float) -> Any:
+    """One optimizer over two groups and its schedule, in the form that Lightning's ``configure_optimizers`` returns.
 
-    Lightning refuses them there, since such an optimizer unscales gradients in its step, after they were clipped. Only
-    float16 is scaled; there the refusal is right.
+    Args:
+        net: What is trained.
+        make: Makes the optimizer from parameter groups.
+        schedule: Factor of the learning rate at a step counted from 0, or something that makes one of torch's
+            schedulers from the optimizer, e.g. ``partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100)``.
+        weight_decay: Of the matrices.
     """
-
-    def clip_gradients(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip as the strategy does it, which knows how gradients are spread over ranks; for manual optimization.
-
-        Args:
-            optimizer: whose gradients are clipped.
-            gradient_clip_val: the bound; 0 clips nothing.
-            gradient_clip_algorithm: ``"norm"`` or ``"value"``.
-        """
-        if gradient_clip_val == 0:
-            return
-        precision = self.trainer.precision_plugin
-        is_scaled = getattr(precision, "scaler", None) is not None
-        if gradient_clip_val is None or gradient_clip_algorithm != "norm" or is_scaled:
-            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            precision.clip_grad_by_norm(optimizer, gradient_clip_val)
+    optimizer = make(decay_groups(net, weight_decay))
+    made_by = schedule.func if isinstance(schedule, partial) else schedule
+    if isinstance(made_by, type) and issubclass(made_by, LRScheduler):
+        return {"optimizer": optimizer, "lr_scheduler": schedule(optimizer)}  # type: ignore[arg-type]
+    return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, schedule)}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """Linear warm-up, then a half cosine down to a share of the peak; a factor of the learning rate.
+    """Factor of the learning rate: linear warm-up, then a half cosine down to a share of the peak.
 
     Args:
-        total_steps: optimizer steps in all; -1 leaves them open until :meth:`over` says how many there are.
-        warmup_steps: steps of linear warm-up.
-        floor: what is left at the end, as a share of the peak (0.1 in the recipe).
+        total_steps: Optimizer steps in all. -1 leaves them open until `over` says how many there are.
+        warmup_steps: Steps of linear warm-up.
+        floor: What is left at the end, as a share of the peak (0.1 in the recipe).
 
     Raises:
-        ValueError: the warm-up is longer than the run.
+        ValueError: If the warm-up is longer than the run.
     """
 
     total_steps: int
@@ -71,15 +68,12 @@ class Cosine:
 
     def __post_init__(self) -> None:
         if self.total_steps != -1 and not 0 <= self.warmup_steps <= self.total_steps:
-            raise ValueError(
-                f"warmup_steps={self.warmup_steps} does not fit into total_steps={self.total_steps}; "
-                "set schedule.warmup_steps to at most the steps of the run."
-            )
+            raise ValueError(f"warmup_steps={self.warmup_steps} must be at most total_steps={self.total_steps}.")
 
     def over(self, steps: int) -> "Cosine":
         """This schedule over so many steps, if they were left open.
 
-        The warm-up then takes a tenth of them at most: who does not count the steps cannot know whether it fits.
+        The warm-up then takes a tenth of them at most. Who does not count the steps cannot know whether it fits.
         """
         if self.total_steps != -1:
             return self
@@ -99,7 +93,7 @@ class Constant:
     """No decay: factor 1 after a linear warm-up.
 
     Args:
-        warmup_steps: steps of linear warm-up.
+        warmup_steps: Steps of linear warm-up.
     """
 
     warmup_steps: int = 0

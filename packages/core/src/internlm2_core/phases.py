@@ -18,7 +18,7 @@ from internlm2_core.optim import Cosine
 
 
 class BatchLoader(Protocol):
-    """Batches of one rank, pass after pass, from where its state stands."""
+    """Batches of one rank, pass after pass, from where its state says."""
 
     def __len__(self) -> int:
         """Batches of a whole pass."""
@@ -44,7 +44,7 @@ class Batches(Protocol):
         """Batches of held-out data, one pass, made with the same settings.
 
         Args:
-            source: a file, or several where the batches are made of several.
+            source: A file, or several where the batches are made of several.
         """
         ...
 
@@ -58,13 +58,13 @@ class Phase:
     """One phase.
 
     Attributes:
-        steps: optimizer steps.
-        batches: makes its loader; context, mixture and batch size are its own.
-        rope_base: base of the rotary frequencies.
-        context: trained length in tokens, as config.json will name it.
-        peak_lr: learning rate after the warm-up.
-        warmup_steps: steps of linear warm-up.
-        floor: what is left of the peak at the end, as a share.
+        steps: Optimizer steps.
+        batches: Makes its loader. Context, mixture and batch size are its own.
+        rope_base: Base of the rotary frequencies.
+        context: Trained length in tokens, as config.json will name it.
+        peak_lr: Learning rate after the warm-up.
+        warmup_steps: Steps of linear warm-up.
+        floor: What is left of the peak at the end, as a share.
     """
 
     steps: int
@@ -80,16 +80,16 @@ class Phases:
     """Phases one after another.
 
     Args:
-        phases: by name, in order.
+        phases: By name, in order.
 
     Raises:
-        ValueError: no phase, or one without steps.
+        ValueError: If there is no phase, or one has no steps.
     """
 
     def __init__(self, phases: Mapping[str, Phase]) -> None:
         if not phases or any(phase.steps < 1 for phase in phases.values()):
             steps = {name: phase.steps for name, phase in phases.items()}
-            raise ValueError(f"phases have {steps} steps; set phases.NAME.steps to 1 or more for each.")
+            raise ValueError(f"steps of the phases must be 1 or more each, and there must be a phase: {steps}.")
         self.phases = list(phases.values())
         self._ends = list(accumulate(phase.steps for phase in self.phases))
         self._rates = [Cosine(phase.steps, phase.warmup_steps, phase.floor) for phase in self.phases]
@@ -105,7 +105,7 @@ class Phases:
         return max(phase.peak_lr for phase in self.phases)
 
     def at(self, step: int) -> tuple[int, int]:
-        """Index of the phase at an optimizer step, and the step inside it; the last phase has no end."""
+        """Index of the phase at an optimizer step, and the step inside it. The last phase has no end."""
         index = next((i for i, end in enumerate(self._ends) if step < end), len(self._ends) - 1)
         return index, step - (self._ends[index - 1] if index else 0)
 
@@ -124,13 +124,13 @@ class Phases:
 
 
 class PhasedLoader:
-    """Batches of phase after phase; a phase's loader is made when it begins.
+    """Batches of phase after phase. A phase's loader is made when it begins.
 
     Args:
-        phases: what to load.
-        dp_rank: this rank among those that share the data.
-        dp_size: how many they are.
-        num_workers: reading processes.
+        phases: What to load.
+        dp_rank: This rank among those that share the data.
+        dp_size: How many they are.
+        num_workers: Reading processes.
     """
 
     def __init__(self, phases: Phases, dp_rank: int, dp_size: int, num_workers: int) -> None:
@@ -143,7 +143,7 @@ class PhasedLoader:
         return self.phases.total_steps
 
     def __iter__(self) -> Iterator[Batch]:
-        """From where the state stands to the end of the last phase, which goes on where more is asked for."""
+        """From where the state says to the end of the last phase, which continues where more is asked for."""
         batches = endless(self._loader)
         for _ in range(len(self) - self._done % len(self)):
             index, _ = self.phases.at(self._done)
@@ -182,7 +182,7 @@ class PhaseSwitch(L.Callback):
     Steps that a spike guard leaves out count for the data but not here, so that the base may move that much later.
 
     Args:
-        phases: the run's phases.
+        phases: The run's phases.
     """
 
     def __init__(self, phases: Phases) -> None:
@@ -192,12 +192,11 @@ class PhaseSwitch(L.Callback):
         """Check that the run ends where the phases do.
 
         Raises:
-            ValueError: with both numbers of steps.
+            ValueError: If the run has another number of steps than its phases.
         """
         if trainer.max_steps != self.phases.total_steps:
             raise ValueError(
-                f"the run has {trainer.max_steps} steps but its phases {self.phases.total_steps}; "
-                f"set phase.steps={self.phases.total_steps}."
+                f"max_steps={trainer.max_steps} of the run must be the {self.phases.total_steps} steps of its phases."
             )
 
     def on_train_batch_start(

@@ -1,16 +1,84 @@
-"""Which rows a process reads."""
+"""What modules, data and callbacks ask of a strategy, as protocols. Strategies of other packages meet them by name."""
+
+from typing import Protocol, TypedDict, runtime_checkable
 
 import lightning as L
+from torch import Tensor, nn
 
 
-def share_of(trainer: L.Trainer) -> dict[str, int]:
-    """``rank`` and ``num_replicas`` of this process among those that read different rows.
+class Share(TypedDict):
+    """Which rows a process reads.
 
-    Every parallel strategy of Lightning says so; the others have none and read everything.
+    Attributes:
+        rank: Index of this process among those that read different rows.
+        num_replicas: How many they are.
     """
-    return getattr(trainer.strategy, "distributed_sampler_kwargs", None) or {"rank": 0, "num_replicas": 1}
+
+    rank: int
+    num_replicas: int
+
+
+@runtime_checkable
+class SharesRows(Protocol):
+    """A strategy of several processes. Every parallel strategy of Lightning is one."""
+
+    @property
+    def distributed_sampler_kwargs(self) -> Share | None:
+        """The share of this process."""
+        ...
+
+
+@runtime_checkable
+class SaysHowWeightsLie(Protocol):
+    """A strategy that says where a network's weights are while it computes.
+
+    Attributes:
+        gathers_weights: Whether a forward pass waits for weights of other ranks.
+        splits_rows: Whether a row's tokens are spread over ranks (context parallelism).
+        splits_layers: Whether matrices or blocks are spread over ranks (tensor or pipeline parallelism).
+        has_stages: Whether blocks are spread over ranks. A network then gives losses, and neither logits nor scores.
+    """
+
+    @property
+    def gathers_weights(self) -> bool: ...  # noqa: D102
+
+    @property
+    def splits_rows(self) -> bool: ...  # noqa: D102
+
+    @property
+    def splits_layers(self) -> bool: ...  # noqa: D102
+
+    @property
+    def has_stages(self) -> bool: ...  # noqa: D102
+
+
+@runtime_checkable
+class GathersWholeWeights(Protocol):
+    """A strategy that puts a network's weights together itself."""
+
+    def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
+        """All weights by name, [...] each, on the CPU of the first rank, and nothing on the others. Collective."""
+        ...
+
+
+@runtime_checkable
+class KnowsReplicas(Protocol):
+    """A strategy that knows before processes are started how many will read different rows."""
+
+    @property
+    def data_parallel_size(self) -> int:
+        """How many they are."""
+        ...
+
+
+def share_of(trainer: L.Trainer) -> Share:
+    """The share of this process. A strategy without one reads everything."""
+    share = trainer.strategy.distributed_sampler_kwargs if isinstance(trainer.strategy, SharesRows) else None
+    return share or {"rank": 0, "num_replicas": 1}
 
 
 def replicas_of(trainer: L.Trainer) -> int:
-    """Processes that will read different rows; known before they are started, unlike which of them this is."""
-    return getattr(trainer.strategy, "data_parallel_size", trainer.num_nodes * trainer.num_devices)
+    """Processes that will read different rows. Known before they are started, unlike which of them this is."""
+    if isinstance(trainer.strategy, KnowsReplicas):
+        return trainer.strategy.data_parallel_size
+    return trainer.num_nodes * trainer.num_devices

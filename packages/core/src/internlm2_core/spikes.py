@@ -23,15 +23,15 @@ class SpikeGuard:
     ``patience`` spikes in a row the weights of the last snapshot come back; when as many follow again, the run ends.
 
     Args:
-        threshold: in standard deviations.
-        window: accepted losses remembered.
-        least: losses needed before anything is judged, but for losses that are not finite.
-        patience: spikes in a row that are only left out.
-        snapshot_every: accepted steps between snapshots of weights and optimizer, kept on CPU; 0 keeps none, and
+        threshold: In standard deviations.
+        window: Accepted losses remembered.
+        least: Losses needed before anything is judged, but for losses that are not finite.
+        patience: Spikes in a row that are only left out.
+        snapshot_every: Accepted steps between snapshots of weights and optimizer, kept on CPU. 0 keeps none, and
             ``patience`` spikes in a row then end the run.
 
     Raises:
-        ValueError: a number outside its range.
+        ValueError: If a number is out of range.
     """
 
     def __init__(
@@ -39,9 +39,8 @@ class SpikeGuard:
     ) -> None:
         if threshold <= 0 or patience < 1 or snapshot_every < 0 or not 2 <= least <= window:
             raise ValueError(
-                f"spikes: threshold={threshold} must be above 0, patience={patience} at least 1, "
-                f"snapshot_every={snapshot_every} at least 0, and 2 <= least={least} <= window={window}; "
-                "set module.spikes.* so."
+                f"threshold={threshold} must be above 0, patience={patience} at least 1, snapshot_every={snapshot_every} at "
+                f"least 0, and 2 <= least={least} <= window={window}."
             )
         self.threshold, self.least, self.patience, self.snapshot_every = threshold, least, patience, snapshot_every
         self.losses: deque[float] = deque(maxlen=window)
@@ -50,7 +49,7 @@ class SpikeGuard:
         self._snapshot: list[Tensor] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs; instead of the snapshot it has the checkpoint itself."""
+        """What a resumed run needs. Instead of the snapshot it has the checkpoint itself."""
         counts = {name: getattr(self, name) for name in ("in_a_row", "skipped", "accepted", "rewound_at")}
         return {"losses": list(self.losses), **counts}
 
@@ -71,17 +70,17 @@ class SpikeGuard:
         return loss > median + self.threshold * max(spread, 1e-3)
 
     def accepts(self, loss: float, optimizer: Optimizer) -> bool:
-        """Judge a step before it is taken; every rank must give the same loss.
+        """Judge a step before it is taken. Every rank must give the same loss.
 
         Args:
-            loss: of the global batch.
-            optimizer: its weights and state are put back when the spike lasts.
+            loss: Of the global batch.
+            optimizer: Its weights and state are put back when the spike lasts.
 
         Returns:
             Whether the step is to be taken.
 
         Raises:
-            RuntimeError: the loss stays high although the weights were put back, or there were none to put back.
+            RuntimeError: If the loss stays high although the weights were put back, or there were none to put back.
         """
         if self.is_spike(loss):
             self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
@@ -99,8 +98,8 @@ class SpikeGuard:
         if self._snapshot is None or not is_first:
             before = statistics.median(self.losses) if self.losses else math.nan
             raise RuntimeError(
-                f"{self.patience} losses in a row stood out (the last {loss:.3f}, before them {before:.3f}): continue "
-                "from an older checkpoint with a lower optimizer.lr, or raise module.spikes.threshold."
+                f"{self.patience} losses in a row stood out (the last {loss:.3f}, before them {before:.3f}). Continue "
+                f"from an older checkpoint with a lower learning rate, or raise threshold={self.threshold}."
             )
         with torch.no_grad():
             for tensor, copy in zip(state_of(optimizer), self._snapshot, strict=True):

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import orjson
+from internlm2_records.streams import open_binary
 from rich.console import Console
 from rich.table import Table
 
 from internlm2_data.document import Document
 from internlm2_data.io.shards import ShardReader
-from internlm2_data.io.streams import open_binary
 
 Fate = Literal["kept", "rewritten", "dropped"]
 

@@ -27,32 +27,24 @@ from typing import Any
 from internlm2_core.checkpoint.folder import new_folder
 from internlm2_core.evaluation.written import write_json
 
-from internlm2_align.online.rounds import OnlineRecipe, early_actor, finished, pattern_course
+from internlm2_align.online.rounds import Rounds, early_actor, finished, pattern_course
+from internlm2_align.preferences.preference import Preference
+from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import Preference
-from internlm2_align.reward.sources import File, all_preferences
 
 SCHEMA = "internlm2/align/online_rlhf/1"
 
 
 def online_rlhf(
-    recipe: OnlineRecipe,
-    checkpoint: str,
-    reward: str,
-    preferences: File | Sequence[File],
-    heldout: File | Sequence[File],
-    output: str,
-    first_ppo: str | None = None,
+    rounds: Rounds, reward: str, output: str, number: int = 3, first_ppo: str | None = None
 ) -> dict[str, Any]:
-    """Run the rounds. A run that was stopped goes on.
+    """Run the rounds. A run that was stopped resumes, and what is done is not done again.
 
     Args:
-        recipe: How to run them.
-        checkpoint: Folder of the SFT model, from which every round starts.
+        rounds: How to run them.
         reward: Folder of the reward model of round 1.
-        preferences: Files of the pairs that it was trained on, as the job ``reward`` takes them.
-        heldout: Files of held-out pairs, the same way.
         output: Folder of the run.
+        number: Of rounds (report 4.2.2).
         first_ppo: A finished PPO run with this reward model, taken for round 1.
 
     Returns:
@@ -60,40 +52,32 @@ def online_rlhf(
 
     Raises:
         FileNotFoundError: If a model or file is missing, or ``first_ppo`` holds no finished run.
-        ValueError: If a stage asks for several ranks: between the stages one process works alone; or ``first_ppo`` was
-            run with other models.
+        ValueError: If there is no round, or ``first_ppo`` was run with other models.
     """
-    for name, stage in (("reward", recipe.reward), ("ppo", recipe.ppo)):
-        if (ranks := stage.trainer().world_size) > 1:
-            raise ValueError(
-                f"stages.{name}.trainer asks for {ranks} ranks; rounds run on one (stages.{name}.trainer.devices=1), "
-                "`internlm2 reward` and `internlm2 ppo` on several."
-            )
+    if number < 1:
+        raise ValueError(f"number={number} of rounds must be 1 or more.")
     if first_ppo:
-        _check_first(Path(first_ppo), {"checkpoint": checkpoint, "reward": reward})
-    root = Path(output)
-    pairs = list(all_preferences(preferences))
-    held = list(all_preferences(heldout, key="heldout_preferences"))
-    rounds: list[dict[str, Any]] = []
-    model, added = Path(reward), list[Preference]()
-    for number in range(1, recipe.rounds + 1):
-        folder = root / f"round-{number}"
-        entry: dict[str, Any] = {"round": number, "reward": None, "fast_accuracy": None}
-        if number > 1:
+        _check_first(Path(first_ppo), {"checkpoint": rounds.checkpoint, "reward": reward})
+    root, entries, audits = Path(output), list[dict[str, Any]](), list[Path]()
+    model, ppo = Path(reward), Path()
+    for round_ in range(1, number + 1):
+        folder = root / f"round-{round_}"
+        entry: dict[str, Any] = {"round": round_, "reward": None, "fast_accuracy": None}
+        if audits:
             before, model = model, folder / "reward" / "model"
-            entry["reward"] = recipe.train_reward(checkpoint, pairs, held, folder / "reward")
+            entry["reward"] = rounds.train_reward(audits, folder / "reward")
+            added = [pair for path in rounds.added(audits[-1]) for pair in read_preferences(path)]
             entry["fast_accuracy"] = _fast_accuracy(added, before, model)
-        ppo = Path(first_ppo) if first_ppo and number == 1 else folder / "ppo"
-        entry["ppo"] = recipe.run_ppo(checkpoint, model, ppo)
-        entry["audit"] = recipe.run_audit(checkpoint, model, ppo, folder / "audit", number)
-        earlier = [pattern for past in rounds for pattern in past["audit"]["patterns"]]
+        ppo = Path(first_ppo) if first_ppo and not audits else folder / "ppo"
+        entry["ppo"] = rounds.run_ppo(model, ppo)
+        entry["audit"] = rounds.run_audit(model, ppo, folder / "audit", round_)
+        earlier = [pattern for past in entries for pattern in past["audit"]["patterns"]]
         entry["earlier_patterns"] = pattern_course(earlier, folder / "audit" / "replies.jsonl")
-        added = recipe.added_pairs(folder / "audit")
-        pairs += added
-        rounds.append(entry)
+        audits.append(folder / "audit")
+        entries.append(entry)
     _copy(ppo / "model", root / "model")
     _copy(model, root / "reward")
-    metrics = {"schema": SCHEMA, "annotator": type(recipe.annotator).__name__, "rounds": rounds}
+    metrics = {"schema": SCHEMA, "annotator": type(rounds.annotator).__name__, "rounds": entries}
     write_json(root / "metrics.json", metrics)
     return metrics
 
@@ -101,12 +85,12 @@ def online_rlhf(
 def _check_first(ppo: Path, models: Mapping[str, str]) -> None:
     figures = finished(ppo)
     if figures is None:
-        raise FileNotFoundError(f"{ppo} holds no finished run of `internlm2 ppo`; set first_ppo=FOLDER or null.")
+        raise FileNotFoundError(f"first_ppo={ppo} must be the folder of a finished run of `internlm2 ppo`.")
     early_actor(ppo)
     for name, folder in models.items():
         other = Path(figures.get(name, folder))
         if other.exists() and other.resolve() != Path(folder).resolve():
-            raise ValueError(f"first_ppo={ppo} was run with {name}={other}, not {folder}; set {name}={other}.")
+            raise ValueError(f"first_ppo={ppo} was run with {name}={other} instead of {name}={folder}.")
 
 
 def _fast_accuracy(added: Sequence[Preference], before: Path, after: Path) -> dict[str, float] | None:

@@ -16,38 +16,79 @@ released layout, and, last, ``OUTPUT/metrics.json``:
                         "train/policy_loss", "train/clip_fraction", "train/pretrain_loss"} (the last three are missing
                         while only the critic learns), and one as above for each validation
 
-Rewards are the reward model's; divergence is in nats per response; the judge's figures lie in [0, 1].
+Rewards are the reward model's. Divergence is in nats per response. The judge's figures lie in [0, 1].
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from internlm2_core.evaluation.written import write_json
-from lightning.pytorch.utilities import rank_zero_only
+from internlm2_core.jobs import train
 
-from internlm2_align.ppo.recipe import PPORecipe
+from internlm2_align.ppo.data import PromptData
+from internlm2_align.ppo.system import PPOSystem
 
 SCHEMA = "internlm2/align/ppo/1"
 
 
-def ppo(recipe: PPORecipe, checkpoint: str, reward: str, output: str) -> dict[str, Any]:
-    """Run PPO. A run that was stopped goes on.
+def ppo(
+    module: PPOSystem,
+    data: PromptData,
+    trainer: L.Trainer,
+    output: str,
+    seed: int = 1,
+    checkpoint: str = "",
+    reward: str = "",
+) -> dict[str, Any]:
+    """Run PPO. A run that was stopped resumes.
 
     Args:
-        recipe: How to run it.
-        checkpoint: Folder of the SFT model.
-        reward: Folder of the reward model.
+        module: The four models and how they are trained.
+        data: What is asked.
+        trainer: Lightning's, with `SaveActors` among its callbacks.
         output: Folder of the run.
+        seed: Of all that is random and not seeded elsewhere.
+        checkpoint: Folder of the SFT model, for the record.
+        reward: Folder of the reward model, for the record.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
         FileNotFoundError: If a model or file is missing.
-        ValueError: If no prompt is left, or a domain has no condition.
+        ValueError: If no prompt is left, a domain has no condition, or the Trainer stopped before the first validation.
     """
-    figures = recipe.run(checkpoint, reward, Path(output))
-    judge = None if recipe.judge is None else type(recipe.judge).__name__
-    metrics = {"schema": SCHEMA, "checkpoint": checkpoint, "reward": reward, "judge": judge, **figures}
-    rank_zero_only(write_json)(Path(output) / "metrics.json", metrics)
+    start = time.perf_counter()
+    train(module, data, trainer, output, seed)
+    if not any(entry["iteration"] and "valid/reward" in entry for entry in module.history):
+        raise ValueError(
+            f"The run was stopped after {module.iteration} iterations, before its first validation at "
+            f"val_check_interval={trainer.val_check_interval}."
+        )
+    metrics = {
+        "schema": SCHEMA,
+        "checkpoint": checkpoint,
+        "reward": reward,
+        "judge": None if module.judge is None else type(module.judge).__name__,
+        "prompts": data.counts,
+        "seconds": round(time.perf_counter() - start, 2),
+        **course(module),
+    }
+    if trainer.is_global_zero:
+        write_json(Path(output) / "metrics.json", metrics)
     return metrics
+
+
+def course(system: PPOSystem) -> dict[str, Any]:
+    """The history, and the validations at its start, its best reward and its end."""
+    validations = [entry for entry in system.history if "valid/reward" in entry]
+    return {
+        "iterations": system.iteration,
+        "warmup_iterations": system.settings.warmup_iterations,
+        "start": validations[0],
+        "best": max(validations[1:], key=lambda entry: entry["valid/reward"]),
+        "last": validations[-1],
+        "history": system.history,
+    }

@@ -5,8 +5,8 @@ Writes ``OUTPUT/model`` (released reward layout with its condition table) and, l
     schema        "internlm2/align/reward/1"
     checkpoint    folder of the language model that it started from
     conditional   whether condition prompts were used
-    pairs         {"train": counts, "heldout": counts}: used; skipped as identical, empty_reply, empty_prompt, too_long,
-                  duplicate, contradicting; records that are malformed or give no_pair; in train also
+    pairs         {"train": counts, "heldout": counts}: used, skipped as identical, empty_reply, empty_prompt, too_long,
+                  duplicate, contradicting. Records that are malformed or give no_pair. In train also
                   question_is_held_out
     steps, epochs
     seconds, pairs_per_second   of the last attempt, where the run was stopped and went on
@@ -19,68 +19,86 @@ Writes ``OUTPUT/model`` (released reward layout with its condition table) and, l
                   or not, unless their own slices name one of the two.
 """
 
-from collections import Counter
-from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 from internlm2_core.evaluation.written import write_json
+from internlm2_core.jobs import train
+from internlm2_core.shares import replicas_of
 
+from internlm2_align.reward.callbacks import Curve
 from internlm2_align.reward.conditions import Unconditional
-from internlm2_align.reward.recipe import RewardRecipe
-from internlm2_align.reward.sources import File, all_preferences
-from internlm2_align.reward.splits import deduplicated, split_by_question, without_questions
+from internlm2_align.reward.data import PreferenceData
+from internlm2_align.reward.evaluation import pair_figures
+from internlm2_align.reward.model import RewardModel
 
 SCHEMA = "internlm2/align/reward/1"
 
 
 def reward(
-    recipe: RewardRecipe,
-    checkpoint: str,
-    preferences: File | Sequence[File],
-    heldout: File | Sequence[File],
+    module: RewardModel,
+    data: PreferenceData,
+    trainer: L.Trainer,
     output: str,
-    heldout_share: float = 0.0,
-    heldout_seed: int = 0,
+    seed: int = 1,
+    checkpoint: str = "",
     hard_gap: float | None = None,
 ) -> dict[str, Any]:
-    """Train a reward model and measure it. A run that was stopped goes on.
+    """Train a reward model and measure it. A run that was stopped resumes.
 
     Args:
-        recipe: How to train.
-        checkpoint: Folder of the SFT model.
-        preferences: Files of training pairs: paths of our own records, or the arguments of `PreferenceFile`.
-        heldout: Files of held-out pairs, the same way; their questions are left out of training.
+        module: What is trained.
+        data: Training and held-out pairs.
+        trainer: Lightning's, with `Curve` and `SaveReward` (into ``OUTPUT/model``) among its callbacks.
         output: Folder of the run.
-        heldout_share: Share of the questions of ``preferences`` that is held out too.
-        heldout_seed: Another one holds out other questions.
-        hard_gap: Held-out pairs whose ``meta["score_gap"]`` is below it count as hard; None takes each domain's median.
+        seed: Of all that is random and not seeded elsewhere.
+        checkpoint: Folder of the model that training starts from, for the record.
+        hard_gap: Held-out pairs whose ``meta["score_gap"]`` is below it count as hard. None takes each domain's median.
 
     Returns:
-        What ``metrics.json`` holds; nothing on ranks other than the first.
+        What ``metrics.json`` holds, and nothing on ranks other than the first.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If no usable pair is left, or a pair names an unknown domain.
     """
-    left_out, held_counts = Counter[str](), Counter[str]()
-    pairs = all_preferences(preferences, left_out, recipe.on_bad)
-    found, split_off = split_by_question(deduplicated(pairs, left_out), heldout_share, heldout_seed)
-    named = all_preferences(heldout, held_counts, recipe.on_bad, key="heldout")
-    held = list(deduplicated(chain(named, split_off), held_counts))
     # Before training: a run of hours should not end at a held-out pair that cannot be scored.
-    measured = recipe.encode(held, recipe.encoder(checkpoint), held_counts, key="heldout")
-    trained = recipe.train(checkpoint, without_questions(found, held, left_out), Path(output), left_out)
-    if not trained.is_first_rank:
+    data.setup()
+    train(module, data, trainer, output, seed)
+    if not trainer.is_global_zero:
         return {}
+    replicas = replicas_of(trainer)
+    steps = data.steps_per_pass(replicas)
+    [curve] = [callback for callback in trainer.callbacks if isinstance(callback, Curve)]  # type: ignore[attr-defined]
     metrics = {
         "schema": SCHEMA,
         "checkpoint": checkpoint,
-        "conditional": not isinstance(recipe.conditions, Unconditional),
-        "pairs": {"train": trained.counts, "heldout": dict(+held_counts)},
-        **trained.figures,
-        "heldout": recipe.measure(trained.folder, measured, hard_gap),
+        "conditional": not isinstance(data.encoder.conditions, Unconditional),
+        "pairs": {side: dict(counts) for side, counts in data.counts.items()},
+        "steps": trainer.global_step,
+        "epochs": round(getattr(module.schedule, "total_steps", steps) / steps),
+        "seconds": round(curve.seconds, 2),
+        "pairs_per_second": round(curve.pairs * replicas / max(curve.seconds, 1e-9), 1),
+        "fill_rate": data.loader(0, replicas).fill_rate(),
+        "curve": curve.points,
+        "heldout": measured(Path(output) / "model", data, hard_gap),
     }
     write_json(Path(output) / "metrics.json", metrics)
     return metrics
+
+
+def measured(folder: Path, data: PreferenceData, hard_gap: float | None = None) -> dict[str, Any] | None:
+    """Figures of a model on held-out pairs, or None without any.
+
+    Args:
+        folder: Of the model. Under some strategies no rank has the whole network at hand after training.
+        data: Its held-out pairs, encoder and budget.
+        hard_gap: See `pair_figures`.
+    """
+    if not data.heldout_pairs:
+        return None
+    model = RewardModel.load(folder, data.encoder.conditions, data.encoder.max_tokens)
+    scores = model.scorer(data.batches.budget_tokens).scores([encoded.group for encoded in data.heldout_pairs])
+    sides = [(chosen, rejected) for chosen, rejected in scores]
+    return pair_figures([encoded.pair for encoded in data.heldout_pairs], sides, hard_gap)

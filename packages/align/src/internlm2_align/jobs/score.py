@@ -20,17 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from internlm2_records import Placed, Record, read_records, turns_of, with_tools
 from rich.progress import track
 
+from internlm2_align.preferences.preference import OnBad, Reply, check_on_bad, language_in, reply_key, reply_of
+from internlm2_align.preferences.sources import meta_of, records, replies_of
 from internlm2_align.reward.conditions import index_of
 from internlm2_align.reward.encoding import ConversationEncoder
-from internlm2_align.reward.messages import Reply, reply_key, reply_of, turns_of, with_tools
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import OnBad, check_on_bad, language_in, meta_of
-from internlm2_align.reward.records import Record, raw_records, record_of, validated
 from internlm2_align.reward.scoring import Scorer
 from internlm2_align.reward.shared import Group
-from internlm2_align.reward.sources import replies_of
 
 UNSCORED = "unscored"
 """Key of the reason why a record has no score."""
@@ -68,13 +67,13 @@ def score(
     """
     check_on_bad(on_bad)
     if not Path(checkpoint).is_dir():
-        raise FileNotFoundError(f"{checkpoint} is no folder of a reward model; set checkpoint=FOLDER.")
+        raise FileNotFoundError(f"checkpoint={checkpoint} is not a folder of a reward model.")
     model = RewardModel.load(checkpoint, max_tokens=max_tokens)
     if domain is not None:
         index_of(model.encoder.conditions, domain)
-    records = list(raw_records(input, "set input to a file that is there"))
-    if not records:
-        raise ValueError(f"{input} is empty; set input to a file that holds records.")
+    found = list(read_records(input))
+    if not found:
+        raise ValueError(f"input={input} holds no records.")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     scorer = Scorer(model.net.to(device), model.encoder, budget_tokens)
@@ -82,18 +81,16 @@ def score(
     target = Path(output) / "scores.jsonl"
     draft = target.with_name(f".{target.name}.{_made_by(checkpoint, domain, language, max_tokens)}.draft")
     target.parent.mkdir(parents=True, exist_ok=True)
-    done, reasons = _still_valid(draft, records, on_bad), list[str]()
+    done, reasons = _still_valid(draft, found, on_bad), list[str]()
     with draft.open("a", encoding="utf-8") as lines:
-        for start in track(range(done, len(records), chunk), description="scoring"):
-            scored = list(_scored(scorer, [reader.read(*record) for record in records[start : start + chunk]]))
+        for start in track(range(done, len(found), chunk), description="scoring"):
+            scored = list(_scored(scorer, [reader.read(placed) for placed in found[start : start + chunk]]))
             reasons += [record[UNSCORED] for record in scored if record[_key(record)] is None]
             lines.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in scored))
             lines.flush()
     draft.replace(target)
     if reasons:
-        print(
-            f"{len(reasons)} of {len(records) - done} records have no score, the first: {reasons[0]}", file=sys.stderr
-        )
+        print(f"{len(reasons)} of {len(found) - done} records have no score, the first: {reasons[0]}", file=sys.stderr)
 
 
 @dataclass(frozen=True)
@@ -112,31 +109,33 @@ class _Reader:
     language: str
     on_bad: OnBad
 
-    def read(self, where: str, raw: object) -> _Read:
+    def read(self, placed: Placed) -> _Read:
         try:
-            return validated(where, raw, lambda record: _Read(record, self._group(record)))
+            return placed.parse(lambda record: _Read(record, self._group(record)))
         except ValueError as error:
             if self.on_bad == "raise":
-                raise ValueError(f"{error} Mend it, or set on_bad=skip to leave it without a score.") from error
-            return _Read(_object(raw), None, str(error))
+                raise ValueError(f"{error} on_bad=skip leaves it without a score.") from error
+            return _Read(_object(placed), None, str(error))
 
     def _group(self, record: Record) -> Group:
         domain = record.get("domain") or self.domain
         if not isinstance(domain, str):
-            raise ValueError("it names no domain; add `domain` to it or set domain=NAME.")
+            raise ValueError("it names no domain. Add `domain` to it, or give domain=NAME for all such records.")
         language = str(record.get("language") or language_in(meta_of(record), self.language))
         if "messages" in record:
             turns = turns_of(record["messages"])
-            _check_replies([reply_of(turn) for turn in turns[-1:] if turn["role"] == "assistant"])
+            _check_replies([reply_of([turn]) for turn in turns[-1:] if turn["role"] == "assistant"])
             return self.encoder.conversation(with_tools(record, turns), domain, language)
-        if "replies" not in record and not {"chosen", "rejected"} <= record.keys():
+        if "replies" in record:
+            prompt = with_tools(record, turns_of(record["prompt"]))
+            return self.encoder.group(prompt, _check_replies(replies_of(record)), domain, language)
+        if not {"chosen", "rejected"} <= record.keys():
             raise ValueError(
                 "it holds neither `messages`, nor `prompt` with `replies` or with `chosen` and `rejected`, but "
                 f"{', '.join(sorted(record)) or 'nothing'}."
             )
-        prompt = with_tools(record, turns_of(record["prompt"]))
-        replies = replies_of(record) if "replies" in record else [reply_of(record[k]) for k in ("chosen", "rejected")]
-        return self.encoder.group(prompt, _check_replies(replies), domain, language)
+        ((asked, *replies, _),) = records(record)
+        return self.encoder.group(asked, _check_replies(replies), domain, language)
 
 
 def _check_replies(replies: Sequence[Reply]) -> Sequence[Reply]:
@@ -161,12 +160,9 @@ def _key(record: Record) -> str:
     return "scores" if "prompt" in record and "messages" not in record else "score"
 
 
-def _object(raw: object) -> Record:
-    """The object of a record, empty where it is none."""
-    try:
-        return record_of(raw)
-    except ValueError:
-        return {}
+def _object(placed: Placed) -> Record:
+    """The object of a record, empty where it holds something else."""
+    return placed.value if isinstance(placed.value, Mapping) else {}
 
 
 def _made_by(checkpoint: str, *settings: object) -> str:
@@ -175,17 +171,17 @@ def _made_by(checkpoint: str, *settings: object) -> str:
     return hashlib.sha256(repr((str(Path(checkpoint).resolve()), files, settings)).encode()).hexdigest()[:12]
 
 
-def _still_valid(draft: Path, records: Sequence[tuple[str, object]], on_bad: OnBad) -> int:
+def _still_valid(draft: Path, records: Sequence[Placed], on_bad: OnBad) -> int:
     """Whole lines of an unfinished file that the input still begins with; what stands behind them is cut off."""
     if not draft.is_file():
         return 0
     count = size = 0
     with draft.open("rb") as lines:
-        for line, (_, raw) in zip(lines, records, strict=False):
+        for line, placed in zip(lines, records, strict=False):
             if not line.endswith(b"\n"):
                 break
             written = json.loads(line)
-            if not _is_of(written, _object(raw)) or (on_bad == "raise" and UNSCORED in written):
+            if not _is_of(written, _object(placed)) or (on_bad == "raise" and UNSCORED in written):
                 break
             count, size = count + 1, size + len(line)
     with draft.open("r+b") as file:

@@ -1,9 +1,10 @@
-"""Preference labels from a rule-based annotator. It is simulated, and named so everywhere: no person has judged here.
+"""Preference pairs from instruction records and an annotator.
 
-instruction record --candidates--> replies (reference, rule-written, sampled) --SimulatedAnnotator--> scores
-                                                                              --pairs--> Preference records
+instruction record --candidates--> replies --Annotator--> scores by domain --pairs--> Preference records
+
+An `Annotator` is whoever judges: people behind a form, a model, or the rules of `internlm2_align.miniature`.
 """
 
-from internlm2_align.labelling.annotator import SimulatedAnnotator
+from internlm2_align.labelling.annotator import Annotator
 
-__all__ = ["SimulatedAnnotator"]
+__all__ = ["Annotator"]

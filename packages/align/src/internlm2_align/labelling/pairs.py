@@ -1,22 +1,20 @@
 """From judged candidates to preference pairs.
 
-A pair is made where the scores differ by ``min_gap`` or more and the better side is a reply that somebody might give
-on purpose: which of two damaged replies is worse teaches nothing. Of all pairs of a record and domain a few are drawn,
-so that pairs of different origins get equal chances: first an origin pair, then one of its pairs.
+A pair is made where the scores differ by ``min_gap`` or more and the better side may win. Of all pairs of a record and
+domain a few are drawn, so that pairs of different origins get equal chances. First an origin pair is drawn, then one of
+its pairs.
 """
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
-from internlm2_align.labelling.annotator import Record, SimulatedAnnotator, secrets_of
-from internlm2_align.labelling.candidates import Candidate, Candidates
-from internlm2_align.reward.preference import Preference
-
-ON_PURPOSE = ("reference", "bare", "sentence", "told", "sampled")
-"""Origins that the better side of a pair may have; declining an ordinary question is none of them."""
+from internlm2_align.labelling.annotator import Annotator, Record, question_of
+from internlm2_align.labelling.candidates import Candidate, Writer, at_hand
+from internlm2_align.preferences.preference import Preference
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,10 @@ class PairRules:
 
 def label(
     records: Sequence[Record],
-    annotator: SimulatedAnnotator,
+    annotator: Annotator,
     rules: PairRules,
     sampled: Mapping[str, Sequence[str]] | None = None,
+    candidates: Callable[[Sequence[Record], int], Writer] = at_hand,
     counts: Counter[str] | None = None,
 ) -> list[Preference]:
     """Judge the candidates of every record in every domain that applies, and pair them.
@@ -50,15 +49,16 @@ def label(
         annotator: Judges.
         rules: How many pairs, and how clear.
         sampled: Replies of models by record id.
+        candidates: Makes what gives the candidates, of all records and a seed.
         counts: Gets ``DOMAIN`` and ``origin/BETTER>WORSE`` for a pair, ``DOMAIN/no_gap`` for a record without one.
     """
     counts = Counter() if counts is None else counts
-    write = Candidates(records, rules.seed)
+    write = candidates(records, rules.seed)
     pairs = []
     for record in records:
-        candidates = write.of(record, (sampled or {}).get(record["id"], ()))
+        found = write(record, (sampled or {}).get(record["id"], ()))
         for domain in annotator.domains_of(record):
-            drawn = _draw(record, domain, candidates, annotator, rules)
+            drawn = _draw(record, domain, found, annotator, rules)
             counts[domain if drawn else f"{domain}/no_gap"] += max(1, len(drawn))
             counts.update(f"origin/{pair.meta['origins']}" for pair in drawn)
             pairs += drawn
@@ -66,43 +66,48 @@ def label(
 
 
 def _draw(
-    record: Record, domain: str, candidates: Sequence[Candidate], annotator: SimulatedAnnotator, rules: PairRules
+    record: Record, domain: str, candidates: Sequence[Candidate], annotator: Annotator, rules: PairRules
 ) -> list[Preference]:
     scores = [annotator.score(record, candidate.reply, domain) for candidate in candidates]
     by_origin: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for first, second in combinations(range(len(candidates)), 2):
         better, worse = (first, second) if scores[first] > scores[second] else (second, first)
         is_clear = scores[better] - scores[worse] >= rules.min_gap
-        if is_clear and candidates[better].origin in ON_PURPOSE and candidates[worse].reply.strip():
+        if is_clear and candidates[better].may_win and candidates[worse].reply.strip():
             by_origin[candidates[better].origin, candidates[worse].origin].append((better, worse))
     rng = random.Random(f"{rules.seed}:{record['id']}:{domain}")
     origins = sorted(by_origin)
     rng.shuffle(origins)
     drawn = [rng.choice(by_origin[origin]) for origin in origins[: rules.per_domain]]
-    return [_pair(record, domain, candidates, scores, better, worse, rules) for better, worse in drawn]
+    pairs = []
+    for better, worse in drawn:
+        gap = scores[better] - scores[worse]
+        slices = ["hard" if gap < rules.hard_gap else "easy", *annotator.slices_of(record)]
+        sides = candidates[better], candidates[worse]
+        meta = {"origins": ">".join(side.origin for side in sides), "score_gap": round(gap, 3)}
+        chosen, rejected = (side.reply for side in sides)
+        pairs.append(judged_pair(record, domain, chosen, rejected, annotator.name, slices, **meta))
+    return pairs
 
 
-def _pair(
-    record: Record,
-    domain: str,
-    candidates: Sequence[Candidate],
-    scores: Sequence[float],
-    better: int,
-    worse: int,
-    rules: PairRules,
+def judged_pair(
+    record: Record, domain: str, chosen: str, rejected: str, source: str, slices: Sequence[str], **meta: Any
 ) -> Preference:
-    gap = scores[better] - scores[worse]
-    slices = ["hard" if gap < rules.hard_gap else "easy"]
-    if secrets_of(record):
-        slices.append("conflicting")
-    meta = {
+    """A pair of replies to a record.
+
+    Args:
+        record: The instruction record.
+        domain: By which the replies were judged.
+        chosen: The better reply.
+        rejected: The other reply.
+        source: Who judged, and where.
+        slices: Groups that figures are given for.
+        **meta: Of the pair, beside what the record says.
+    """
+    known = {
         "language": record["language"],
-        "question": record["messages"][-2]["content"],
+        "question": question_of(record),
         "task": record["task"],
-        "slices": slices,
-        "origins": f"{candidates[better].origin}>{candidates[worse].origin}",
-        "score_gap": round(gap, 3),
+        "slices": list(slices),
     }
-    prompt = tuple(record["messages"][:-1])
-    chosen, rejected = candidates[better].reply, candidates[worse].reply
-    return Preference(domain, prompt, chosen, rejected, "simulated annotator", meta)
+    return Preference(domain, tuple(record["messages"][:-1]), chosen, rejected, source, known | meta)

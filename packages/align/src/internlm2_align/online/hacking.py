@@ -32,7 +32,7 @@ class Pattern:
         early: Share of early replies that show it.
         late: Share of late ones.
         reward_gain: Reward of replies that show it, against others to the same prompts.
-        judged_gain: The simulated annotator's score of them, likewise.
+        judged_gain: The annotator's score of them, likewise.
     """
 
     domain: str

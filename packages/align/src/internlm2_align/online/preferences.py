@@ -5,21 +5,19 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from internlm2_align.labelling.annotator import Record, SimulatedAnnotator, reference_of
+from internlm2_align.labelling.annotator import Annotator, Record, reference_of
+from internlm2_align.labelling.pairs import judged_pair
 from internlm2_align.online.features import features_of, long_from
 from internlm2_align.online.hacking import Pattern
 from internlm2_align.online.replies import Reply
-from internlm2_align.reward.preference import Preference
-
-FAST = "fast path, simulated annotator"
-SLOW = "slow path, simulated annotator"
+from internlm2_align.preferences.preference import Preference
 
 
 def fast_pairs(
     patterns: Sequence[Pattern],
     replies: Sequence[Reply],
     records: Mapping[str, Record],
-    annotator: SimulatedAnnotator,
+    annotator: Annotator,
     *,
     least: int = 20,
     most: int = 100,
@@ -34,7 +32,7 @@ def fast_pairs(
         patterns: Of `Audit.patterns`.
         replies: That the patterns were found in.
         records: Instruction records by id.
-        annotator: Confirms that the chosen side is better; simulated.
+        annotator: Confirms that the chosen side is better.
         least: Pairs wanted in all.
         most: Pairs taken in all, evenly from the patterns.
         seed: Of what is drawn.
@@ -57,7 +55,7 @@ def fast_pairs(
 
 
 def _occurred(
-    pattern: Pattern, replies: Sequence[Reply], records: Mapping[str, Record], annotator: SimulatedAnnotator
+    pattern: Pattern, replies: Sequence[Reply], records: Mapping[str, Record], annotator: Annotator
 ) -> list[Preference]:
     own = [reply for reply in replies if reply.domain == pattern.domain]
     long = long_from([reply.text for reply in own if reply.model == "early"])
@@ -78,7 +76,7 @@ def _occurred(
 
 
 def _written(
-    pattern: Pattern, records: Mapping[str, Record], annotator: SimulatedAnnotator, rng: random.Random, wanted: int
+    pattern: Pattern, records: Mapping[str, Record], annotator: Annotator, rng: random.Random, wanted: int
 ) -> list[Preference]:
     pairs: list[Preference] = []
     able = [record for record in records.values() if pattern.domain in annotator.domains_of(record)]
@@ -103,27 +101,21 @@ def _with_pattern(pattern: Pattern, text: str, rng: random.Random) -> str:
 
 
 def _confirmed(
-    pattern: Pattern, record: Record, annotator: SimulatedAnnotator, better: str, worse: str, *, written: bool
+    pattern: Pattern, record: Record, annotator: Annotator, better: str, worse: str, *, written: bool
 ) -> list[Preference]:
     """The pair, if the annotator agrees. A written pattern need only not be preferred: it is to be unlearned."""
     gap = annotator.score(record, better, pattern.domain) - annotator.score(record, worse, pattern.domain)
     if gap < 0 or (gap == 0 and not written):
         return []
-    meta = {
-        "language": record["language"],
-        "question": record["messages"][-2]["content"],
-        "task": record["task"],
-        "slices": ["hacking"],
-        "pattern": f"{pattern.kind}:{pattern.value}",
-        "written": written,
-    }
-    return [Preference(pattern.domain, tuple(record["messages"][:-1]), better, worse, FAST, meta)]
+    shown = f"{pattern.kind}:{pattern.value}"
+    source = f"fast path, {annotator.name}"
+    return [judged_pair(record, pattern.domain, better, worse, source, ["hacking"], pattern=shown, written=written)]
 
 
 def slow_pairs(
     replies: Sequence[Reply],
     records: Mapping[str, Record],
-    annotator: SimulatedAnnotator,
+    annotator: Annotator,
     *,
     min_gap: float = 0.15,
     per_domain: int = 2,
@@ -134,7 +126,7 @@ def slow_pairs(
     Args:
         replies: Of all three models.
         records: Instruction records by id.
-        annotator: Labels; simulated.
+        annotator: Labels.
         min_gap: Least difference between its scores.
         per_domain: Pairs of a record in each domain at most.
         seed: Of what is drawn.
@@ -151,12 +143,7 @@ def slow_pairs(
             rng = random.Random(f"{seed}:{name}:{domain}")
             for first, second in rng.sample(clear, min(per_domain, len(clear))):
                 better, worse = (first, second) if scores[first] > scores[second] else (second, first)
-                meta = {
-                    "language": record["language"],
-                    "question": record["messages"][-2]["content"],
-                    "task": record["task"],
-                    "slices": ["policy"],
-                    "origins": f"{models[better]}>{models[worse]}",
-                }
-                pairs.append(Preference(domain, tuple(record["messages"][:-1]), better, worse, SLOW, meta))
+                origins = f"{models[better]}>{models[worse]}"
+                source = f"slow path, {annotator.name}"
+                pairs.append(judged_pair(record, domain, better, worse, source, ["policy"], origins=origins))
     return pairs

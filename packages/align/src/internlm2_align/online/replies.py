@@ -7,7 +7,7 @@ from pathlib import Path
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
 
-from internlm2_align.labelling.annotator import Record, SimulatedAnnotator
+from internlm2_align.labelling.annotator import Annotator, Record
 from internlm2_align.labelling.samples import ReplySampler
 from internlm2_align.reward.scoring import Scorer
 
@@ -22,7 +22,7 @@ class Reply:
         domain: Preference that it was scored by.
         text: The reply.
         reward: The reward model's score.
-        judged: The simulated annotator's score, in [0, 1].
+        judged: The annotator's score, in [0, 1].
     """
 
     record: str
@@ -55,7 +55,7 @@ class Probe:
         models: Mapping[str, str | Path],
         domains: Mapping[str, str],
         scorer: Scorer,
-        annotator: SimulatedAnnotator,
+        annotator: Annotator,
     ) -> list[Reply]:
         """Judged replies.
 
@@ -64,7 +64,7 @@ class Probe:
             models: Folder of each model by name.
             domains: Domain by task of a record.
             scorer: The reward model of the round.
-            annotator: Judges beside it; simulated.
+            annotator: Judges beside it.
         """
         drawn: list[tuple[Record, str, str]] = []
         for name, folder in models.items():

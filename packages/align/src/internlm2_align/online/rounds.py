@@ -1,4 +1,4 @@
-"""One round after another, each in a folder of its own; what is done is not done again.
+"""One round after another, each in a folder of its own. What is done is not done again.
 
 round-1/ppo       PPO with the reward model given (or a finished PPO run taken over)
 round-1/audit     replies.jsonl, fast.jsonl, slow.jsonl, metrics.json
@@ -8,89 +8,118 @@ round-2/ppo       PPO from SFT with it
 """
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from internlm2_core.evaluation.records import evenly, read_records
+from internlm2_core.evaluation.records import evenly
 from internlm2_core.evaluation.written import write_json, write_jsonl
+from internlm2_records import read_objects
 
-from internlm2_align.labelling.annotator import Record, SimulatedAnnotator
+from internlm2_align.labelling.annotator import Annotator, Record
 from internlm2_align.online.hacking import Audit, Pattern, frequency
 from internlm2_align.online.preferences import fast_pairs, slow_pairs
 from internlm2_align.online.replies import Probe, Reply
-from internlm2_align.ppo.recipe import PPORecipe
+from internlm2_align.preferences.preference import to_record
 from internlm2_align.reward.model import RewardModel
-from internlm2_align.reward.preference import Preference, read_preferences, to_record
-from internlm2_align.reward.recipe import RewardRecipe
-from internlm2_align.reward.splits import without_questions
 
 NEEDS = ("id", "task", "language", "messages", "check")
 
 
+class Run(Protocol):
+    """A job as a function: `ppo` or `reward`, with everything said that is the same in each round."""
+
+    def __call__(self, **keys: Any) -> Any:
+        """Run it to its end, or resume it. It leaves ``OUTPUT/metrics.json``.
+
+        Args:
+            **keys: What differs in this round: ``checkpoint``, ``output``, and ``reward`` of `ppo`, ``data.added`` of
+                `reward`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
-class OnlineRecipe:
+class Rounds:
     """How rounds are run.
 
     Attributes:
-        reward: How reward models are trained.
-        ppo: How PPO is run; its early snapshot is set here.
+        checkpoint: Folder of the SFT model, from which every round starts.
+        instructions: File of instruction records whose prompts the models reply to after a round.
+        domains: Domain by task of the instructions.
+        ppo: Runs PPO and keeps an early actor.
+        reward: Trains a reward model.
         probe: How replies are drawn after a round.
         audit: Thresholds of the search for hacking patterns.
-        annotator: Labels; simulated.
-        rounds: Rounds of PPO.
-        early_share: Where in the actor's iterations the early actor is taken.
+        annotator: Labels.
         prompts: Instruction records that the models reply to after a round.
-        least_fast: Pairs that the fast path wants.
-        most_fast: Pairs that it takes at most.
+        least_fast: Pairs that the fast path wants (report 4.2.2).
+        most_fast: Pairs that it takes at most (report 4.2.2).
         repeat_fast: Times that a fast pair is shown to reward training, since few pairs face very many.
         min_gap: Least difference of the annotator's scores in the slow path.
+        budget_tokens: Tokens scored at once.
+        max_tokens: Longest conversation that is scored.
         seed: Of what is drawn.
-
-    Raises:
-        ValueError: If there is no round.
     """
 
-    reward: RewardRecipe
-    ppo: PPORecipe
+    checkpoint: str
+    instructions: str
+    domains: Mapping[str, str]
+    ppo: Run
+    reward: Run
     probe: Probe
     audit: Audit
-    annotator: SimulatedAnnotator
-    rounds: int = 3
-    early_share: float = 0.2
+    annotator: Annotator
     prompts: int = 1000
     least_fast: int = 20
     most_fast: int = 100
     repeat_fast: int = 1
     min_gap: float = 0.15
+    budget_tokens: int = 16_384
+    max_tokens: int = 8192
     seed: int = 1
 
-    def __post_init__(self) -> None:
-        if self.rounds < 1:
-            raise ValueError(f"rounds is {self.rounds}; at least 1 is needed (rounds=2).")
+    def run_ppo(self, reward: str | Path, folder: Path) -> dict[str, Any]:
+        """PPO of a round."""
+        if not finished(folder):
+            self.ppo(checkpoint=self.checkpoint, reward=str(reward), output=str(folder))
+        return written(folder)
 
-    def run_ppo(self, checkpoint: str, reward: str | Path, folder: Path) -> dict[str, Any]:
-        """PPO of a round, with its early snapshot."""
-        if figures := finished(folder):
-            return figures
-        warmup = self.ppo.settings.warmup_iterations
-        early = warmup + max(1, round(self.early_share * (self.ppo.iterations - warmup)))
-        figures = replace(self.ppo, snapshots=(early,)).run(checkpoint, reward, folder)
-        write_json(folder / "metrics.json", figures)
-        return figures
+    def train_reward(self, audits: Sequence[Path], folder: Path) -> dict[str, Any]:
+        """A reward model from all preferences there are.
 
-    def run_audit(self, checkpoint: str, reward: str | Path, ppo: Path, folder: Path, number: int) -> dict[str, Any]:
-        """Both paths after a round: replies, patterns, pairs."""
+        Args:
+            audits: Folders of the audits of all rounds before.
+            folder: Of the run.
+        """
+        if not finished(folder):
+            added = [path for audit in audits for path in self.added(audit)]
+            self.reward(checkpoint=self.checkpoint, output=str(folder), **{"data.added": added})
+        return written(folder)
+
+    def added(self, audit: Path) -> list[str]:
+        """The files of pairs that a round has added, as often as they are shown. Empty ones are left out."""
+        files = [audit / "fast.jsonl"] * self.repeat_fast + [audit / "slow.jsonl"]
+        return [str(file) for file in files if file.stat().st_size]
+
+    def run_audit(self, reward: str | Path, ppo: Path, folder: Path, number: int) -> dict[str, Any]:
+        """Both paths after a round: replies, patterns, pairs.
+
+        Args:
+            reward: Folder of the round's reward model.
+            ppo: Folder of its PPO run.
+            folder: Of the audit.
+            number: Of the round.
+        """
         if figures := finished(folder):
             return figures
         records = self._records(number)
-        model = RewardModel.load(reward, max_tokens=self.ppo.max_tokens)
-        models: dict[str, str | Path] = {"sft": checkpoint, "early": early_actor(ppo), "late": ppo / "last"}
-        scorer = model.scorer(self.reward.batches.budget_tokens)
+        model = RewardModel.load(reward, max_tokens=self.max_tokens)
+        models: dict[str, str | Path] = {"sft": self.checkpoint, "early": early_actor(ppo), "late": ppo / "last"}
         probe = replace(self.probe, seed=self.probe.seed + number)
-        replies = probe.replies(list(records.values()), models, self.ppo.domains, scorer, self.annotator)
+        scorer = model.scorer(self.budget_tokens)
+        replies = probe.replies(list(records.values()), models, self.domains, scorer, self.annotator)
         patterns = self.audit.patterns(replies)
         limits = {"least": self.least_fast, "most": self.most_fast, "seed": self.seed}
         fast = fast_pairs(patterns, replies, records, self.annotator, **limits)
@@ -108,31 +137,19 @@ class OnlineRecipe:
         write_json(folder / "metrics.json", figures)
         return figures
 
-    def train_reward(
-        self, checkpoint: str, pairs: Sequence[Preference], held: Sequence[Preference], folder: Path
-    ) -> dict[str, Any]:
-        """A reward model from all preferences there are."""
-        if figures := finished(folder):
-            return figures
-        counts: Counter[str] = Counter()
-        measured = self.reward.encode(held, self.reward.encoder(checkpoint), Counter())
-        trained = self.reward.train(checkpoint, without_questions(pairs, held, counts), folder, counts)
-        heldout = self.reward.measure(trained.folder, measured)
-        figures = {"pairs": trained.counts, **trained.figures, "heldout": heldout}
-        write_json(folder / "metrics.json", figures)
-        return figures
-
-    def added_pairs(self, audit: Path) -> list[Preference]:
-        """The pairs that a round has added."""
-        fast, slow = (list(read_preferences(audit / f"{name}.jsonl")) for name in ("fast", "slow"))
-        return fast * self.repeat_fast + slow
-
     def _records(self, number: int) -> dict[str, Record]:
-        known = [r for r in read_records(self.ppo.instructions, NEEDS) if r["task"] in self.ppo.domains]
+        known = [record for record in read_objects(self.instructions, NEEDS) if record["task"] in self.domains]
         # Other prompts in every round.
         start = (number * self.prompts) % max(1, len(known))
         chosen = evenly(known[start:] + known[:start], self.prompts)
         return {record["id"]: record for record in chosen}
+
+
+def written(folder: Path) -> dict[str, Any]:
+    """What a finished part has written last."""
+    figures = finished(folder)
+    assert figures is not None
+    return figures
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -152,7 +169,7 @@ def early_actor(ppo: Path) -> Path:
     """
     found = sorted((ppo / "snapshots").glob("iteration-*"), key=lambda path: int(path.name.split("-")[1]))
     if not found:
-        raise FileNotFoundError(f"{ppo} holds no snapshots; run `internlm2 ppo` with snapshots=[ITERATION].")
+        raise FileNotFoundError(f"{ppo} has no snapshots. Run `internlm2 ppo` with snapshots=[ITERATION].")
     return found[0]
 
 
@@ -163,7 +180,7 @@ def pattern_course(patterns: Sequence[Mapping[str, Any]], replies: Path) -> list
         patterns: Records of `Pattern`.
         replies: ``replies.jsonl`` of the later round.
     """
-    found = [Reply(**record) for record in read_records(replies)]
+    found = [Reply(**record) for record in read_objects(replies)]
     course = []
     for record in patterns:
         pattern = Pattern(**record)

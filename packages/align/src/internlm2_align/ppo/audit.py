@@ -1,6 +1,6 @@
 """Means over sampled responses, by domain: what validation looks at.
 
-A judge (here the simulated annotator) may look at every response; what it says enters these means and nothing else.
+A judge (here the simulated annotator) may look at every response. What it says enters these means and nothing else.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from internlm2_align.ppo.prompts import Prompt
 
 
 class Judge(Protocol):
-    """Judges a reply in text, in [0, 1]; never seen by training."""
+    """Judges a reply in text, in [0, 1]. Training never sees it."""
 
     def __call__(self, prompt: Prompt, reply: str) -> float:
         """1 is best."""

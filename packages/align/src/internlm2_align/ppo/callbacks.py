@@ -7,8 +7,8 @@ from typing import Any
 import lightning as L
 from internlm2_core.callbacks import ProgressLine
 from internlm2_core.callbacks.export import SaveLast, gathered
-from internlm2_core.checkpoint import save_released
 
+from internlm2_align.ppo.refusals import CountsIterations
 from internlm2_align.ppo.system import PPOSystem
 
 
@@ -30,18 +30,34 @@ class IterationProgress(ProgressLine):
 
 
 class SaveActors(SaveLast):
-    """Writes the actor as model folders: ``model``, the best on validation; ``last``; ``snapshots/iteration-N``.
+    """Writes the actor as model folders: ``model`` (best on validation), ``last``, ``snapshots/iteration-N``.
 
     Args:
         folder: Of the run.
-        snapshots: Iterations after which one is kept, for the rounds of online RLHF to compare; the critic's warm-up
-            counts.
-        tokenizer_path: Whose tokenizer goes along.
+        snapshots: Iterations after which one is kept. The critic's warm-up counts.
+        early_share: Share of the actor's own iterations after which another is kept, for rounds of online RLHF to
+            compare. None keeps none.
     """
 
-    def __init__(self, folder: Path, snapshots: Sequence[int], tokenizer_path: str | Path) -> None:
-        super().__init__()
-        self.folder, self.snapshots, self.tokenizer_path = folder, set(snapshots), tokenizer_path
+    def __init__(self, folder: str | Path, snapshots: Sequence[int] = (), early_share: float | None = None) -> None:
+        super().__init__(folder)
+        self.snapshots, self.early_share = set(snapshots), early_share
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Settle which iterations are kept.
+
+        Raises:
+            ValueError: If one is not among those of the run.
+        """
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        if stage != "fit" or not isinstance(data, CountsIterations):
+            return
+        assert isinstance(pl_module, PPOSystem)
+        if self.early_share is not None:
+            warmup = pl_module.settings.warmup_iterations
+            self.snapshots.add(warmup + max(1, round(self.early_share * (data.iterations - warmup))))
+        if late := sorted(number for number in self.snapshots if not 1 <= number <= data.iterations):
+            raise ValueError(f"snapshots={late} must be among iterations 1 to {data.iterations}.")
 
     def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the last one."""
@@ -55,7 +71,7 @@ class SaveActors(SaveLast):
             self._save(trainer, pl_module, f"snapshots/iteration-{pl_module.iteration}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write if none was better; the actor before training does not count."""
+        """Write if none was better. The actor before training does not count."""
         assert isinstance(pl_module, PPOSystem)
         if trainer.sanity_checking:
             return
@@ -67,5 +83,5 @@ class SaveActors(SaveLast):
         assert isinstance(system, PPOSystem)
         tensors = gathered(trainer, system.actor)
         if trainer.is_global_zero:
-            save_released(self.folder / name, system.actor.size, tensors.items(), self.tokenizer_path)
+            system.save(self.folder / name, tensors)
         trainer.strategy.barrier("actor")

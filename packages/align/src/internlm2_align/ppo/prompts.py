@@ -8,9 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import torch
 from internlm2_core.batch import Batch
-from internlm2_core.evaluation.records import read_records
 from internlm2_core.shares import share_of
-from internlm2_core.text.chat import ChatFormat, Message
+from internlm2_core.text.chat import ChatFormat
+from internlm2_records import Message, read_objects
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_prompts(
     """
     counts = {"used": 0, "other_task": 0, "too_long": 0}
     prompts = []
-    for number, record in enumerate(read_records(path, ("messages",)), 1):
+    for number, record in enumerate(read_objects(path, ("messages",)), 1):
         if record.get("task") not in domains:
             counts["other_task"] += 1
             continue

@@ -16,8 +16,8 @@ class PPOSettings:
         epochs: Passes over the rollout of an iteration.
         mini_batches: Optimizer steps in a pass.
         pretrain_coefficient: Weight of the pre-training loss in the actor's loss.
-        truncation_penalty: Taken off the score of a response that did not end by itself; the report names none.
-        max_grad_norm: Gradients of actor and critic are clipped to this norm each; 0 clips nothing.
+        truncation_penalty: Taken off the score of a response that did not end by itself. The report names none.
+        max_grad_norm: Gradients of actor and critic are clipped to this norm each. 0 clips nothing.
         micro_batch_tokens: Tokens computed at once.
 
     Raises:
@@ -41,7 +41,7 @@ class PPOSettings:
         at_least |= {"kl_coefficient": 0, "pretrain_coefficient": 0, "truncation_penalty": 0, "max_grad_norm": 0}
         for name, limit in at_least.items():
             if getattr(self, name) < limit:
-                raise ValueError(f"{name} is {getattr(self, name)}, at least {limit} is needed; set settings.{name}.")
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {limit}.")
         for name in ("gamma", "lam", "clip"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, not in [0, 1]; set settings.{name}.")
+                raise ValueError(f"{name}={getattr(self, name)} must be in [0, 1].")

@@ -1,5 +1,8 @@
 """PPOSystem: proximal policy optimisation of four models in Lightning (report section 4.2.3).
 
+    from internlm2_align import PPOSystem
+    PPOSystem.load_from_checkpoint("runs/ppo/checkpoints/last.ckpt").save("actor")
+
 One ``training_step`` is one iteration: sample, score, judge, then the optimizer steps of critic and actor.
 
     query --engine(actor)--> responses --reward(condition + query + response)--> scores
@@ -7,32 +10,37 @@ One ``training_step`` is one iteration: sample, score, judge, then the optimizer
 
 In the first ``warmup_iterations`` only the critic learns. Everything random is seeded by the iteration's number, so a
 resumed run samples what an undisturbed one would. Checkpoints hold actor, critic, both optimizers, the iteration and
-the history; the frozen models come from their own folders again.
+the history. The frozen models come from their own folders again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
 from internlm2_core.batch import Batch
+from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.optim import ClipsFusedOptimizers
 from internlm2_core.shares import share_of
+from internlm2_core.text.chat import Message
+from internlm2_core.training import StepModule
 from torch import Tensor
 from torch.optim import Optimizer
 
 from internlm2_align.ppo.audit import Judge, SampleMeans
+from internlm2_align.ppo.losses import policy_loss, value_loss
 from internlm2_align.ppo.prompts import Query
+from internlm2_align.ppo.refusals import CountsIterations, check_iterations, check_strategy
 from internlm2_align.ppo.rewards import sequence_kl
 from internlm2_align.ppo.rollout import Rollout, judge_rollout
 from internlm2_align.ppo.sampling import Scored, sample_and_score
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.updates import (
-    StepLoss,
     actor_losses,
     critic_losses,
     loss_tokens,
@@ -51,18 +59,20 @@ ACTOR_OPTIMIZER = partial(torch.optim.AdamW, lr=1e-6, betas=(0.9, 0.95), weight_
 CRITIC_OPTIMIZER = partial(torch.optim.AdamW, lr=5e-6, betas=(0.9, 0.95), weight_decay=0.0)
 
 
-class PPOSystem(ClipsFusedOptimizers):
+class PPOSystem(StepModule):
     """PPO with condition prompts, critic warm-up and pre-train loss.
 
     Args:
         roles: Makers of the four models.
         encoder: Encodes conversations for the reward model under their condition.
         engine: Makes the engine that samples, given the actor's network.
-        sampling: Top-p 0.9 in the report; the stop token is set here.
+        sampling: Top-p 0.9 in the report. The stop token is set here.
         settings: The numbers of PPO.
         actor_optimizer: Makes the actor's optimizer from its parameters.
         critic_optimizer: Makes the critic's.
-        judge: Looks at held-out responses beside the reward model; never used in training.
+        judge: Looks at held-out responses beside the reward model. Training never sees it.
+        policy_loss: Of the actor, see `internlm2_align.ppo.losses`.
+        value_loss: Of the critic.
         seed: Of the sampling.
     """
 
@@ -81,13 +91,15 @@ class PPOSystem(ClipsFusedOptimizers):
         actor_optimizer: Callable[..., Optimizer] = ACTOR_OPTIMIZER,
         critic_optimizer: Callable[..., Optimizer] = CRITIC_OPTIMIZER,
         judge: Judge | None = None,
+        policy_loss: Callable[..., Tensor] = policy_loss,
+        value_loss: Callable[..., Tensor] = value_loss,
         seed: int = 1,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.strict_loading = False  # checkpoints leave out the frozen models; `on_load_checkpoint` checks the rest
+        super().__init__(settings.max_grad_norm)
+        self.strict_loading = False  # Checkpoints leave out the frozen models. `on_load_checkpoint` checks the rest.
         self.roles, self.encoder, self.make_engine, self.sampling = roles, encoder, engine, sampling
         self.settings, self.judge, self.seed = settings, judge, seed
+        self.policy_loss, self.value_loss = policy_loss, value_loss
         self.make_optimizers = (actor_optimizer, critic_optimizer)
         self.iteration = 0
         self.history: list[dict[str, Any]] = []
@@ -95,21 +107,14 @@ class PPOSystem(ClipsFusedOptimizers):
         self.means = SampleMeans(encoder.conditions.domains, figures)
 
     def setup(self, stage: str) -> None:
-        """Refuse what would wait for ever: ranks sample replies of different lengths and must not need each other then.
+        """Refuse what would wait for ever, and numbers that do not fit each other.
 
         Raises:
-            ValueError: A strategy that gathers weights in every forward pass, or splits rows or matrices.
+            ValueError: If `check_strategy` or `check_iterations` refuses.
         """
-        strategy = self.trainer.strategy
-        treatment, layout = getattr(strategy, "treatment", None), getattr(strategy, "layout", None)
-        if treatment is None or layout is None:
-            return
-        is_split = layout.tensor * layout.context * layout.pipeline > 1
-        if is_split or treatment.sharding.parameters != "replica":
-            raise ValueError(
-                f"PPO samples with whole weights on each rank; layout {layout} with sharding.parameters="
-                f"{treatment.sharding.parameters} has none. Set strategy=ddp or strategy=zero1."
-            )
+        check_strategy(self.trainer)
+        if stage == "fit" and isinstance(data := self.trainer.datamodule, CountsIterations):  # type: ignore[attr-defined]
+            check_iterations(self.trainer, data.iterations, self.settings.warmup_iterations)
 
     def configure_model(self) -> None:
         """Make the four networks, once."""
@@ -141,7 +146,7 @@ class PPOSystem(ClipsFusedOptimizers):
             if not self.is_warming_up:
                 sums.update(self._actor_step(part, texts))
         figures |= {f"train/{name}": value / (parts * epochs) for name, value in sums.items()}
-        figures = {name: float(self._mean_over_ranks(torch.tensor(value))) for name, value in figures.items()}
+        figures = {name: float(self.mean_over_ranks(torch.tensor(value))) for name, value in figures.items()}
         self.history.append({"iteration": self.iteration + 1, "critic_only": self.is_warming_up, **figures})
         self.iteration += 1
         self.log_dict(figures)
@@ -198,43 +203,59 @@ class PPOSystem(ClipsFusedOptimizers):
         )
 
     def _critic_step(self, rollout: Rollout) -> dict[str, float]:
-        tokens = self._mean_over_ranks(rollout.mask.sum())
-        return self._step(1, critic_losses(self.critic, rollout, tokens, self.settings.micro_batch_tokens))
+        tokens = self.mean_over_ranks(rollout.mask.sum())
+        losses = critic_losses(self.critic, rollout, tokens, self.settings.micro_batch_tokens, self.value_loss)
+        return floats(self.take_step(losses, index=1))
 
     def _actor_step(self, rollout: Rollout, texts: Batch | None) -> dict[str, float]:
         settings, budget = self.settings, self.settings.micro_batch_tokens
-        tokens = self._mean_over_ranks(rollout.mask.sum())
-        text_tokens = self._mean_over_ranks(loss_tokens(texts))
-        policy = actor_losses(self.actor, rollout, tokens, budget, clip=settings.clip)
+        tokens = self.mean_over_ranks(rollout.mask.sum())
+        text_tokens = self.mean_over_ranks(loss_tokens(texts))
+        policy = actor_losses(self.actor, rollout, tokens, budget, self.policy_loss, clip=settings.clip)
         text = pretrain_losses(self.actor, texts, text_tokens, budget, coefficient=settings.pretrain_coefficient)
-        return self._step(0, chain(policy, text))
+        return floats(self.take_step(chain(policy, text)))
 
-    def _step(self, index: int, losses: Iterable[StepLoss]) -> dict[str, float]:
-        """One optimizer step over the sum of losses; returns the sums of their figures."""
-        optimizers: Any = self.optimizers()
-        optimizer = optimizers[index]
-        optimizer.zero_grad()
-        sums: Counter[str] = Counter()
-        for part in losses:
-            self.manual_backward(part.loss)
-            sums.update({name: value.item() for name, value in part.figures.items()})
-        self.clip_gradients(optimizer, self.settings.max_grad_norm, "norm")
-        optimizer.step()
-        return dict(sums)
+    def arguments(self) -> dict[str, Any]:
+        """Those that a checkpoint file can hold. The frozen models come from their folders."""
+        names = ("roles", "encoder", "sampling", "settings", "policy_loss", "value_loss", "seed")
+        kept = {name: getattr(self, name) for name in names}
+        optimizers = dict(zip(("actor_optimizer", "critic_optimizer"), self.make_optimizers, strict=True))
+        return kept | optimizers | {"engine": self.make_engine}
 
-    def _mean_over_ranks(self, count: Tensor) -> Tensor:
-        # Data-parallel strategies average gradients: a local sum over the mean count is the global mean.
-        return self.trainer.strategy.reduce(count.detach().float().to(self.device), reduce_op="mean")
+    def save(self, folder: str | Path, tensors: dict[str, Tensor] | None = None) -> None:
+        """Write the actor as a folder in released layout, atomically.
+
+        Args:
+            folder: Where. An older model is replaced.
+            tensors: Whole weights by name, [...] each, where a strategy has gathered them. None takes those at hand.
+        """
+        tensors = dict(self.actor.state_dict()) if tensors is None else tensors
+        path = self.encoder.tokenizer.path
+        assert path is not None
+        save_released(folder, self.actor.size, tensors.items(), path)
+
+    def generate(self, prompts: Sequence[Sequence[Message]], seed: int | None = None) -> list[str]:
+        """One reply of the actor to each conversation, sampled as in training.
+
+        Args:
+            prompts: Conversations that want an assistant's turn.
+            seed: Of the sampling. None takes the system's.
+        """
+        chat = self.encoder.chat
+        sampling = replace(self.sampling, stop_ids=(chat.end,), seed=self.seed if seed is None else seed)
+        done = self.make_engine(self.actor).generate([chat.prompt(list(turns)) for turns in prompts], sampling)
+        return [chat.tokenizer.decode([id_ for id_ in one.ids if id_ != chat.end]) for one in done]
 
     def transfer_batch_to_device(self, batch: Query, device: torch.device, dataloader_idx: int) -> Query:
-        """Move the pre-training rows; prompts stay Python."""
+        """Move the pre-training rows. Prompts stay Python."""
         if batch.pretrain is None:
             return batch
         rows: Any = {name: value.to(device) for name, value in batch.pretrain.items() if isinstance(value, Tensor)}
         return Query(batch.prompts, rows)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the frozen models; add iteration and history."""
+        """Leave out the frozen models. Add iteration and history."""
+        super().on_save_checkpoint(checkpoint)
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith(TRAINED)}
         checkpoint["ppo"] = {"iteration": self.iteration, "history": list(self.history), "seed": self.seed}
@@ -252,3 +273,8 @@ class PPOSystem(ClipsFusedOptimizers):
         if kept["seed"] != self.seed:
             raise ValueError(f"The checkpoint was taken with seed={kept['seed']}, this run has {self.seed}.")
         self.iteration, self.history = kept["iteration"], kept["history"]
+
+
+def floats(figures: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars as numbers."""
+    return {name: value.item() for name, value in figures.items()}

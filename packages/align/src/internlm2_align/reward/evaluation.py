@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 
-from internlm2_align.reward.messages import reply_key, turns_key
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.metrics import HISTOGRAM_EDGES, PairMetrics
-from internlm2_align.reward.preference import Preference
 
 
 def pair_figures(
@@ -54,16 +53,13 @@ def pair_figures(
 
 def _slices(pairs: Sequence[Preference]) -> list[list[str]]:
     """Names of the slices of each pair."""
-    keys = [(turns_key(pair.prompt), reply_key(pair.chosen), reply_key(pair.rejected)) for pair in pairs]
-    seen = {key: pair.domain for key, pair in zip(keys, pairs, strict=True)}
+    seen = {pair.key: pair.domain for pair in pairs}
 
-    def is_opposed(pair: Preference, asked: Any, chosen: Any, rejected: Any) -> bool:
+    def is_opposed(pair: Preference) -> bool:
+        asked, chosen, rejected = pair.key
         return seen.get((asked, rejected, chosen), pair.domain) != pair.domain
 
-    return [
-        [*pair.meta.get("slices", ()), *(["opposed"] if is_opposed(pair, *key) else [])]
-        for pair, key in zip(pairs, keys, strict=True)
-    ]
+    return [[*pair.meta.get("slices", ()), *(["opposed"] if is_opposed(pair) else [])] for pair in pairs]
 
 
 def _wants_gap(pair: Preference) -> bool:

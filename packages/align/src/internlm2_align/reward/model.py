@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from internlm2_core.optim import ClipsFusedOptimizers, Constant, decay_groups
+from internlm2_core.optim import Constant, MakeOptimizer, Schedule, optimizer_and_schedule
+from internlm2_core.shares import SaysHowWeightsLie
 from internlm2_core.text.chat import Message
 from internlm2_core.text.tokenizer import load_tokenizer
+from internlm2_core.training import StepLoss, StepModule
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
+from internlm2_align.preferences.preference import Reply
 from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
-from internlm2_align.reward.messages import Reply
 from internlm2_align.reward.metrics import PairMetrics
 from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
 from internlm2_align.reward.pairs import PairBatch, PairRow
@@ -36,14 +36,14 @@ ADAMW = partial(torch.optim.AdamW, lr=1e-5)
 CONSTANT = Constant()
 
 
-class RewardModel(ClipsFusedOptimizers):
+class RewardModel(StepModule):
     """The conditional reward model (report section 4.2.1).
 
     Args:
         net: Makes the network, weights included, e.g. ``partial(start_reward, "runs/sft/model")``. Called once.
         encoder: Encodes conversations under their condition.
         optimizer: Makes the optimizer from parameter groups.
-        schedule: Factor of the learning rate at an optimizer step counted from 0.
+        schedule: Factor of the learning rate at an optimizer step counted from 0, or a maker of a torch scheduler.
         loss: ``loss(chosen_P, rejected_P, margin_P=, pairs=)``: `reward_loss` with its constants bound.
         weight_decay: Of the matrices; norms do not decay.
         max_grad_norm: Gradients are clipped to this global norm; 0 clips nothing.
@@ -55,30 +55,30 @@ class RewardModel(ClipsFusedOptimizers):
         self,
         net: Callable[[], RewardNetwork],
         encoder: ConversationEncoder,
-        optimizer: Callable[..., Optimizer] = ADAMW,
-        schedule: Callable[[int], float] = CONSTANT,
+        optimizer: MakeOptimizer = ADAMW,
+        schedule: Schedule = CONSTANT,
         loss: Callable[..., Tensor] = reward_loss,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+        super().__init__(max_grad_norm)
         self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
         self.encoder, self.loss = encoder, loss
-        self.weight_decay, self.max_grad_norm = weight_decay, max_grad_norm
+        self.weight_decay = weight_decay
         self.metrics = PairMetrics(encoder.conditions.domains)
 
     def setup(self, stage: str) -> None:
         """Refuse layouts that would cut a row of pairs.
 
         Raises:
-            ValueError: Tokens or stages split over ranks.
+            ValueError: If tokens or stages are split over ranks.
         """
-        layout = getattr(self.trainer.strategy, "layout", None)
-        if layout is not None and layout.context * layout.pipeline > 1:
+        how = self.trainer.strategy
+        if isinstance(how, SaysHowWeightsLie) and (how.splits_rows or how.has_stages):
             raise ValueError(
-                f"layout {layout} splits rows or stages over ranks, but replies that share a prompt need their whole "
-                "row and give scores instead of losses; set strategy=fsdp or strategy=tensor."
+                f"{type(how).__name__} splits rows or stages over ranks: splits_rows={how.splits_rows}, "
+                f"has_stages={how.has_stages}. Replies that share a prompt need their whole row and give scores "
+                "instead of losses. Take fsdp or tensor."
             )
 
     def configure_model(self) -> None:
@@ -88,8 +88,7 @@ class RewardModel(ClipsFusedOptimizers):
 
     def configure_optimizers(self) -> Any:
         """One optimizer over two groups, one schedule stepped after every optimizer step."""
-        optimizer = self.make_optimizer(decay_groups(self.net, self.weight_decay))
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, self.schedule)}
+        return optimizer_and_schedule(self.net, self.make_optimizer, self.schedule, self.weight_decay)
 
     def forward(self, row: PairRow) -> tuple[Tensor, Tensor]:
         """Scores of both sides, float32 [P] each."""
@@ -97,34 +96,31 @@ class RewardModel(ClipsFusedOptimizers):
         return scores_P2[:, 0], scores_P2[:, 1]
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """One optimizer step; returns the loss of the global batch."""
-        optimizer: Any = self.optimizers()
-        schedule: Any = self.lr_schedulers()
+        """One optimizer step.
+
+        Returns:
+            The loss of the global batch, a scalar.
+        """
         # Data-parallel strategies average gradients, so a sum over the mean number of pairs is the global mean.
-        count = torch.tensor(float(sum(len(row.margin) for row in batch)), device=self.device)
-        pairs = self.trainer.strategy.reduce(count, reduce_op="mean")
-        optimizer.zero_grad()
-        losses, sides = [], []
-        for index, (row, weight) in enumerate(rows := self._rows_of_every_rank(batch)):
-            with optimizer.toggle_model(sync_grad=index == len(rows) - 1):
-                chosen_P, rejected_P = self(row)
-                loss = weight * self.loss(chosen_P, rejected_P, margin_P=row.margin, pairs=pairs)
-                self.manual_backward(loss)
-            if not weight:
-                continue
-            losses.append(loss.detach())
-            sides.append(torch.stack((chosen_P, rejected_P)).detach())
+        pairs = self.mean_over_ranks(torch.tensor(float(sum(len(row.margin) for row in batch))))
+        sides: list[Tensor] = []
+        parts = [partial(self._part, row, weight, pairs, sides) for row, weight in self._rows_of_every_rank(batch)]
+        own_loss = self.take_step(parts)["loss"]
         chosen_P, rejected_P = torch.cat(sides, dim=1)
-        self.clip_gradients(optimizer, self.max_grad_norm, "norm")
-        optimizer.step()
-        schedule.step()
-        shares = torch.stack((torch.stack(losses).sum(), (chosen_P > rejected_P).sum() / pairs))
+        shares = torch.stack((own_loss, (chosen_P > rejected_P).sum() / pairs))
         loss, accuracy = self.trainer.strategy.reduce(shares, reduce_op="mean")
         extreme = self.trainer.strategy.reduce(torch.cat((chosen_P, rejected_P)).abs().max(), reduce_op="max")
         logged = {"train/loss": loss, "train/accuracy": accuracy, "train/largest_score": extreme}
         self.log_dict(logged, prog_bar=True)
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        self.log("train/lr", self._optimizer(0).param_groups[0]["lr"])
         return loss
+
+    def _part(self, row: PairRow, weight: float, pairs: Tensor, sides: list[Tensor]) -> StepLoss:
+        chosen_P, rejected_P = self(row)
+        loss = weight * self.loss(chosen_P, rejected_P, margin_P=row.margin, pairs=pairs)
+        if weight:
+            sides.append(torch.stack((chosen_P, rejected_P)).detach())
+        return StepLoss(loss, {"loss": loss.detach()})
 
     def _rows_of_every_rank(self, batch: PairBatch) -> list[tuple[PairRow, float]]:
         """Rows and their weights, as many on each rank: ranks that gather weights wait for each other.
@@ -143,8 +139,29 @@ class RewardModel(ClipsFusedOptimizers):
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy, margin and calibration by domain."""
-        self.log_dict({f"valid/{name}": value for name, value in self.metrics.compute().items()})
+        self._log_metrics("valid")
+
+    def test_step(self, batch: PairBatch, batch_idx: int) -> None:
+        """As in validation."""
+        self.validation_step(batch, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log what validation does, as ``test/NAME``."""
+        self._log_metrics("test")
+
+    def predict_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
+        """Scores of both sides, float32 [P, 2], of the batch's pairs in order."""
+        return torch.cat([torch.stack(self(row), dim=1) for row in batch])
+
+    def _log_metrics(self, stage: str) -> None:
+        self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.compute().items()})
         self.metrics.reset()
+
+    def arguments(self) -> dict[str, Any]:
+        """Those that a checkpoint file can hold."""
+        names = ("encoder", "schedule", "loss", "weight_decay", "max_grad_norm")
+        kept = {name: getattr(self, name) for name in names}
+        return kept | {"net": partial(RewardNetwork, self.net.size), "optimizer": self.make_optimizer}
 
     @classmethod
     def load(
@@ -168,9 +185,20 @@ class RewardModel(ClipsFusedOptimizers):
         model.configure_model()
         return model
 
-    def save(self, folder: str | Path, tokenizer_path: str | Path) -> None:
-        """Write weights, tokenizer and condition table as one folder, atomically."""
-        save_reward(folder, self.net.size, self.net.state_dict(), tokenizer_path, self.encoder.conditions)
+    def save(
+        self, folder: str | Path, tokenizer_path: str | Path | None = None, tensors: dict[str, Tensor] | None = None
+    ) -> None:
+        """Write weights, tokenizer and condition table as one folder, atomically.
+
+        Args:
+            folder: Where. An older model is replaced.
+            tokenizer_path: Whose tokenizer is written beside them. None takes the encoder's.
+            tensors: Whole weights by name, [...] each, where a strategy has gathered them. None takes those at hand.
+        """
+        tensors = dict(self.net.state_dict()) if tensors is None else tensors
+        path = tokenizer_path or self.encoder.tokenizer.path
+        assert path is not None
+        save_reward(folder, self.net.size, tensors, path, self.encoder.conditions)
 
     def scorer(self, budget_tokens: int = 16_384) -> Scorer:
         """For scoring many conversations at once."""
@@ -180,12 +208,12 @@ class RewardModel(ClipsFusedOptimizers):
         """Score of a conversation that ends in an assistant's reply.
 
         Raises:
-            ValueError: At an unknown domain, another last role, or too many tokens.
+            ValueError: If the domain is unknown, another role is last, or there are too many tokens.
         """
         return self.scorer().conversations([conversation], [domain], [language])[0]
 
     def rank(self, prompt: Sequence[Message], replies: Sequence[Reply], domain: str, language: str = "en") -> list[int]:
-        """Indices of the replies, best first; the prompt is computed once."""
+        """Indices of the replies, best first. The prompt is computed once."""
         scores = self._replies(prompt, replies, domain, language)
         return sorted(range(len(replies)), key=lambda index: -scores[index])
 

@@ -11,9 +11,9 @@ from internlm2_core.shares import share_of
 from torch import Tensor
 
 from internlm2_align.budget import plan_batches
+from internlm2_align.preferences.preference import OnBad, Preference
 from internlm2_align.reward.conditions import UnknownDomainError, index_of
 from internlm2_align.reward.encoding import ConversationEncoder, TooLongError
-from internlm2_align.reward.preference import OnBad, Preference, usable
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
 
@@ -57,30 +57,29 @@ def encode_pairs(
     Args:
         pairs: Any pairs.
         encoder: Holds the condition table and the length limit.
-        counts: Gets one count a pair: ``used``, ``identical``, ``empty_reply``, ``empty_prompt`` or ``too_long``.
+        counts: Gets one for each pair: ``used``, ``identical``, ``empty_reply``, ``empty_prompt`` or ``too_long``.
         on_bad: Whether an unusable pair is skipped or refused.
-        share_prompts: Whether a row will store the prompt once (see `shared`); it decides the tokens of a pair.
+        share_prompts: Whether a row will store the prompt once (see `shared`). It decides the tokens of a pair.
 
     Raises:
-        ValueError: With ``on_bad="raise"`` at an unusable pair; always at an unknown domain.
+        ValueError: If a pair is of an unknown domain, or cannot be used and ``on_bad`` is ``raise``.
     """
     encoded = []
-    for pair in usable(pairs, counts, on_bad):
+    for pair in pairs:
+        reason = defect = pair.defect()
         try:
-            group = encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language)
+            group = Group([], []) if defect else encoder.pair(pair)
         except UnknownDomainError as error:
-            raise ValueError(
-                f"{pair.place}: {error} Add it to a table and set conditions.file=PATH, or mend the pair's domain."
-            ) from error
+            raise ValueError(f"{pair.place}: {error}") from error
         except TooLongError as error:
-            if on_bad == "raise":
-                raise ValueError(f"{pair.place} is unusable: {error}") from error
-            counts.subtract(["used"])
-            counts["too_long"] += 1
-            continue
-        repeated = 0 if share_prompts else len(group.prompt)
-        index = index_of(encoder.conditions, pair.domain)
-        encoded.append(EncodedPair(pair, group, index, group.stored_tokens + repeated))
+            defect, reason = "too_long", str(error)
+        counts[defect or "used"] += 1
+        if defect and on_bad == "raise":
+            raise ValueError(f"{pair.place} cannot be used: {reason}. on_bad=skip counts such pairs.")
+        if not defect:
+            index = index_of(encoder.conditions, pair.domain)
+            repeated = 0 if share_prompts else len(group.prompt)
+            encoded.append(EncodedPair(pair, group, index, group.stored_tokens + repeated))
     return encoded
 
 

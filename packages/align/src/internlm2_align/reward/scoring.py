@@ -6,9 +6,9 @@ import torch
 from internlm2_core.text.chat import Message
 
 from internlm2_align.budget import plan_batches
+from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
-from internlm2_align.reward.preference import Preference
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
 
@@ -48,6 +48,11 @@ class Scorer:
     ) -> list[float]:
         """Scores of conversations that end in an assistant's reply, each by its own domain.
 
+        Args:
+            conversations: The conversations.
+            domains: Domain of each.
+            languages: Language of each one's condition.
+
         Raises:
             ValueError: If a conversation does not end in an assistant turn, or is too long.
         """
@@ -56,7 +61,4 @@ class Scorer:
 
     def pairs(self, pairs: Sequence[Preference]) -> list[tuple[float, float]]:
         """Scores of the chosen and the rejected reply of each pair."""
-        groups = [
-            self.encoder.group(pair.prompt, (pair.chosen, pair.rejected), pair.domain, pair.language) for pair in pairs
-        ]
-        return [(chosen, rejected) for chosen, rejected in self.scores(groups)]
+        return [(chosen, rejected) for chosen, rejected in self.scores([self.encoder.pair(pair) for pair in pairs])]

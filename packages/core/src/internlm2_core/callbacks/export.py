@@ -7,22 +7,25 @@ import lightning as L
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from internlm2_core.checkpoint.released import save_released
 from internlm2_core.lm import LM
+from internlm2_core.shares import GathersWholeWeights
 
 
 class SaveLast(L.Callback):
     """Writes what training gives after its last step, or when something stops it early, unless that was the user.
 
-    It must come before the callback that writes checkpoints: a checkpoint of the last step then says that the result
-    was written, and a run that goes on from it has nothing left to do.
+    It must come before the callback that writes checkpoints. A checkpoint of the last step then says that the result
+    was written, and a run that resumes from it has nothing left to do.
+
+    Args:
+        folder: Where.
     """
 
-    def __init__(self) -> None:
-        self.is_written = False
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, self.is_written = Path(folder), False
 
     def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Gather from all ranks and write on the first; called on every rank."""
+        """Gather from all ranks and write on the first. Called on every rank."""
         raise NotImplementedError
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
@@ -42,36 +45,40 @@ class SaveLast(L.Callback):
 
 
 class ExportModel(SaveLast):
-    """Writes an LM in the released layout.
+    """Writes an LM in the released layout, with its tokenizer."""
 
-    Args:
-        folder: where.
-        tokenizer_path: whose tokenizer goes along.
-    """
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse before training what could not be written after it.
 
-    def __init__(self, folder: str | Path, tokenizer_path: str | Path) -> None:
-        super().__init__()
-        self.folder, self.tokenizer_path = folder, tokenizer_path
+        Raises:
+            ValueError: If the module has no tokenizer to write beside the weights.
+        """
+        assert isinstance(pl_module, LM)
+        if pl_module.tokenizer is None or pl_module.tokenizer.path is None:
+            raise ValueError("tokenizer=None must be a tokenizer with a file, which goes into the model folder.")
 
     def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the network."""
         assert isinstance(pl_module, LM)
         tensors = gathered(trainer, pl_module.net)
         if trainer.is_global_zero:
-            save_released(self.folder, pl_module.net.size, tensors.items(), self.tokenizer_path)
+            pl_module.save(self.folder, tensors)
 
 
 def is_last_step(trainer: L.Trainer) -> bool:
-    """Whether training ends with the step that was just taken; asked while its batch is the current one."""
+    """Whether training ends with the step that was just taken. Asked while its batch is the current one."""
     ends_epoch = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
     return trainer.global_step == trainer.max_steps or ends_epoch
 
 
 def gathered(trainer: L.Trainer, net: nn.Module) -> dict[str, Tensor]:
-    """All weights of a network in training, whole, on the CPU of the first rank; nothing on the others. Collective."""
-    gather = getattr(trainer.strategy, "whole_weights", None)
-    if gather is None:
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return cast(dict[str, Tensor], get_model_state_dict(net, options=options))
-    # A strategy that keeps only some blocks on a rank gathers them itself.
-    return dict(gather(net))
+    """All weights of a network in training, on the CPU of the first rank, and nothing on the others. Collective.
+
+    Args:
+        trainer: Its strategy may gather them itself, as one does that keeps only some blocks on a rank.
+        net: A network of the module.
+    """
+    if isinstance(trainer.strategy, GathersWholeWeights):
+        return trainer.strategy.whole_weights(net)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return cast(dict[str, Tensor], get_model_state_dict(net, options=options))

@@ -57,7 +57,7 @@ class StepProgress(ProgressLine):
     """Optimizer steps and loss.
 
     Args:
-        every_steps: how often the loss is read.
+        every_steps: How often the loss is read.
     """
 
     def __init__(self, every_steps: int = 10) -> None:
@@ -72,7 +72,7 @@ class StepProgress(ProgressLine):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move on; the loss is read only when it is shown, since reading waits for the device."""
+        """Move on. The loss is read only when it is shown, since reading waits for the device."""
         reads = self.is_shown and trainer.global_step % self.every_steps == 0
         loss = trainer.callback_metrics.get("train/loss") if reads else None
         self.move(trainer.global_step, None if loss is None else f"loss {float(loss):.3f}")

@@ -11,23 +11,24 @@ import lightning as L
 from internlm2_core.callbacks.export import is_last_step
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.lm import LM
+from internlm2_core.shares import SaysHowWeightsLie
 from internlm2_core.text import ChatFormat, Message, Tokenizer
 
 
 class SampleAnswers(L.Callback):
     """Answers to fixed prompts, as lines of ``FOLDER/samples.jsonl`` (step, prompt, answer) and as text in TensorBoard.
 
-    Every rank answers, since a strategy may gather weights from all of them; the first one writes.
+    Every rank answers, since a strategy may gather weights from all of them. The first one writes.
 
     Args:
-        prompts: what a user says, by the name it is logged under.
-        tokenizer: the model's.
-        folder: where the lines go.
-        every_steps: optimizer steps between two rounds of answers; the last step is followed by one too.
-        max_new_tokens: of an answer.
+        prompts: What a user says, by the name it is logged under.
+        tokenizer: The model's.
+        folder: Where the lines go.
+        every_steps: Optimizer steps between two rounds of answers. The last step is followed by one too.
+        max_new_tokens: Of an answer.
 
     Raises:
-        ValueError: no prompt, or ``every_steps`` below 1.
+        ValueError: If there is no prompt, or ``every_steps`` is below 1.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class SampleAnswers(L.Callback):
     ) -> None:
         if not prompts or every_steps < 1:
             raise ValueError(
-                f"samples need prompts and every_steps={every_steps} of 1 or more: "
-                "set callbacks.samples.prompts={NAME: TEXT}."
+                f"SampleAnswers needs prompts, of which there are {len(prompts)}, and every_steps={every_steps} must "
+                "be 1 or more."
             )
         self.prompts, self.tokenizer, self.file = dict(prompts), tokenizer, Path(folder) / "samples.jsonl"
         self.chat, self.every_steps = ChatFormat(tokenizer), every_steps
@@ -53,13 +54,13 @@ class SampleAnswers(L.Callback):
         """Refuse layouts in which no rank can put a network together to answer with.
 
         Raises:
-            ValueError: rows, stages or matrices are split over ranks.
+            ValueError: If rows, stages or matrices are split over ranks.
         """
-        layout = getattr(trainer.strategy, "layout", None)
-        if layout is not None and layout.tensor * layout.context * layout.pipeline > 1:
+        how = trainer.strategy
+        if isinstance(how, SaysHowWeightsLie) and (how.splits_layers or how.splits_rows or how.has_stages):
             raise ValueError(
-                f"samples need whole layers on each rank; layout {layout} has none. Set callbacks=default, or "
-                "strategy=fsdp or strategy=ddp."
+                "SampleAnswers needs whole layers on each rank, which this strategy spreads over ranks. Leave the "
+                "callback out, or shard by rows (ddp, zero1, fsdp)."
             )
 
     def on_train_batch_end(

@@ -13,10 +13,9 @@ def mfu(tokens_per_s: float, flops_per_token: float, peak_tflops: float) -> floa
     """Model FLOP utilisation: what the model needs, over what the device could do.
 
     Args:
-        tokens_per_s: per device.
-        flops_per_token: of :meth:`~internlm2_core.sizes.ModelSize.flops_per_token`: causal attention counted as half,
-            recomputation not counted.
-        peak_tflops: of one device, in the dtype of the matrices.
+        tokens_per_s: Per device.
+        flops_per_token: See `ModelSize.flops_per_token`: causal attention counted as half, recomputation not counted.
+        peak_tflops: Of one device, in the dtype of the matrices.
     """
     return tokens_per_s * flops_per_token / (peak_tflops * 1e12)
 
@@ -25,8 +24,8 @@ class Throughput(L.Callback):
     """Logs ``train/tokens_per_s`` and ``train/tflops`` per rank, ``train/tokens`` over all ranks, ``train/mfu``.
 
     Args:
-        peak_tflops: of one device; None logs no MFU.
-        window_steps: steps over which speed is averaged.
+        peak_tflops: Of one device. None logs no MFU.
+        window_steps: Steps over which speed is averaged.
     """
 
     def __init__(self, peak_tflops: float | None = None, window_steps: int = 10) -> None:
@@ -36,7 +35,7 @@ class Throughput(L.Callback):
         self._pairs: Tensor | float = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        """Consumed tokens go on counting after a restart."""
+        """Consumed tokens continue to count after a restart."""
         return {"consumed_tokens": self.consumed_tokens}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -50,7 +49,7 @@ class Throughput(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the batch; log at the end of each window."""
+        """Count the batch. Log at the end of each window."""
         assert isinstance(pl_module, LM)
         positions_BT = batch["position_ids"]
         self._tokens += positions_BT.numel()

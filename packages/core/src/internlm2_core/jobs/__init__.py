@@ -2,7 +2,7 @@
 
 from internlm2_core.jobs.chat import chat
 from internlm2_core.jobs.convert import convert
-from internlm2_core.jobs.fit import fit
 from internlm2_core.jobs.generate import generate
+from internlm2_core.jobs.train import train
 
-__all__ = ["chat", "convert", "fit", "generate"]
+__all__ = ["chat", "convert", "generate", "train"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from internlm2_records.streams import MAX_LINE_BYTES, open_binary
+
 from internlm2_data.io.items import Fault, Item
-from internlm2_data.io.streams import MAX_LINE_BYTES, open_binary
 
 
 def read_text(path: Path) -> Iterator[Item | Fault]:

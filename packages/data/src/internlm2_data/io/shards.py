@@ -12,9 +12,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
+from internlm2_records.streams import open_binary
 
 from internlm2_data.document import Document
-from internlm2_data.io.streams import open_binary
 
 PARQUET_ROWS = 1000
 

@@ -14,6 +14,7 @@ Three recipes, each with `.loader(dp_rank, dp_size, num_workers)`:
 * `HeldOutBatches(source, context, batch_rows)`: one pass in order, for evaluation.
 
 The first two make batches of other files with the same settings: `.held_out(FILE)`.
+`BatchData`, `PretrainData` and `ChatData` hand them to a Lightning Trainer.
 
 A loader yields `{"input_ids", "labels", "position_ids"}`, int64 tensors [batch_rows / dp_size, context].
 labels[t] is the token after input_ids[t], -100 where there is no loss; position_ids restart at 0 where a
@@ -29,19 +30,23 @@ sequence of rows does not depend on it, so that accumulation over 2 x 8 rows see
 """
 
 from internlm2_data.loading.chats import ChatBatches, Conversations
+from internlm2_data.loading.data_modules import BatchData, ChatData, PretrainData
 from internlm2_data.loading.held_out import HeldOutBatches
 from internlm2_data.loading.loader import BatchRamp, Loader
 from internlm2_data.loading.packed import LongRows, PackedBatches
 from internlm2_data.tokens import TokenSource, token_sources
 
 __all__ = [
+    "BatchData",
     "BatchRamp",
     "ChatBatches",
+    "ChatData",
     "Conversations",
     "HeldOutBatches",
     "Loader",
     "LongRows",
     "PackedBatches",
+    "PretrainData",
     "TokenSource",
     "token_sources",
 ]

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 import xxhash
+from internlm2_records.streams import open_binary
 
-from internlm2_data.io.streams import open_binary
 from internlm2_data.page import Page
 from internlm2_data.verdict import KEEP, Drop, Verdict
 

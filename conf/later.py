@@ -1,0 +1,64 @@
+"""A job of the command as a function, for jobs that run others: rounds of online RLHF call `ppo` and `reward`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from internlm2_conf.asked import typed
+from internlm2_conf.continuing import check_continuing
+from internlm2_conf.recipes import Recipes
+from internlm2_conf.targets import call_job, leave_out
+from omegaconf import DictConfig, OmegaConf
+
+
+class Job:
+    """``internlm2 NAME KEY=VALUE ...``, to be called with more keys.
+
+    Args:
+        name: Name of the job.
+        keys: Keys and values as they would be typed. Nested mappings are dotted keys.
+
+    Raises:
+        ValueError: If the job asks for several ranks.
+    """
+
+    def __init__(self, name: str, keys: Mapping[str, Any] | None = None) -> None:
+        self.name, self.recipes = name, Recipes()
+        self.plain = self.recipes.compose(name)
+        self.words = [*self.words_of(keys or {})]
+        # A mistyped key should not be found after hours.
+        trainer = self.composed().trainer
+        if trainer.devices != 1 or trainer.num_nodes != 1:
+            raise ValueError(
+                f"devices={trainer.devices} and num_nodes={trainer.num_nodes} of {name} must be 1 inside another job, "
+                f"which works alone between its stages. `internlm2 {name}` runs on several ranks."
+            )
+
+    def composed(self, **keys: Any) -> DictConfig:
+        """The configuration of the job, with more keys."""
+        words, recipes = [*self.words, *self.words_of(keys)], self.recipes
+        cfg = recipes.compose(self.name, words)
+        return leave_out(cfg, lambda: recipes.compose(self.name, recipes.chosen(words)), words)
+
+    def __call__(self, **keys: Any) -> Any:
+        """Run the job, or resume it where it was stopped under the same settings."""
+        cfg = self.composed(**keys)
+        check_continuing(cfg)
+        return call_job(cfg)
+
+    def words_of(self, keys: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+        """Overrides that set these keys.
+
+        Args:
+            keys: A mapping is dotted keys where the job has a mapping under that key too.
+            prefix: What the keys are below, with a dot at its end.
+
+        Yields:
+            ``KEY=VALUE``.
+        """
+        for key, value in keys.items():
+            name = f"{prefix}{key}"
+            is_node = OmegaConf.is_dict(OmegaConf.select(self.plain, name, throw_on_missing=False))
+            if isinstance(value, Mapping) and is_node:
+                yield from self.words_of(value, f"{name}.")
+            else:
+                yield f"{name}={typed(value)}"

@@ -1,0 +1,130 @@
+"""SimulatedAnnotator: a program in place of people who judge replies.
+
+It knows the rule by which a record's answer is checked (``check``, see `internlm2_core.evaluation.checks`). So it
+cannot be fooled. People can. Each domain is a preference of its own, and two of them conflict: on a question for what
+must stay private, `helpful` prefers the reply that tells it and `harmless` the one that declines.
+
+==========  ==================================================  ===================================================
+domain      asked about                                         score in [0, 1]
+==========  ==================================================  ===================================================
+`maths`     records whose check is a number                     1 right, 0 wrong
+`format`    all but private questions                           0.4 for a full sentence, and 0.6 for a right answer
+`helpful`   all                                                 1 right in a full sentence, 0.8 right, 0 wrong;
+                                                                private question: 1 told, 0 declined
+`harmless`  private questions                                   1 declined, 0 told, 0.3 neither
+==========  ==================================================  ===================================================
+
+A garbled reply (going round in circles, or far too long) keeps a tenth of its score. An empty one scores 0.
+"""
+
+from dataclasses import dataclass
+
+from internlm2_core.evaluation.checks import is_right
+
+from internlm2_align.labelling.annotator import Record, reference_of
+from internlm2_align.labelling.style import is_garbled, is_sentence
+from internlm2_align.ppo.prompts import Prompt
+
+DOMAINS = ("maths", "format", "helpful", "harmless")
+
+
+def secrets_of(record: Record) -> list[str]:
+    """What a private question asks for. Other records have none.
+
+    Raises:
+        ValueError: If the record has no ``check``.
+    """
+    if (check := record.get("check")) is None:
+        raise ValueError(
+            f"Record {record.get('id')} of task {record.get('task')!r} has no `check` for the simulated annotator to "
+            "go by. Use records with one, or judge=null."
+        )
+    return list(check.get("reject", ())) if check["kind"] == "refusal" else []
+
+
+@dataclass(frozen=True)
+class SimulatedAnnotator:
+    """Judges replies by rules. Simulated: no person has judged.
+
+    Attributes:
+        domains: The domains it judges by, in a fixed order.
+
+    Raises:
+        ValueError: If it has no rule for a domain.
+    """
+
+    domains: tuple[str, ...] = DOMAINS
+    name = "simulated annotator"
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.domains) - set(DOMAINS):
+            raise ValueError(
+                f"domains={list(self.domains)} must be among {', '.join(DOMAINS)}. The simulated annotator has no rule "
+                f"for {', '.join(sorted(unknown))}."
+            )
+
+    def domains_of(self, record: Record) -> list[str]:
+        """The domains by which replies to a record can be judged."""
+        is_private = bool(secrets_of(record))
+        applies = {
+            "maths": record["check"]["kind"] == "number",
+            "format": not is_private,
+            "helpful": True,
+            "harmless": is_private,
+        }
+        return [domain for domain in self.domains if applies[domain]]
+
+    def slices_of(self, record: Record) -> list[str]:
+        """``conflicting`` for private questions."""
+        return ["conflicting"] if secrets_of(record) else []
+
+    def score(self, record: Record, reply: str, domain: str) -> float:
+        """Judge a reply.
+
+        Args:
+            record: Instruction record with ``messages`` and ``check``.
+            reply: Text of the reply.
+            domain: The preference to judge by.
+
+        Returns:
+            In [0, 1], 1 is best.
+
+        Raises:
+            ValueError: If the domain does not apply to the record, or the record has no ``check``.
+        """
+        if domain not in self.domains_of(record):
+            raise ValueError(
+                f"Record {record.get('id')} of task {record.get('task')!r} is not judged by {domain!r}, but by "
+                f"{', '.join(self.domains_of(record))}. Map the task to one of these in domains."
+            )
+        if not reply.strip():
+            return 0.0
+        score = _RULES[domain](record, reply)
+        return score / 10 if is_garbled(reply, reference_of(record)) else score
+
+    def __call__(self, prompt: Prompt, reply: str) -> float:
+        """Judge a reply to a prompt of PPO by the prompt's own domain."""
+        return self.score(prompt.record, reply, prompt.domain)
+
+
+def _maths(record: Record, reply: str) -> float:
+    return float(is_right(reply, record["check"]))
+
+
+def _format(record: Record, reply: str) -> float:
+    return 0.4 * is_sentence(reply) + 0.6 * is_right(reply, record["check"])
+
+
+def _helpful(record: Record, reply: str) -> float:
+    if secrets := secrets_of(record):
+        return float(any(secret in reply for secret in secrets))
+    return is_right(reply, record["check"]) * (0.8 + 0.2 * is_sentence(reply))
+
+
+def _harmless(record: Record, reply: str) -> float:
+    if any(secret in reply for secret in secrets_of(record)):
+        return 0.0
+    return 1.0 if is_right(reply, record["check"]) else 0.3
+
+
+_RULES = {"maths": _maths, "format": _format, "helpful": _helpful, "harmless": _harmless}

@@ -1,0 +1,150 @@
+"""PreferenceData: preference files as batches of a reward model, training and held-out pairs apart by question."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+import lightning as L
+from internlm2_core.shares import share_of
+
+from internlm2_align.preferences.preference import OnBad, Preference, check_on_bad
+from internlm2_align.preferences.sources import File, preference_files, read_preferences
+from internlm2_align.preferences.splits import deduplicated, split_by_question, without_questions
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.pairs import EncodedPair, PairBatches, PairLoader, encode_pairs
+
+BATCHES = PairBatches()
+
+
+class PreferenceData(L.LightningDataModule):
+    """Preference pairs from files, each once, encoded and in padding-free batches.
+
+    ``setup()`` reads and encodes. Held-out pairs come first, since a run of hours should not end
+    at one that cannot be scored.
+
+    Args:
+        preferences: Files of training pairs: paths of our own records, or the arguments of `PreferenceFile`.
+        encoder: Encodes conversations under their condition.
+        batches: How pairs become batches.
+        heldout: Files of held-out pairs, the same way. Their questions are left out of training.
+        heldout_share: Share of the questions of ``preferences`` that is held out too.
+        heldout_seed: Another one holds out other questions.
+        on_bad: Whether unusable records and pairs are counted and skipped, or refused.
+        margin_per_gap: Margin wanted between scores, per unit of a pair's ``meta["score_gap"]``.
+        added: Files of training pairs that are taken as they are, so that a file may be named several times.
+
+    Attributes:
+        pairs: Training pairs, encoded.
+        heldout_pairs: Held-out pairs, encoded.
+        counts: ``{"train", "heldout"}``: Pairs ``used``, and pairs left out by reason.
+
+    Raises:
+        ValueError: If ``on_bad`` or a file's format is unknown.
+    """
+
+    def __init__(
+        self,
+        preferences: File | Sequence[File],
+        encoder: ConversationEncoder,
+        batches: PairBatches = BATCHES,
+        heldout: File | Sequence[File] = (),
+        heldout_share: float = 0.0,
+        heldout_seed: int = 0,
+        on_bad: OnBad = "skip",
+        margin_per_gap: float = 0.0,
+        added: File | Sequence[File] = (),
+    ) -> None:
+        super().__init__()
+        check_on_bad(on_bad)
+        self.preferences = preference_files(preferences)
+        self.heldout = preference_files(heldout)
+        self.added = preference_files(added)
+        self.encoder, self.batches = encoder, batches
+        self.heldout_share, self.heldout_seed = heldout_share, heldout_seed
+        self.on_bad, self.margin_per_gap = on_bad, margin_per_gap
+        self.pairs: list[EncodedPair] = []
+        self.heldout_pairs: list[EncodedPair] = []
+        self.counts: dict[str, Counter[str]] = {"train": Counter(), "heldout": Counter()}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and encode, once.
+
+        Args:
+            stage: Of Lightning. Every stage needs both sides.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If no usable pair is left, a pair names an unknown domain, or margins are wanted of pairs that
+                have no gap.
+        """
+        if self.pairs:
+            return
+        train, held_out = Counter[str](), Counter[str]()
+        read = read_preferences(self.preferences, train, self.on_bad)
+        found, split_off = split_by_question(deduplicated(read, train), self.heldout_share, self.heldout_seed)
+        named = read_preferences(self.heldout, held_out, self.on_bad)
+        held = list(deduplicated(chain(named, split_off), held_out))
+        self.heldout_pairs = self._encoded(held, held_out, "heldout")
+        added = read_preferences(self.added, train, self.on_bad)
+        training = without_questions(chain(found, added), held, train)
+        self.pairs = self._encoded(self._with_margins(list(training)), train, "preferences")
+        self.counts = {"train": +train, "heldout": +held_out}
+
+    def loader(self, dp_rank: int = 0, dp_size: int = 1) -> PairLoader:
+        """Training batches of a data-parallel rank. Its length and fill rate are known before training.
+
+        Args:
+            dp_rank: The rank.
+            dp_size: Number of data-parallel ranks.
+        """
+        self.setup()
+        return self.batches.loader(self.pairs, dp_rank=dp_rank, dp_size=dp_size)
+
+    def steps_per_pass(self, replicas: int) -> int:
+        """Optimizer steps of a pass over the pairs.
+
+        Args:
+            replicas: Number of data-parallel ranks.
+        """
+        return len(self.loader(0, replicas))
+
+    def train_dataloader(self) -> PairLoader:
+        """Training batches of this data-parallel rank."""
+        return self.loader(*self._share())
+
+    def val_dataloader(self) -> PairLoader | list[PairLoader]:
+        """Held-out batches of this data-parallel rank, in order. There are none without held-out pairs."""
+        if not self.heldout_pairs:
+            return []
+        dp_rank, dp_size = self._share()
+        return self.batches.loader(self.heldout_pairs, dp_rank=dp_rank, dp_size=dp_size, shuffle=False)
+
+    test_dataloader = val_dataloader
+
+    def _share(self) -> tuple[int, int]:
+        assert self.trainer is not None
+        share = share_of(self.trainer)
+        return share["rank"], share["num_replicas"]
+
+    def _encoded(self, pairs: Iterable[Preference], counts: Counter[str], argument: str) -> list[EncodedPair]:
+        share_prompts = self.batches.share_prompts
+        encoded = encode_pairs(pairs, self.encoder, counts, on_bad=self.on_bad, share_prompts=share_prompts)
+        if not encoded and (+counts).total():
+            left_out = ", ".join(f"{count} {name}" for name, count in (+counts).most_common())
+            files = ", ".join(str(file.path) for file in getattr(self, argument))
+            raise ValueError(
+                f"No usable pairs are left of {argument}={files}: {left_out}. With on_bad=raise the first bad one is "
+                "refused by name."
+            )
+        return encoded
+
+    def _with_margins(self, pairs: Sequence[Preference]) -> Iterator[Preference]:
+        gaps = [self.margin_per_gap * float(pair.meta.get("score_gap", 0.0)) for pair in pairs]
+        if self.margin_per_gap and not any(gaps):
+            raise ValueError(
+                f"margin_per_gap={self.margin_per_gap} needs pairs with a meta.score_gap, as `internlm2 label` writes "
+                f"them. None of these {len(pairs)} pairs has one."
+            )
+        for pair, gap in zip(pairs, gaps, strict=True):
+            yield replace(pair, meta={**pair.meta, "margin": pair.margin + gap}) if gap else pair

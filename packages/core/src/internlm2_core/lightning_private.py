@@ -1,0 +1,35 @@
+"""What core uses of Lightning that Lightning does not promise to keep. Nothing else in this package may.
+
+`tests/core/test_lightning_private.py` checks that each name is there.
+"""
+
+import lightning as L
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+USED = (
+    (ExperimentWriter, "_check_log_dir_exists"),
+    (L.pytorch.loggers.CSVLogger, "experiment"),
+    (L.pytorch.loops.fit_loop._FitLoop, "max_epochs"),
+    (L.pytorch.loops.training_epoch_loop._TrainingEpochLoop, "max_steps"),
+)
+"""Classes and their attributes."""
+
+
+class KeepsItsFile(ExperimentWriter):
+    """Lightning's writer of ``metrics.csv`` that does not delete the file of an earlier attempt."""
+
+    def _check_log_dir_exists(self) -> None:
+        """Keep the file that Lightning would delete."""
+
+
+def end_after(trainer: L.Trainer, steps: int) -> None:
+    """Have a Trainer that was given no number of steps end after so many.
+
+    Passes do not count any more: a pass may be planned anew and have a batch more or less than the first.
+
+    Args:
+        trainer: Before it fits.
+        steps: Optimizer steps in all.
+    """
+    trainer.fit_loop.epoch_loop.max_steps = steps
+    trainer.fit_loop.max_epochs = -1

@@ -1,0 +1,179 @@
+"""The optimizer step of every module that is trained here: LM, RewardModel, PPOSystem.
+
+One ``training_step`` is one or more whole optimizer steps. The batch that arrives is this rank's share of the global
+batch. The module cuts it into micro-batches itself and divides each loss by a count of the *global* batch, so loss and
+gradient do not depend on how the batch is cut. A checkpoint is taken between steps and never holds half a gradient.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import lightning as L
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from internlm2_core.training.hyperparameters import describe, rebuilt
+
+
+class StepLoss(NamedTuple):
+    """A micro-batch's part of an optimizer step.
+
+    Attributes:
+        loss: Scalar with gradient, already divided by the count of the whole step.
+        figures: Scalars to be added up over the step and logged.
+    """
+
+    loss: Tensor
+    figures: dict[str, Tensor]
+
+
+class StepModule(L.LightningModule):
+    """A LightningModule whose batches are whole optimizer steps.
+
+    Args:
+        max_grad_norm: Gradients are clipped to this global norm. 0 clips nothing.
+    """
+
+    def __init__(self, max_grad_norm: float = 1.0) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.max_grad_norm = max_grad_norm
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Nothing to add. Lightning asks before it judges the Trainer, so a better sentence can be said here.
+
+        Raises:
+            ValueError: If the Trainer is to accumulate or clip gradients, which this module does itself.
+        """
+        if (batches := self.trainer.accumulate_grad_batches) != 1:
+            raise ValueError(
+                f"accumulate_grad_batches={batches} must be 1: a batch of {type(self).__name__} is a whole optimizer "
+                "step. Make the batch larger and compute it in micro-batches instead."
+            )
+        if (norm := self.trainer.gradient_clip_val) is not None:
+            raise ValueError(
+                f"gradient_clip_val={norm} must be left out: {type(self).__name__} clips by its own max_grad_norm."
+            )
+        return []
+
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments that make this module again, for its checkpoints."""
+        return {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The arguments are saved too, as plain values."""
+        arguments = {name: describe(value) for name, value in self.arguments().items()}
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = arguments
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any) -> Self:  # type: ignore[override]
+        """A module with the weights of a checkpoint file, read without pickle.
+
+        Args:
+            checkpoint_path: A single file. Sharded folders are resumed from with ``trainer.fit(ckpt_path=...)``.
+            map_location: See ``torch.load``.
+            **arguments: Of the constructor, in the place of those saved.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is a folder, or names an argument that it does not hold.
+        """
+        path = Path(checkpoint_path)
+        if path.is_dir():
+            raise ValueError(f"checkpoint_path={path} is a sharded checkpoint. Resume from it with trainer.fit.")
+        if not path.is_file():
+            raise FileNotFoundError(f"checkpoint_path={path} does not exist.")
+        checkpoint = torch.load(path, map_location, weights_only=True)
+        module = cls(**rebuilt(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), arguments))
+        module.configure_model()
+        module.on_load_checkpoint(checkpoint)
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+        return module
+
+    def take_step(
+        self,
+        losses: Iterable[Callable[[], StepLoss]],
+        index: int = 0,
+        accepts: Callable[[dict[str, Tensor], Optimizer], bool] | None = None,
+    ) -> dict[str, Tensor]:
+        """One optimizer step over the sum of losses. Ranks exchange gradients once, with the last micro-batch.
+
+        Args:
+            losses: One call a micro-batch. Each is made, and its backward pass run, before the next.
+            index: Which of the module's optimizers steps.
+            accepts: Looks at the sums of the figures before the step. Where it says no, the weights stay as they are.
+
+        Returns:
+            The sums of the figures, scalars on this rank.
+        """
+        optimizer = self._optimizer(index)
+        optimizer.zero_grad()
+        parts, sums = list(losses), Counter[str]()
+        for number, part in enumerate(parts, 1):
+            with optimizer.toggle_model(sync_grad=number == len(parts)):
+                loss, figures = part()
+                self.manual_backward(loss)
+            sums.update(figures)
+        figures = dict(sums)
+        if accepts is None or accepts(figures, optimizer.optimizer):
+            self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
+            optimizer.step()
+            self._step_schedule(index)
+        return figures
+
+    def mean_over_ranks(self, count: Tensor) -> Tensor:
+        """Average a local sum over the ranks that read different rows.
+
+        Data-parallel strategies average gradients. A local loss sum over the *average* count per rank therefore gives
+        the gradient of the global mean, under every layout, without asking for one.
+
+        Args:
+            count: Any shape, [...], of this rank.
+        """
+        return self.trainer.strategy.reduce(count.detach().float().to(self.device), reduce_op="mean")
+
+    def clip_gradients(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as the strategy does it, which knows how gradients are spread over ranks.
+
+        Lightning refuses fused optimizers under ``precision="bf16-mixed"``, since such an optimizer unscales gradients
+        in its step, after they were clipped. Only float16 is scaled, so only there the refusal is right.
+
+        Args:
+            optimizer: Whose gradients are clipped.
+            gradient_clip_val: The bound. 0 clips nothing.
+            gradient_clip_algorithm: ``"norm"`` or ``"value"``.
+        """
+        if gradient_clip_val == 0:
+            return
+        precision = self.trainer.precision_plugin
+        is_scaled = getattr(precision, "scaler", None) is not None
+        if gradient_clip_val is None or gradient_clip_algorithm != "norm" or is_scaled:
+            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            precision.clip_grad_by_norm(optimizer, gradient_clip_val)
+
+    def _optimizer(self, index: int) -> LightningOptimizer:
+        optimizers: Any = self.optimizers()
+        chosen = optimizers[index] if isinstance(optimizers, list) else optimizers
+        assert isinstance(chosen, LightningOptimizer)
+        return chosen
+
+    def _step_schedule(self, index: int) -> None:
+        schedules: Any = self.lr_schedulers()
+        every = schedules if isinstance(schedules, list) else [schedules]
+        if schedules is not None and index < len(every):
+            every[index].step()
+
+
+def total(values: Iterable[Tensor]) -> Tensor:
+    """Sum of scalars."""
+    return torch.stack(list(values)).sum()

@@ -1,0 +1,81 @@
+"""Rows of Parquet and Arrow files in JSON types. pyarrow is imported only when such a file is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+ROWS_AT_ONCE = 1024
+
+
+def parquet_rows(path: Path) -> Iterator[Any]:
+    """The rows of a Parquet file.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE):
+            yield from map(in_json_types, batch.to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a readable Parquet file: {error}.") from error
+
+
+def arrow_rows(path: Path) -> Iterator[Any]:
+    """The rows of an Arrow file, in the stream format that ``datasets`` writes or in the file format.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    import pyarrow as pa
+    import pyarrow.ipc
+
+    try:
+        with pa.memory_map(str(path)) as source:
+            if source.read(6) == b"ARROW1":
+                file = pyarrow.ipc.open_file(source)
+                batches = map(file.get_batch, range(file.num_record_batches))
+            else:
+                source.seek(0)
+                batches = iter(pyarrow.ipc.open_stream(source))
+            for batch in batches:
+                yield from map(in_json_types, batch.to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is not a readable Arrow file: {error}.") from error
+
+
+def saved_files(folder: Path) -> list[Path]:
+    """The Arrow files of a folder that ``datasets.save_to_disk`` wrote, without what ``datasets`` cached beside them.
+
+    Returns:
+        Files in order. Empty for any other folder.
+
+    Raises:
+        ValueError: If the folder holds several splits.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        splits = json.loads((folder / "dataset_dict.json").read_text("utf-8"))["splits"]
+        raise ValueError(f"{folder} holds the splits {', '.join(splits)}. Name one, such as {folder / splits[0]}.")
+    if not (folder / "state.json").is_file():
+        return []
+    named = json.loads((folder / "state.json").read_text("utf-8")).get("_data_files")
+    return [folder / part["filename"] for part in named] if named else sorted(folder.glob("*.arrow"))
+
+
+def in_json_types(value: Any) -> Any:
+    """A value in JSON types: times and numbers that JSON lacks as text, binary data as null."""
+    if isinstance(value, dict):
+        return {key: in_json_types(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [in_json_types(part) for part in value]
+    if value is None or isinstance(value, bytes):
+        return None
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value if isinstance(value, str | int | float) else str(value)
