@@ -51,7 +51,7 @@ def test_bad_pairs_are_counted(encoder):
         encode_pairs(pairs[3:], encoder, counts, on_bad="raise")
     with pytest.raises(ValueError, match=r"p.jsonl, line 3: Domain 'law' .*known are"):
         encode_pairs([pair(1, domain="law", where="p.jsonl, line 3")], encoder, counts)
-    with pytest.raises(ValueError, match=r"p.jsonl, line 4 cannot be used: .*max_tokens"):
+    with pytest.raises(ValueError, match=r"p.jsonl, line 4 is unusable: .*max_tokens"):
         encode_pairs([pair(1, chosen="x" * 300, where="p.jsonl, line 4")], encoder, counts, on_bad="raise")
 
 
@@ -71,7 +71,7 @@ def test_unusable_pairs_are_counted_and_skipped(encoder):
 
 @pytest.mark.parametrize("defect", UNUSABLE)
 def test_or_refused(encoder, defect):
-    with pytest.raises(ValueError, match=f"A pair of maths cannot be used: {defect}"):
+    with pytest.raises(ValueError, match=f"A pair of maths is unusable: {defect}"):
         encode_pairs([UNUSABLE[defect]], encoder, Counter(), on_bad="raise")
 
 
