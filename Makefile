@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MEMBERS := -e packages/records -e packages/core -e packages/data -e packages/align -e packages/parallel -e ".[all,dev]"
 
-.PHONY: help setup reproduce test lint bench wheels
+.PHONY: help setup reproduce test lint docs bench wheels
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ lint: setup  ## style, types, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup  ## the site, into build/site; warnings are errors
+	$(BIN)/sphinx-build -q -W --keep-going -c docs . build/site
 
 bench: setup  ## the benchmarks that there are; each is a script to run by itself
 	@find tests/benchmarks -name "bench_*.py" | sort

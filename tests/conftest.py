@@ -1,5 +1,6 @@
 """What tests of several packages share. Imports stay inside: a package's tests run where the others are missing."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,13 @@ def save_random_model(tokenizer_file: Path) -> Callable[..., Path]:
         return folder
 
     return save
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data: INTERNLM2_TEST_DATA, or shared/data beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("INTERNLM2_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set INTERNLM2_TEST_DATA)")
+    return folder

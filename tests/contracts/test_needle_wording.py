@@ -3,8 +3,8 @@
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from internlm2_data.written import facts, hay
-from internlm2_data.written.instructions.words import NAMES
+from internlm2_data.miniature.written import facts, hay
+from internlm2_data.miniature.written.instructions.words import NAMES
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

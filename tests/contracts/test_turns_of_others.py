@@ -1,10 +1,9 @@
-"""Conversations are read alike for SFT (internlm2_data) and for preferences (internlm2_align)."""
+"""Conversations are read alike for SFT (internlm2_records) and for preferences (internlm2_align)."""
 
 import json
 
 import pytest
-from internlm2_data.loading.conversations import messages_of
-from internlm2_records import turns_of, with_tools
+from internlm2_records import conversation_of, turns_of, with_tools
 
 TALKS = {
     "ours": {"messages": [
@@ -35,4 +34,4 @@ TALKS = {
 def test_turns_are_the_same(name: str) -> None:
     talk = TALKS[name]
     ours = with_tools(talk, turns_of(talk.get("messages") or talk["conversations"]))
-    assert ours == messages_of(talk)
+    assert ours == conversation_of(talk)

@@ -132,7 +132,5 @@ def test_a_schedule_may_learn_of_its_steps_late() -> None:
 
 
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"warmup_steps=20 must be at most total_steps=10\."
-    ):
+    with pytest.raises(ValueError, match=r"warmup_steps=20 must be at most total_steps=10\."):
         Cosine(total_steps=10, warmup_steps=20)

@@ -105,7 +105,10 @@ def test_torch_schedulers_are_taken() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"accumulate_grad_batches": 2}, r"accumulate_grad_batches=2 must be 1: a batch of LM is a whole optimizer step"),
+        (
+            {"accumulate_grad_batches": 2},
+            r"accumulate_grad_batches=2 must be 1: a batch of LM is a whole optimizer step",
+        ),
         ({"gradient_clip_val": 1.0}, r"gradient_clip_val=1\.0 must be left out: LM clips by its own max_grad_norm"),
     ],
 )

@@ -65,7 +65,7 @@ def test_without_snapshots_a_lasting_spike_ends_the_run() -> None:
     spikes = guard()
     optimizer = optimizer_of(torch.nn.Parameter(torch.zeros(3)))
     assert not spikes.accepts(math.nan, optimizer)
-    with pytest.raises(RuntimeError, match=r"lower optimizer\.lr, or raise module\.spikes\.threshold"):
+    with pytest.raises(RuntimeError, match=r"lower learning rate, or raise threshold=6\.0"):
         spikes.accepts(math.nan, optimizer)
 
 

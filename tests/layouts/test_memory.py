@@ -58,7 +58,10 @@ def measured(case) -> int:
     batch = {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(TOKENS).expand(rows, TOKENS)}
     micro_rows = MICRO_ROWS if case.layout.pipeline == 1 else 0
     optimizer = partial(torch.optim.AdamW, lr=1e-4, fused=True)
-    module = MeasuredLM(partial(start_model, SIZE), optimizer, Constant(), micro_batch_rows=micro_rows)
+    recompute = {"all": "none", "matmuls": "selective", "nothing": "full"}[case.keeps]
+    module = MeasuredLM(
+        partial(start_model, SIZE), optimizer, Constant(), micro_batch_rows=micro_rows, recompute=recompute
+    )
     strategy = MeshStrategy(case.layout, case.treatment, deferred=True)
     quiet_trainer(strategy, case.ranks).fit(module, DataLoader([batch] * 2, batch_size=None))
     return module.peak
@@ -75,8 +78,7 @@ def test_predicted_memory_is_within_a_tenth_of_what_the_fullest_rank_holds(name)
     case = LAYOUTS[name]
     rows = ROWS // case.layout.data_parallel_size
     micro_batches = case.treatment.pipeline.micro_batches if case.layout.pipeline > 1 else rows // MICRO_ROWS
-    keep = case.treatment.recompute.keep if case.treatment.recompute else "all"
-    plan = Plan(case.layout, case.treatment.sharding, name, keep, micro_batches, rows // micro_batches)
+    plan = Plan(case.layout, case.treatment.sharding, name, case.keeps, micro_batches, rows // micro_batches)
     predicted = memory_of(plan, Workload(SIZE, TOKENS, ROWS * TOKENS, value_bytes=4)).total
     found = max(run_ranks(partial(measured, case), case.ranks, join=False))
     assert predicted == pytest.approx(found, rel=0.1)

@@ -5,14 +5,17 @@ from functools import partial
 
 import pytest
 import torch
-from internlm2_align import RewardModel
+from internlm2_align import ConversationEncoder, PreferenceData, RewardModel
 from internlm2_align.jobs import reward
 from internlm2_align.preferences.preference import Preference, to_record
+from internlm2_align.reward.callbacks import Curve, SaveReward
 from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.network import start_reward
 from internlm2_align.reward.pairs import PairBatches
-from internlm2_align.reward.recipe import RewardRecipe
+from internlm2_core.callbacks import Checkpoints
 from internlm2_core.checkpoint import save_released
 from internlm2_core.optim import Cosine
+from internlm2_core.text import load_tokenizer
 from internlm2_parallel import Layout, MeshStrategy
 from internlm2_parallel.testing import LAYOUTS, RankError, quiet_trainer, run_ranks
 from safetensors.torch import load_file
@@ -33,17 +36,17 @@ def folder(tmp_path, make_model, tokenizer_file):
 
 def train(folder, output, devices, strategy, budget_tokens, row_tokens=0):
     torch.set_num_threads(1)
-    recipe = RewardRecipe(
-        conditions=Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}}),
-        batches=PairBatches(budget_tokens, row_tokens=row_tokens),
-        module=partial(RewardModel, optimizer=partial(torch.optim.AdamW, lr=1e-3)),
-        schedule=partial(Cosine, floor=0.5),
-        trainer=lambda max_epochs, enable_checkpointing: quiet_trainer(strategy, devices, max_epochs=max_epochs),
-        epochs=2,
-        max_tokens=256,
-        checkpoint_every=3,
+    checkpoint, output = str(folder / "sft"), folder / output
+    conditions = Conditions({"helpful": {"en": "H"}, "harmless": {"en": "S"}})
+    encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions, 256)
+    module = RewardModel(
+        partial(start_reward, checkpoint), encoder, partial(torch.optim.AdamW, lr=1e-3), Cosine(-1, floor=0.5)
     )
-    metrics = reward(recipe, str(folder / "sft"), [str(folder / "pairs.jsonl")], [], str(folder / output), 0.25)
+    batches = PairBatches(budget_tokens, row_tokens=row_tokens)
+    data = PreferenceData([str(folder / "pairs.jsonl")], encoder, batches, heldout_share=0.25)
+    callbacks = [SaveReward(output / "model"), Curve(), Checkpoints(output / "checkpoints", every_n_train_steps=3)]
+    settings = {"limit_val_batches": 0, "enable_checkpointing": True, "callbacks": callbacks}
+    metrics = reward(module, data, quiet_trainer(strategy, devices, max_epochs=2, **settings), str(output))
     return {key: metrics[key] for key in ("steps", "curve", "heldout", "pairs") if metrics}
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
-from internlm2_parallel.checkpoint import as_one_file, completed, damage, latest
-from internlm2_parallel.checkpoint.folder import draft_of, publish, set_aside
+from internlm2_parallel.__main__ import main
+from internlm2_parallel.checkpoint import completed, damage
+from internlm2_parallel.checkpoint.folder import draft_of, publish, recover, set_aside
 from internlm2_parallel.checkpoint.policy import fetch, thin, upload
 from internlm2_parallel.testing import (
     LAYOUTS,
@@ -35,11 +36,14 @@ def written(path: Path, content: str = "content") -> Path:
 
 def test_publication_and_damage(tmp_path):
     path = written(tmp_path / "step-1.ckpt")
-    assert completed(path) and damage(path) == [] and latest(tmp_path) == path
+    assert completed(path) and damage(path) == []
     (path / "part").write_text("CONTENT")
     assert completed(path) and damage(path) == ["part"]
     (path / "part").write_text("short")
-    assert not completed(path) and latest(tmp_path) is None
+    assert not completed(path) and damage(path) == ["part"]
+    (path / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{path} is not a whole checkpoint"):
+        damage(path)
 
 
 def test_replacing_a_checkpoint_leaves_nothing_behind(tmp_path):
@@ -52,16 +56,8 @@ def test_replacing_a_checkpoint_leaves_nothing_behind(tmp_path):
 def test_a_replacement_cut_off_between_its_renames_is_undone(tmp_path):
     path = written(tmp_path / "last.ckpt")
     path.rename(set_aside(path))
-    assert latest(tmp_path) == path and completed(path)
-
-
-def test_the_newest_whole_checkpoint_wins(tmp_path):
-    first, second = written(tmp_path / "step-1.ckpt"), written(tmp_path / "step-2.ckpt")
-    os.utime(first / "manifest.json", ns=(1, 1))
-    assert latest(tmp_path) == second
-    (second / "manifest.json").unlink()
-    assert latest(tmp_path) == first
-    assert latest(tmp_path / "nowhere") is None
+    recover(path)
+    assert completed(path) and [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_killed_in_mid_write_the_older_checkpoint_is_intact(tmp_path, reference):
@@ -90,7 +86,7 @@ def test_an_unfinished_folder_is_refused_in_words(tmp_path):
     (tmp_path / "step-1.ckpt").mkdir()
 
     def rank():
-        with pytest.raises(FileNotFoundError, match="no whole checkpoint"):
+        with pytest.raises(FileNotFoundError, match="is not a whole checkpoint"):
             train(MeshStrategy(Layout(shard=2)), 2, ckpt_path=tmp_path / "step-1.ckpt")
 
     run_ranks(rank, 2, join=False)
@@ -120,15 +116,31 @@ def test_only_what_is_in_the_remote_store_is_thinned(tmp_path):
         written(local / f"step-{step}.ckpt")
     upload(local / "step-2.ckpt", remote)
     assert [path.name for path in thin(local, remote, keep=1)] == ["step-2.ckpt"]
-    with pytest.raises(FileNotFoundError, match="no whole checkpoint"):
+    with pytest.raises(FileNotFoundError, match="has no whole checkpoint called step-1"):
         fetch("step-1.ckpt", remote, tmp_path)
+
+
+def test_what_one_asks_about_a_run_from_the_shell(tmp_path, capsys):
+    path, remote = written(tmp_path / "last.ckpt"), f"file://{tmp_path}/remote"
+    assert main(["check", str(path)]) == 0 and capsys.readouterr().out == "whole\n"
+    upload(path, remote)
+    assert main(["fetch", remote, "last.ckpt", str(tmp_path / "back")]) == 0
+    assert damage(tmp_path / "back" / "last.ckpt") == []
+    (path / "part").write_text("CONTENT")
+    capsys.readouterr()
+    assert main(["check", str(path)]) == 1 and capsys.readouterr().out == "part\n"
+    (tmp_path / "rank-0.log").write_text("No space left on device")
+    assert main(["diagnose", str(tmp_path / "rank-0.log")]) == 0
+    assert capsys.readouterr().out.startswith("disk full: No space left on device\nFree space")
+    (tmp_path / "rank-0.log").write_text("all is well")
+    assert main(["diagnose", str(tmp_path / "rank-0.log")]) == 1
 
 
 @pytest.mark.parametrize("name", ["fsdp", "tensor_sequence", "pipeline 1f1b"])
 def test_one_file_and_back(name, tmp_path, reference):
     folder, file = tmp_path / "step-3.ckpt", tmp_path / "one.ckpt"
     train_case(LAYOUTS[name], callbacks=[SaveAt(3, folder)])
-    as_one_file(folder, file)
+    assert main(["join", str(folder), str(file)]) == 0
     assert train("auto", 1, ckpt_path=file).distance(reference, 3) < 1e-5
     records = train_case(LAYOUTS["fsdp x tensor_sequence"], ckpt_path=file)
     assert max(record.distance(reference, 3) for record in records) < 1e-5

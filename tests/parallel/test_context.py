@@ -4,10 +4,11 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from internlm2_parallel.context import Documents, SplitDocuments
+from internlm2_parallel.context import SplitDocuments, split_tokens
 from internlm2_parallel.context.attends import block_attention, context_attend, merge
 from internlm2_parallel.context.documents import joined_order, zigzag
 from internlm2_parallel.testing import run_ranks
+from internlm2_parallel.testing.tiny import TinySegments
 from torch import nn
 
 B, T, H = 2, 32, 8
@@ -28,7 +29,7 @@ def inputs(num_q: int, num_kv: int):
     positions = torch.arange(T).repeat(B, 1)
     positions[0, 5:] -= 5  # documents of 5 and 27 tokens, crossing every chunk; row 1 is one document
     positions[0, 20:] -= 15
-    return q, k, v, weight, Documents.of_positions(positions)
+    return q, k, v, weight, TinySegments(positions)
 
 
 def results(attend, q, k, v, weight, segments):
@@ -64,7 +65,7 @@ def test_ulysses_refuses_heads_that_do_not_divide():
     def rank():
         here = zigzag(T, 4, dist.get_rank())
         attend = context_attend("ulysses", dist.group.WORLD, Masked())
-        with pytest.raises(ValueError, match="6 query heads do not divide over context=4"):
+        with pytest.raises(ValueError, match="6 query heads must divide over context=4"):
             attend(*(x[:, here] for x in (q, k, v)), SplitDocuments(documents, here, joined_order(T, 4)))
 
     run_ranks(rank, 4)
@@ -74,7 +75,7 @@ def test_zigzag_by_hand():
     assert zigzag(8, 2, 0).tolist() == [0, 1, 6, 7]
     assert zigzag(8, 2, 1).tolist() == [2, 3, 4, 5]
     assert joined_order(8, 2).tolist() == [0, 1, 4, 5, 6, 7, 2, 3]
-    with pytest.raises(ValueError, match=r"phase\.context"):
+    with pytest.raises(ValueError, match=r"10 tokens must split into 2 x context=2 chunks"):
         zigzag(10, 2, 0)
 
 
@@ -92,9 +93,21 @@ def test_merging_blocks_of_keys_by_hand():
     torch.testing.assert_close(merge(*halves)[0], whole)
 
 
-def test_documents_of_positions_by_hand():
-    documents = Documents.of_positions(torch.tensor([[0, 1, 0, 1], [3, 4, 5, 0]]))
-    assert documents.lengths == (2, 2, 3, 1)
+def test_a_trunk_that_does_not_know_its_documents_is_refused():
+    class Silent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = Masked()
+
+    with pytest.raises(
+        ValueError, match=r"Silent has no method segments_of\(position_ids\)\. It trains with context=1"
+    ):
+        split_tokens(Silent(), None, "gather")
+    with pytest.raises(ValueError, match=r"Linear has no module called attend to replace"):
+        split_tokens(nn.Linear(1, 1), None, "gather")
+
+
+def test_documents_of_the_tiny_network_by_hand():
+    documents = TinySegments(torch.tensor([[0, 1, 0, 1], [3, 4, 5, 0]]))
     assert documents.document_ids.tolist() == [[0, 0, 1, 1], [2, 2, 2, 3]]
-    assert documents.cu_seqlens.tolist() == [0, 2, 4, 7, 8]
-    assert documents.max_length == 3 and not documents.is_whole_rows
+    assert documents.max_length == 3

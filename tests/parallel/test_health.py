@@ -14,6 +14,7 @@ from internlm2_parallel.checkpoint.folder import completed
 from internlm2_parallel.health import HangWatch, Preempted, Preemption, diagnose, preemption
 from internlm2_parallel.health.preemption import requeue
 from internlm2_parallel.testing import LAYOUTS, RankError, TinyLM, quiet_trainer, run_ranks, train, train_case
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 
 class Signal(L.Callback):
@@ -60,7 +61,7 @@ def test_without_scontrol_the_state_is_saved_all_the_same(tmp_path, monkeypatch,
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert not requeue()
-    assert "job 7 is not requeued: there is no scontrol here" in caplog.text
+    assert "Job 7 is not requeued: there is no scontrol here" in caplog.text
     monkeypatch.delenv("SLURM_JOB_ID")
     assert not requeue()
 
@@ -68,6 +69,24 @@ def test_without_scontrol_the_state_is_saved_all_the_same(tmp_path, monkeypatch,
 def test_an_unknown_signal_is_refused(tmp_path):
     with pytest.raises(ValueError, match="SIGNONE"):
         Preemption(tmp_path, signals=["SIGNONE"])
+
+
+def test_the_state_is_saved_beside_the_checkpoints_of_the_trainer(tmp_path):
+    def preempted():
+        strategy, writer = MeshStrategy(Layout(shard=2)), ModelCheckpoint(tmp_path / "elsewhere", save_top_k=0)
+        with pytest.raises(Preempted):
+            callbacks = [Signal(), Preemption(), writer]
+            quiet_trainer(strategy, 2, callbacks=callbacks, enable_checkpointing=True).fit(TinyLM())
+
+    run_ranks(preempted, 2, join=False)
+    assert completed(tmp_path / "elsewhere" / "last.ckpt")
+
+
+def test_nowhere_to_save_is_refused_before_the_first_step():
+    module = TinyLM()
+    with pytest.raises(ValueError, match=r"folder=None takes the folder of a ModelCheckpoint"):
+        quiet_trainer("auto", 1, callbacks=[Preemption()]).fit(module)
+    assert not module.losses
 
 
 class Stall(L.Callback):
@@ -84,7 +103,7 @@ def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
     with pytest.raises(RankError):
         run_ranks(rank, 2, join=False, deadline_s=90)
     text = (tmp_path / "rank-0.stack.txt").read_text()
-    assert re.search(r"rank 0 has not moved for \d+ s: after step 2 it stands in all_reduce", text)
+    assert re.search(r"Rank 0 has not moved for \d+ s: after step 2 it waits in all_reduce", text)
     assert "It seems to wait for rank 1 at step 2 in on_train_batch_start in test_health.py" in text
     assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(300)")
     cause = diagnose(text)
@@ -99,8 +118,8 @@ def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
         ("slurmstepd: error: *** JOB 7 CANCELLED DUE TO NODE FAILURE ***", "node failed"),
         ("RuntimeError: [pair.cc] Connection closed by peer [127.0.0.1]", "connection lost"),
         ("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus", "broken GPU"),
-        ("stopped after step 12 (SIGUSR2); state saved", "preempted"),
-        ("ValueError: layout pipeline=1 x shard=3 does not fill a world of 2", "bad layout"),
+        ("Stopped after step 12 (SIGUSR2), state saved.", "preempted"),
+        ("ValueError: Layout pipeline=1 x shard=3 does not fill a world of 2", "bad layout"),
     ],
 )
 def test_known_causes(line, name):

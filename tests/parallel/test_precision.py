@@ -15,6 +15,7 @@ from internlm2_parallel.testing import (
     run_ranks,
     train_case,
 )
+from internlm2_parallel.testing.blocks import keep_only
 
 NAMES = [
     "fsdp",
@@ -64,16 +65,21 @@ def test_state_stays_in_fp32_while_bf16_is_computed():
 
 @pytest.mark.parametrize("name", ["tensor_sequence", "pipeline 1f1b"])
 def test_a_dtype_of_gathered_weights_where_none_are_gathered_is_refused(name):
-    with pytest.raises(RankError, match=r"gathers none; set trainer\.precision=bf16-mixed"):
+    with pytest.raises(
+        RankError, match=r"param_dtype=torch\.bfloat16 .* gathers none\. Use the Trainer's precision=bf16-mixed"
+    ):
         train_case(LAYOUTS[name], strategy=in_bf16)
 
 
-def compiled(case):
-    return MeshStrategy(case.layout, replace(case.treatment, compile_blocks=True))
+def compiled_net():
+    net = TinyLlama()
+    for block in net.model.layers:
+        block.compile()
+    return net
 
 
 def test_an_unknown_dtype_is_refused():
-    with pytest.raises(ValueError, match="'bf16' is none of bfloat16, float16, float32"):
+    with pytest.raises(ValueError, match="param_dtype='bf16' must be one of bfloat16, float16, float32"):
         Treatment(param_dtype="bf16")
 
 
@@ -81,21 +87,31 @@ def test_an_unknown_dtype_is_refused():
 @pytest.mark.parametrize("name", ["fsdp", "context ulysses", "pipeline 1f1b"])
 def test_compiled_blocks(name, reference):
     torch.compile(torch.sin)(torch.ones(2))  # ranks are forked from a process that has compiled, as other tests do
-    records = train_case(LAYOUTS[name], strategy=compiled, max_steps=2, deadline_s=400)
+    records = train_case(LAYOUTS[name], module=lambda: TinyLM(net=compiled_net), max_steps=2, deadline_s=400)
     assert max(record.distance(reference) for record in records) < 1e-5
 
 
-def test_blocks_that_the_module_compiled_are_refused_too():
-    def compiled_net():
+@pytest.mark.slow
+@pytest.mark.parametrize("keeps", ["matmuls", "nothing"])
+def test_blocks_that_are_wrapped_and_compiled(keeps, reference):
+    records = train_case(
+        LAYOUTS["fsdp"], module=lambda: TinyLM(net=wrapped_and_compiled(keeps)), max_steps=2, deadline_s=400
+    )
+    assert max(record.distance(reference) for record in records) < 1e-5
+
+
+def wrapped_and_compiled(keeps):
+    def make():
         net = TinyLlama()
+        keep_only(net.model.layers, keeps)
         for block in net.model.layers:
             block.compile()
         return net
 
-    with pytest.raises(RankError, match=r"tensor=2.*compile_blocks=false"):
-        train_case(LAYOUTS["tensor"], module=lambda: TinyLM(net=compiled_net))
+    return make
 
 
-def test_compiled_blocks_under_tensor_parallel_are_refused():
-    with pytest.raises(RankError, match=r"tensor=2.*compile_blocks=false"):
-        train_case(LAYOUTS["tensor"], strategy=compiled)
+@pytest.mark.parametrize("net", [compiled_net, wrapped_and_compiled("matmuls")], ids=["compiled", "wrapped"])
+def test_compiled_blocks_under_tensor_parallel_are_refused(net):
+    with pytest.raises(RankError, match=r"tensor=2.*compile_blocks=False"):
+        train_case(LAYOUTS["tensor"], module=lambda: TinyLM(net=net))

@@ -14,7 +14,7 @@ import json, os, signal, sys
 from pathlib import Path
 import lightning as L
 from internlm2_parallel import Layout, MeshStrategy
-from internlm2_parallel.checkpoint import latest
+from internlm2_parallel.checkpoint import completed
 from internlm2_parallel.testing import TinyLlama, TinyLM, quiet_trainer
 
 folder = Path(sys.argv[1])
@@ -26,7 +26,7 @@ class SaveAndDie(L.Callback):
             (folder / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
-found = latest(folder)
+found = folder / "last.ckpt" if completed(folder / "last.ckpt") else None
 module = TinyLM(net=lambda: TinyLlama(seed=7 if found else 0))
 trainer = quiet_trainer(MeshStrategy(Layout(shard=2)), 2, callbacks=[SaveAndDie()])
 trainer.fit(module, ckpt_path=found)

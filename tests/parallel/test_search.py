@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
 from internlm2_parallel.search import MACHINES, Workload, candidates, memory_of, plan, ranked, scaling, time_of
-from internlm2_parallel.search.plans import SHARDINGS, Plan
+from internlm2_parallel.search.job import record
+from internlm2_parallel.search.plans import Plan
 from internlm2_parallel.testing import LAYOUTS, TinyLM, TinySize, quiet_trainer, run_ranks
+from internlm2_parallel.zero import SHARDINGS
 from torch.distributed.tensor import DTensor
 
 SEVEN_B = TinySize(layers=32, dim=4096, num_kv_heads=8, q_per_kv=4, head_dim=128, ffn_dim=14336, vocab_size=92544)
@@ -18,6 +20,7 @@ A100 = MACHINES["a100"]
 def test_weights_and_operations_by_hand():
     assert WORK.block_weights == 4096 * 128 * (2 * 32 + 2 * 8) + 3 * 4096 * 14336
     assert abs(WORK.weights / 7.74e9 - 1) < 0.01
+    assert WORK.matrix_flops == 6 * (WORK.weights - 92544 * 4096) * 2**22
     assert WORK.attention_flops == 12 * 32 * 32 * 128 * 4096 / 2 * 2**22
     assert WORK.rows == 1024
 
@@ -75,7 +78,7 @@ def test_what_cannot_be_is_refused_in_words():
         ranked(WORK, 1, A100)
     with pytest.raises(ValueError, match="holds no row"):
         Workload(SEVEN_B, 4096, 1024)
-    with pytest.raises(ValueError, match="hardware='abacus'"):
+    with pytest.raises(ValueError, match="hardware='abacus' must be one of a100"):
         plan(SEVEN_B, 8, 4096, 2**22, "abacus", "unused")
 
 
@@ -84,6 +87,16 @@ def test_the_job_writes_overrides_that_make_the_layout(tmp_path):
     assert len(records) == 3 and (tmp_path / "plans.json").is_file()
     assert any(override.startswith("layout.shard=") for override in records[0]["overrides"])
     assert "strategy.treatment.param_dtype=bfloat16" in records[0]["overrides"]
+
+
+@pytest.mark.parametrize(
+    ("keeps", "words"),
+    [("all", []), ("matmuls", ["module.recompute=selective"]), ("nothing", ["module.recompute=full"])],
+)
+def test_overrides_name_the_knob_of_the_module(keeps, words):
+    one = Plan(Layout(shard=8), SHARDINGS["zero3"], "zero3", keeps, 4, 1)
+    overrides = record(one, memory_of(one, WORK), time_of(one, WORK, A100))["overrides"]
+    assert [word for word in overrides if "recompute" in word] == words
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp", "hsdp", "tensor_sequence", "fsdp x tensor_sequence", "pipeline 1f1b"])

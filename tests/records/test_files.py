@@ -117,11 +117,13 @@ def test_folders_of_datasets(tmp_path):
     saved.save_to_disk(str(tmp_path / "one"), num_shards=2)
     loaded = datasets.load_from_disk(str(tmp_path / "one"))
     loaded.map(lambda row: {"n": -row["n"]})
-    assert len(list((tmp_path / "one").glob("cache-*.arrow"))) == 1
+    loaded.filter(lambda row: row["n"] == 1)
+    assert len(list((tmp_path / "one").glob("cache-*.arrow"))) == 2
     assert [placed.value["n"] for placed in read_records(tmp_path / "one")] == [1, 2, 3]
     datasets.DatasetDict({"train": saved, "test": saved}).save_to_disk(str(tmp_path / "both"))
     with pytest.raises(ValueError, match=r"both holds the splits train, test\. Name one, such as .*/both/train\."):
         read_records(tmp_path / "both")
+    assert [placed.value["n"] for placed in read_records(tmp_path / "both" / "test")] == [1, 2, 3]
 
 
 def test_a_reader_of_ones_own(tmp_path):

@@ -1,9 +1,10 @@
 """Turns of other formats become our messages."""
 
+import gzip
 import json
 
 import pytest
-from internlm2_records import conversation_of, turns_of, with_tools
+from internlm2_records import conversation_of, read_records, turns_of, with_tools
 
 PLUGIN = "<|plugin|>"
 ASKED = {"role": "user", "content": "1+1?"}
@@ -179,3 +180,24 @@ def test_what_does_not_fit_is_named(record, sentence):
 def test_a_missing_key_is_a_key_error():
     with pytest.raises(KeyError, match="output"):
         conversation_of({"instruction": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("alpaca_en_demo.json.gz", "alpaca"), ("alpaca_zh_demo.json.gz", "alpaca"),
+     ("glaive_toolcall_zh_demo.json.gz", "sharegpt"), ("sharegpt_zh_1k.jsonl.gz", "sharegpt")],
+)  # fmt: skip
+def test_real_files_lose_no_word(real_data, name, kind):
+    file = real_data / "sft" / name
+    text = gzip.decompress(file.read_bytes()).decode()
+    records = json.loads(text) if ".json." in name else [json.loads(line) for line in text.splitlines()]
+    conversations = [placed.parse(conversation_of) for placed in read_records(file)]
+    assert len(conversations) == len(records) > 100
+    for record, messages in zip(records, conversations, strict=True):
+        if kind == "alpaca":
+            words = [record["instruction"], record["input"], record["output"], record.get("system", "")]
+        else:
+            tools = record.get("tools", "").removesuffix("[]")
+            words = [record.get("system", ""), tools, *(turn["value"] for turn in record["conversations"])]
+        said = [part for m in messages for part in (m["content"], m.get("tool_call", {}).get("content", ""))]
+        assert "".join(said).replace("\n", "") == "".join(words).replace("\n", "")

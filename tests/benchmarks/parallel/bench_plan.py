@@ -90,7 +90,8 @@ def step_s(name: str, steps: int) -> float:
     ids = torch.randint(SIZE.vocab_size, (rows, TOKENS), generator=torch.Generator().manual_seed(1))
     batch = {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(TOKENS).expand(rows, TOKENS)}
     micro_rows = 0 if case.layout.pipeline > 1 else MICRO_ROWS
-    module = LM(make, partial(torch.optim.AdamW, lr=1e-4), Constant(), micro_batch_rows=micro_rows)
+    optimizer, recompute = partial(torch.optim.AdamW, lr=1e-4), "selective" if case.keeps == "matmuls" else "none"
+    module = LM(make, optimizer, Constant(), micro_batch_rows=micro_rows, recompute=recompute)
     clock = Clock()
     loader = DataLoader([batch] * steps, batch_size=None)
     quiet_trainer(strategy, RANKS, callbacks=[clock]).fit(module, loader)
@@ -102,8 +103,7 @@ def predicted_s(name: str, machine: Machine) -> float:
     pieces = case.treatment.pipeline.micro_batches
     if case.layout.pipeline == 1:
         pieces = ROWS // case.layout.data_parallel_size // MICRO_ROWS
-    keep = "matmuls" if case.treatment.recompute else "all"
-    plan = Plan(case.layout, case.treatment.sharding, name, keep, pieces, MICRO_ROWS)  # type: ignore[arg-type]
+    plan = Plan(case.layout, case.treatment.sharding, name, case.keeps, pieces, MICRO_ROWS)  # type: ignore[arg-type]
     return time_of(plan, Workload(SIZE, TOKENS, ROWS * TOKENS, value_bytes=4), machine).step_s
 
 

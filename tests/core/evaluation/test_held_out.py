@@ -59,5 +59,5 @@ def test_max_rows_and_sources_without_loss(subject: Subject, progress) -> None:
     assert figures["overall"]["tokens"] == 6
     with pytest.raises(ValueError, match="'en' has no tokens"):
         HeldOutLoss({"en": []}, Rows, context=4).run(subject, progress)
-    with pytest.raises(ValueError, match="no sources"):
+    with pytest.raises(ValueError, match=r"sources=\{\} of held-out loss must hold one"):
         HeldOutLoss({}, Rows, context=4)

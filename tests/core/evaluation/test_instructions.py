@@ -55,10 +55,13 @@ def test_limit_is_of_each_task_and_language(tmp_path: Path, scripted, progress) 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"messages": [{"role": "assistant", "content": "7"}]}, "'8' has 1 messages, not 2 or more"),
-        ({"messages": [{"from": "human", "value": "?"}] * 2}, "'8' are not all role and content"),
-        ({"messages": [{"role": "user", "content": None}] * 2}, "'8' are not all role and content"),
-        ({"check": {"kind": "exact", "accept": "7"}}, "accept is no list"),
+        (
+            {"messages": [{"role": "assistant", "content": "7"}]},
+            "line 11: messages=.* must have a question and a reference answer",
+        ),
+        ({"messages": [{"said": "?"}] * 2}, "line 11: turn 1: role=None must be one of system, user"),
+        ({"messages": [{"role": "user", "content": None}] * 2}, "line 11: turn 1: content=None must be a text"),
+        ({"check": {"kind": "exact", "accept": "7"}}, "line 11: check=.* accept must be a list of texts"),
     ],
 )
 def test_a_bad_record_is_named_before_the_first_question(
@@ -80,7 +83,7 @@ def test_broken_files_are_named(tmp_path: Path, scripted, progress) -> None:
     with pytest.raises(ValueError, match="line 1 lacks 'task'"):
         Instructions(str(tmp_path / "bad.jsonl")).run(subject, progress)
     (tmp_path / "bad.jsonl").write_text("{\n")
-    with pytest.raises(ValueError, match="line 1 is no JSON"):
+    with pytest.raises(ValueError, match="line 1 is broken JSON"):
         Instructions(str(tmp_path / "bad.jsonl")).run(subject, progress)
     (tmp_path / "bad.jsonl").write_text("")
     with pytest.raises(ValueError, match="is empty"):

@@ -81,7 +81,7 @@ def test_hay_from_token_files() -> None:
     }
     english = Haystack(files, "{value}", "", ["n"], ["a"], language="en")
     assert english.sentences(ByteTokenizer()) == ["One short sentence here.", "Another sentence there."]
-    with pytest.raises(ValueError, match="no sentence of 15-200 characters in language fr"):
+    with pytest.raises(ValueError, match="language=fr: the documents hold no sentence of 15 to 200 characters"):
         Haystack(files, "{value}", "", ["n"], ["a"], language="fr").sentences(ByteTokenizer())
 
 
@@ -102,11 +102,11 @@ def test_plant_by_hand() -> None:
 
 
 def test_mistakes(haystacks) -> None:
-    with pytest.raises(ValueError, match=r"depth 1.5 is not between"):
+    with pytest.raises(ValueError, match=r"depths=\[.*1\.5.*\] of a needle task must be between 0 and 1"):
         Needle(haystacks, [100], depths=[1.5])
     with pytest.raises(ValueError, match="lengths"):
         Needle(haystacks, [])
-    with pytest.raises(ValueError, match="names are too few"):
+    with pytest.raises(ValueError, match="must be below the number of names"):
         PromptMaker(haystacks["en"], ByteTokenizer(), 3, distractors=3)
-    with pytest.raises(ValueError, match="length 20 is shorter"):
+    with pytest.raises(ValueError, match="lengths=20 must be at least"):
         PromptMaker(haystacks["en"], ByteTokenizer(), 3, 0).make(20, 0.5, random.Random(1))

@@ -33,7 +33,7 @@ def test_chunks_of_the_head_change_nothing(subject: Subject) -> None:
 
 
 def test_nothing_to_predict(subject: Subject) -> None:
-    with pytest.raises(ValueError, match="document 1 of 2"):
+    with pytest.raises(ValueError, match="Document 1 of 2"):
         subject.document_losses([DOCUMENTS[0], Scored([4], [True])])
 
 

@@ -67,7 +67,7 @@ def test_a_stop_string_ends_a_sequence_across_token_borders(net: LanguageModel) 
 
 
 def test_stop_strings_need_text(net: LanguageModel) -> None:
-    with pytest.raises(ValueError, match=r"stop=\['###'\] needs text: give LocalEngine decode=tokenizer.decode"):
+    with pytest.raises(ValueError, match=r"stop=\['###'\] needs text: LocalEngine must have decode=tokenizer.decode"):
         LocalEngine(net).generate(PROMPTS, Sampling(stop=("###",)))
 
 
@@ -87,14 +87,14 @@ def test_a_seed_repeats_itself(net: LanguageModel) -> None:
 
 
 def test_an_empty_prompt_is_refused(net: LanguageModel) -> None:
-    with pytest.raises(ValueError, match="prompt 1 is empty"):
+    with pytest.raises(ValueError, match="Prompt 1 is empty"):
         LocalEngine(net).generate([[1], []], Sampling())
 
 
 def test_prompts_beyond_the_trained_length_are_refused_to_people(net: LanguageModel) -> None:
     sampling = Sampling(max_new_tokens=60, temperature=0)
     engine = LocalEngine(net, beyond_positions=False)
-    with pytest.raises(ValueError, match=r"make 68 tokens but the model was trained for 64; .*rope_scaling=dynamic"):
+    with pytest.raises(ValueError, match=r"make 68 tokens but the model was trained for 64. .*rope_scaling='dynamic'"):
         engine.generate(PROMPTS, sampling)
     net.set_positions(rope_scaling="dynamic")
     assert len(engine.generate(PROMPTS, sampling)[2].ids) == 60

@@ -70,7 +70,7 @@ def test_the_released_layout_is_refused_with_the_way_out(
 
 
 def test_an_empty_prompt_is_refused(llama: Path, asked: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="prompt 1 is empty"):
+    with pytest.raises(ValueError, match="Prompt 1 is empty"):
         VLLMEngine(llama).generate([[1], []], Sampling())
 
 

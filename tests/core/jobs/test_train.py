@@ -194,9 +194,7 @@ def test_a_warm_up_that_is_cut_is_told(
     tmp_path: Path, tokenizer: TrainedTokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(tmp_path, tokenizer, data=CountingData(length=5), max_steps=-1, warmup_steps=100)
-    assert (
-        "the warm-up takes 0 steps instead of warmup_steps=100: the schedule has only 5 steps" in caplog.text
-    )
+    assert "the warm-up takes 0 steps instead of warmup_steps=100: the schedule has only 5 steps" in caplog.text
 
 
 def test_answers_during_training_change_nothing(tmp_path: Path, tokenizer: TrainedTokenizer) -> None:

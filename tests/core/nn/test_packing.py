@@ -15,6 +15,7 @@ def test_segments_are_cut_at_every_restart_and_row(packed: Packed) -> None:
     assert segments.lengths == (5, 9, 2, 1, 15)
     assert segments.cu_seqlens.tolist() == [0, 5, 14, 16, 17, 32]
     assert segments.document_ids[0].tolist() == [0] * 5 + [1] * 9 + [2] * 2
+    assert segments.max_length == 15 and not segments.is_whole_rows
     assert Segments.whole_rows(3, 4, torch.device("cpu")).is_whole_rows
 
 
@@ -55,10 +56,10 @@ def test_groups_hold_every_document_once_with_little_padding() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["sdpa", "varlen", "flash2", "flash3", "flash4", "flex"])
 def test_gpu_back_ends_agree_with_the_mask(name: str) -> None:
-    from internlm2_core.nn.attend import named_attend
+    from internlm2_core.nn.attend import attend_of
 
     try:
-        attend = named_attend(name)
+        attend = attend_of(name)
     except ModuleNotFoundError as error:
         pytest.skip(str(error))
     segments = Segments((100, 28, 1, 127), rows=2, device=torch.device("cuda"))

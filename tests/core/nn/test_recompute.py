@@ -62,7 +62,7 @@ def test_compiled_blocks(net: LanguageModel, packed: Packed) -> None:
 
 
 def test_unknown_words_are_refused(net: LanguageModel) -> None:
-    with pytest.raises(ValueError, match=r"recompute='some' is none of none, selective, full"):
+    with pytest.raises(ValueError, match=r"recompute='some' must be one of none, selective, full"):
         recompute_blocks(net.model.layers, "some")
     with pytest.raises(ValueError, match=r"recompute_every=0"):
         recompute_blocks(net.model.layers, "full", every=0)

@@ -119,16 +119,16 @@ def test_a_damaged_file_is_said(run: Path, tmp_path: Path) -> None:
     figures = report(sources_of(run), str(tmp_path / "out"), "Damaged")
     states = {source["title"]: (source["status"], source["reason"]) for source in figures["sources"]}
     assert states["PPO run"][0] == "unreadable"
-    assert "its schema is 'other/9'" in states["Conditional reward model"][1]
+    assert "schema='other/9' must be 'internlm2/align/reward/1'" in states["Conditional reward model"][1]
 
 
 def test_mistakes(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no sources"):
+    with pytest.raises(ValueError, match=r"sources=\[\] of the report must hold one"):
         report([], str(tmp_path), "x")
-    with pytest.raises(ValueError, match="is of kind 'poem'"):
+    with pytest.raises(ValueError, match=r"kind='poem' of the source 'x' must be one of funnel"):
         Source("x", "poem", "x")
     twice = [Source("x", "record", "a"), Source("x", "record", "b")]
-    with pytest.raises(ValueError, match="several report sources are called 'x'"):
+    with pytest.raises(ValueError, match="title='x' is that of several sources"):
         report(twice, str(tmp_path), "x")
-    with pytest.raises(ValueError, match="names the source"):
+    with pytest.raises(ValueError, match=r"source='.*' of the target '.*' must be one of x"):
         report(twice[:1], str(tmp_path), "x", targets())

@@ -68,10 +68,10 @@ def test_a_models_own_tokenizer_is_the_only_one_that_fits(trained: TrainedTokeni
     check_same_vocabulary(trained, tmp_path)
     other = renamed(trained.path, tmp_path / "other.json", "<|plugin|>", "<|plagin|>")
     assert other.vocab_size == trained.vocab_size
-    sentence = r"id 3 of 300 is '<\|plagin\|>', there of 300 '<\|plugin\|>'; set tokenizer\.path="
+    sentence = rf"not that of {tmp_path}: id 3 of 300 is '<\|plagin\|>', but '<\|plugin\|>' of 300 in the model's"
     with pytest.raises(ValueError, match=sentence):
         check_same_vocabulary(other, tmp_path)
-    with pytest.raises(ValueError, match="id 0 of 266 is '\\\\x00', there of 300 '<unk>'"):
+    with pytest.raises(ValueError, match="id 0 of 266 is '\\\\x00', but '<unk>' of 300 in"):
         check_same_vocabulary(ByteTokenizer(), tmp_path)
 
 
@@ -103,7 +103,9 @@ def test_unknown_special_tokens_are_named(trained: TrainedTokenizer) -> None:
 
 
 def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nope\.json does not exist; set tokenizer\.path"):
+    with pytest.raises(FileNotFoundError, match=r"nope\.json does not exist. `internlm2 vocabulary` trains one"):
         load_tokenizer(tmp_path / "nope.json")
-    with pytest.raises(FileNotFoundError, match=r"holds neither tokenizer\.json nor tokenizer\.model"):
+    with pytest.raises(
+        FileNotFoundError, match=rf"{tmp_path} holds no tokenizer: neither tokenizer\.json nor tokenizer\.model"
+    ):
         load_tokenizer(tmp_path)

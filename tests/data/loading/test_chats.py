@@ -7,6 +7,7 @@ import pytest
 import torch
 from internlm2_data.loading import ChatBatches, PackedBatches
 from internlm2_data.loading.packing import first_fit
+from internlm2_records import Placed
 
 
 def encode(messages):
@@ -122,7 +123,7 @@ def test_what_cannot_be_encoded_is_named(chats):
     def refuse(messages):
         raise ValueError("chat tool 'x' is none")
 
-    with pytest.raises(ValueError, match=r"chats\.jsonl line 1 cannot be encoded \(chat tool 'x' is none\)"):
+    with pytest.raises(ValueError, match=r"chats\.jsonl, line 1 cannot be encoded: chat tool 'x' is none"):
         ChatBatches(chats.conversations, refuse, 10, 1, seed=0).loader()
 
 
@@ -152,10 +153,29 @@ def test_a_share_of_rows_is_plain_text(chats, numbered):
 def test_broken_lines_are_named(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"messages": [{"role": "user", "content": "x"}]}\n{"messages": \n')
-    with pytest.raises(ValueError, match=r"bad.jsonl line 2 is no JSON"):
+    with pytest.raises(ValueError, match=r"bad.jsonl, line 2 is broken JSON"):
         ChatBatches([path], encode, 10, 1, seed=0).loader()
-    with pytest.raises(FileNotFoundError, match="no conversations at"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.jsonl does not exist\."):
         ChatBatches(["nowhere.jsonl"], encode, 10, 1, seed=0).loader()
+
+
+def test_what_is_no_conversation_is_named(chats, tmp_path):
+    path = tmp_path / "other.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "x"}]}\n{"question": "x"}\n["x"]\n')
+    with pytest.raises(ValueError, match=r"other\.jsonl, line 2: keys=\['question'\] must hold one of messages"):
+        ChatBatches([*chats.conversations, path], encode, 10, 1, seed=0).loader()
+
+
+def test_files_of_ones_own_format_and_of_several(chats, tmp_path):
+    path = tmp_path / "asked.txt"
+    path.write_text("q:z")
+
+    def read_asked(file):
+        asked, told = file.read_text().split(":")
+        yield Placed(file, 1, {"instruction": asked, "output": told})
+
+    both = ChatBatches([*chats.conversations, path], encode, 20, 4, seed=1, readers={".txt": read_asked})
+    assert answers(both.loader()) == answers(chats.loader()) + Counter({1000 + ord("z"): 1})
 
 
 def test_first_fit_by_hand():

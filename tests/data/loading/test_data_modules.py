@@ -40,7 +40,7 @@ def ids(loader):
 def test_each_rank_reads_its_share(batches):
     whole = ids(trained_by(BatchData(batches)).train_dataloader())
     shares = [ids(trained_by(BatchData(batches), Ranks(rank)).train_dataloader()) for rank in (0, 1)]
-    assert len(whole) == len(shares[0]) == len(shares[1]) == BatchData(batches).batches_per_pass() > 2
+    assert len(whole) == len(shares[0]) == len(shares[1]) == BatchData(batches).steps_per_pass(1) > 2
     for batch, *parts in zip(whole, *shares, strict=True):
         assert torch.equal(batch[0::2], parts[0]) and torch.equal(batch[1::2], parts[1])
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from internlm2_data.code import CodeQuality
-from internlm2_data.dedup import Dedup
+from internlm2_data.dedup import Dedup, DedupSettings
 from internlm2_data.executor import LocalExecutor
 from internlm2_data.io import ShardReader
 from internlm2_data.jobs import process
@@ -249,7 +249,7 @@ def inputs(tmp_path):
 def web():
     return WebPipeline(
         Format(extractor("resiliparse")),
-        [Normalise(), CleanLines(), TableRules()],
+        {"normalise": Normalise(), "lines": CleanLines(), "thresholds": TableRules()},
         safe={"words": WordList(), "domains": None},
         high_quality={"fluency": None},
         shard_bytes=1,
@@ -354,7 +354,7 @@ def test_files_of_a_run_that_was_killed_are_not_taken_for_those_before_it(inputs
 
     monkeypatch.setattr("internlm2_data.stages.run.write_json", killed)
     with pytest.raises(KeyboardInterrupt):
-        process(replace(web(), clean=[]), [str(inputs / "0.jsonl")], tmp_path / "out", LocalExecutor(0))
+        process(replace(web(), clean={}), [str(inputs / "0.jsonl")], tmp_path / "out", LocalExecutor(0))
     monkeypatch.undo()
     process(web(), [str(inputs / "0.jsonl")], tmp_path / "out", LocalExecutor(0))
     assert snapshot(tmp_path / "out") == before
@@ -363,7 +363,7 @@ def test_files_of_a_run_that_was_killed_are_not_taken_for_those_before_it(inputs
 def test_a_whole_run_is_no_input(inputs, tmp_path):
     process(web(), [str(inputs)], tmp_path / "out", LocalExecutor(0))
     with pytest.raises(ValueError, match=r"out is a run of `internlm2 process`.*such as .*out/high_quality"):
-        process(LongPipeline([]), [str(tmp_path / "out")], tmp_path / "long", LocalExecutor(0))
+        process(LongPipeline({}), [str(tmp_path / "out")], tmp_path / "long", LocalExecutor(0))
 
 
 def test_shards_have_one_of_two_formats():
@@ -399,7 +399,9 @@ def repositories(tmp_path):
 
 
 def code():
-    return CodePipeline([TableRules("code")], [CodeQuality()])
+    return CodePipeline(
+        {"thresholds": TableRules("code")}, {"classes": CodeQuality()}, Dedup(DedupSettings(by_url=False))
+    )
 
 
 def test_code_gives_a_document_a_repository(repositories, tmp_path):
@@ -430,7 +432,7 @@ def test_long_documents_and_token_files(inputs, repositories, tmp_path):
         json.dumps({"text": text("en", 1, 600), "language": "en", "source": "books", "type": "prose"}), "utf-8"
     )
     documents = [str(tmp_path / "docs" / "high_quality"), str(tmp_path / "long.jsonl")]
-    process(LongPipeline([]), documents, tmp_path / "long", LocalExecutor(0))
+    process(LongPipeline({}), documents, tmp_path / "long", LocalExecutor(0))
     assert [d.source for d in kept(tmp_path / "long" / "statistics")] == ["books"]
     train_vocabulary(documents, tmp_path / "vocabulary", size=500)
     pipeline = TokensPipeline(

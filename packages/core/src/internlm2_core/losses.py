@@ -17,11 +17,11 @@ from internlm2_core.batch import IGNORE
 
 
 class TokenLosses(NamedTuple):
-    """Sums over the positions that carry loss; scalars, fp32.
+    """Sums over the positions that carry loss, as scalars in fp32.
 
     Attributes:
-        cross_entropy: sum of -log p(label), in nats.
-        z_squared: sum of log(sum(exp(logits)))**2, the z-loss of PaLM (arXiv 2204.02311).
+        cross_entropy: Sum of -log p(label), a scalar in nats.
+        z_squared: Sum of log(sum(exp(logits)))**2, a scalar: the z-loss of PaLM (arXiv 2204.02311).
     """
 
     cross_entropy: Tensor
@@ -29,13 +29,13 @@ class TokenLosses(NamedTuple):
 
 
 def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: bool) -> TokenLosses:
-    """Losses of N positions through a head; logits are raised to fp32 first.
+    """Losses of N positions through a head. Logits are raised to fp32 first.
 
     Args:
-        hidden_ND: [N, D].
-        head: maps [N, D] to logits [N, V]; the logits may be a DTensor split over the vocabulary.
-        labels_N: [N] int64, -100 where there is no loss.
-        with_z: compute the z-loss as well; 0 otherwise.
+        hidden_ND: States after the last norm, [N, D].
+        head: Maps [N, D] to logits [N, V]. The logits may be a DTensor split over the vocabulary.
+        labels_N: Labels, [N] int64, where -100 carries no loss.
+        with_z: Compute the z-loss too. Otherwise it is 0.
     """
     logits_NV = head(hidden_ND)
     logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
@@ -50,10 +50,10 @@ def target_logprobs(hidden_ND: Tensor, head: nn.Linear, targets_N: Tensor, max_l
     """Log-probability of one token at each position, [N] in nats, without holding more than ``max_logits`` logits.
 
     Args:
-        hidden_ND: [N, D] states after the last norm.
-        head: the output projection.
-        targets_N: [N] int64.
-        max_logits: logits held at once; beyond, chunks are computed again in the backward pass.
+        hidden_ND: States after the last norm, [N, D].
+        head: The output projection.
+        targets_N: The tokens, [N] int64.
+        max_logits: Logits held at once. Where there are more, chunks are computed again in the backward pass.
     """
     rows = max(1, max_logits // head.weight.shape[0])
     if len(targets_N) <= rows:
@@ -66,32 +66,43 @@ def target_logprobs(hidden_ND: Tensor, head: nn.Linear, targets_N: Tensor, max_l
 
 
 def chunk_logprobs(hidden_ND: Tensor, head: nn.Module, targets_N: Tensor) -> Tensor:
-    """The same for positions whose logits are held whole; they are raised to fp32."""
+    """Log-probabilities of positions whose logits are held whole, [N] in nats.
+
+    Args:
+        hidden_ND: States after the last norm, [N, D].
+        head: The output projection. Its logits are raised to fp32.
+        targets_N: The tokens, [N] int64.
+    """
     return -F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
 
 
 def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenLosses:
     """Losses by Liger's kernel, which computes the gradients of head and states along with the loss (arXiv 2410.10989).
 
+    Args:
+        hidden_ND: States after the last norm, [N, D].
+        head: The output projection, whole on this rank.
+        labels_N: Labels, [N] int64, where -100 carries no loss.
+
     Raises:
-        ModuleNotFoundError: liger-kernel is not installed.
-        ValueError: not on a GPU, or a head that is split over ranks.
+        ModuleNotFoundError: If liger-kernel is not installed.
+        ValueError: If the states are not on a GPU, or the head is split over ranks.
     """
     try:
         from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            'Liger is not installed; pip install "internlm2-core[liger]" or set model.head_loss=chunked.'
+            "head_loss='liger' needs liger-kernel, which is not installed: pip install \"internlm2-core[liger]\"."
         ) from error
     if not hidden_ND.is_cuda or isinstance(head.weight, DTensor):
         where = "a head split over ranks" if isinstance(head.weight, DTensor) else hidden_ND.device.type
-        raise ValueError(f"Liger's kernel does not run on {where}; set model.head_loss=chunked.")
+        raise ValueError(f"head_loss='liger' does not run on {where}. head_loss='chunked' runs everywhere.")
     loss = liger_fused_linear_cross_entropy(hidden_ND, head.weight, labels_N, ignore_index=IGNORE, reduction="sum")
     return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
 
 
 class LinearCrossEntropy(torch.autograd.Function):
-    """Sum of cross-entropies of a head's logits; gradients are computed in the forward pass, chunk by chunk.
+    """Sum of cross-entropies of a head's logits. Gradients are computed in the forward pass, chunk by chunk.
 
     Against the loss of whole logits this saves the pass that fills a gradient of their size with zeros, and against
     recomputation one matrix product in four (tests/benchmarks/core/bench_training.py).
@@ -99,7 +110,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, rows: int) -> Tensor:
-        """Scalar, in fp32 or more; ``rows`` positions at once."""
+        """The sum, a scalar in fp32 or more. Logits of ``rows`` positions are held at once."""
         dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
         trains_hidden, trains_weight = ctx.needs_input_grad[:2]
         total = torch.zeros((), dtype=dtype, device=hidden_ND.device)
@@ -129,9 +140,9 @@ class LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """The gradients that wait since the forward pass, scaled in place: once."""
+        """The gradients that were computed in the forward pass, scaled in place. It works once."""
         if ctx.is_used:
-            raise RuntimeError("the loss of the head was differentiated before; compute it again.")
+            raise RuntimeError("The loss of the head was differentiated before. Compute it again.")
         ctx.is_used = True
         hidden_grad, weight_grad = (None if x is None else x.mul_(scale) for x in (ctx.hidden_grad, ctx.weight_grad))
         return hidden_grad, weight_grad, None, None
@@ -143,11 +154,11 @@ def head_losses(
     """Sum of the losses of a batch.
 
     Args:
-        hidden_BTD: [B, T, D] states after the last norm.
-        head: the output projection.
-        labels_BT: [B, T] int64, shifted, -100 where there is no loss.
-        max_logits: logits held at once.
-        with_z: compute the z-loss as well.
+        hidden_BTD: States after the last norm, [B, T, D].
+        head: The output projection.
+        labels_BT: Labels, [B, T] int64, shifted, where -100 carries no loss.
+        max_logits: Logits held at once.
+        with_z: Compute the z-loss too.
     """
     hidden_ND, labels_N = hidden_BTD.flatten(0, 1), labels_BT.flatten()
     vocab_size = head.weight.shape[0]

@@ -15,22 +15,22 @@ class ModelSize:
     """One shape of the model: everything that fixes the weights and the positions, nothing else.
 
     Args:
-        layers: number of blocks.
-        dim: width D of the residual stream.
-        num_kv_heads: key/value heads G.
-        q_per_kv: query heads per key/value head; query heads N = G * q_per_kv.
-        ffn_dim: width of the SwiGLU feed-forward.
-        vocab_size: rows V of the embedding and of the untied head.
-        head_dim: width H of one head.
-        rope_base: base of the rotary frequencies: 50,000 at 4k, 1,000,000 from 32k on.
-        max_positions: trained context length in tokens.
-        norm_eps: epsilon of RMSNorm.
-        rope_scaling: beyond ``max_positions``: nothing, ``linear`` (positions are divided by the factor everywhere) or
-            ``dynamic`` NTK (the base grows with the length).
-        rope_factor: strength of the scaling.
+        layers: Number of blocks.
+        dim: Width D of the residual stream.
+        num_kv_heads: Key/value heads G.
+        q_per_kv: Query heads per key/value head. There are N = G * q_per_kv query heads.
+        ffn_dim: Width of the SwiGLU feed-forward.
+        vocab_size: Rows V of the embedding and of the untied head.
+        head_dim: Width H of one head.
+        rope_base: Base of the rotary frequencies (report 3.3): 50,000 at 4k, 1,000,000 from 32k on.
+        max_positions: Trained context length in tokens.
+        norm_eps: Epsilon of RMSNorm.
+        rope_scaling: What happens beyond ``max_positions``. ``none`` changes nothing, ``linear`` divides all positions
+            by the factor, ``dynamic`` (NTK) raises the base with the length.
+        rope_factor: Strength of the scaling.
 
     Raises:
-        ValueError: a number is not positive, the head width is odd, the scaling unknown or its factor below 1.
+        ValueError: If a number is not positive, the head width is odd, the scaling unknown or its factor below 1.
     """
 
     layers: int
@@ -48,20 +48,15 @@ class ModelSize:
 
     def __post_init__(self) -> None:
         if self.rope_scaling not in get_args(RopeScaling):
-            raise ValueError(
-                f"rope_scaling={self.rope_scaling!r} is none of {', '.join(get_args(RopeScaling))}; "
-                "set model.size.rope_scaling to one of them."
-            )
+            known = ", ".join(get_args(RopeScaling))
+            raise ValueError(f"rope_scaling={self.rope_scaling!r} must be one of {known}.")
         if self.rope_factor < 1:
-            raise ValueError(f"rope_factor={self.rope_factor} is below 1; set model.size.rope_factor to 1 or more.")
+            raise ValueError(f"rope_factor={self.rope_factor} must be 1 or more.")
         for name, value in vars(self).items():
             if value is None or (not isinstance(value, str) and value <= 0):
-                raise ValueError(f"model size {name}={value} must be positive; set model.size.{name} to 1 or more.")
+                raise ValueError(f"{name}={value} must be positive.")
         if self.head_dim % 2:
-            raise ValueError(
-                f"head_dim={self.head_dim} is odd but rotary positions turn pairs; "
-                "set model.size.head_dim to an even number."
-            )
+            raise ValueError(f"head_dim={self.head_dim} must be even: rotary positions turn pairs of numbers.")
 
     @property
     def num_q_heads(self) -> int:
@@ -84,7 +79,7 @@ class ModelSize:
         """Floating-point operations of one training step per token: forward 1, backward 2.
 
         Args:
-            document_lengths: tokens of each document in the batch. Causal attention is counted as what it needs: a
+            document_lengths: Tokens of each document in the batch. Causal attention is counted as what it needs: a
                 document of n tokens has n * (n + 1) / 2 pairs. None means one document of ``max_positions`` tokens.
 
         Returns:
@@ -96,7 +91,7 @@ class ModelSize:
         return self.matrix_flops_per_token() + self.flops_per_pair() * pairs / sum(lengths)
 
     def matrix_flops_per_token(self) -> float:
-        """Training operations in matrices: 6 per weight; the embedding is a look-up and norms are no matrices."""
+        """Training operations in matrices: 6 per weight. Embedding and norms do not multiply matrices."""
         return 6.0 * (self.num_params() - self.vocab_size * self.dim - (2 * self.layers + 1) * self.dim)
 
     def flops_per_pair(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -65,6 +65,10 @@ class Rule(Protocol):
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """One verdict a page, in order."""
         ...
+
+
+Rules = Mapping[str, Rule | None]
+"""Rules of a stage by name, in order. None where one is not configured."""
 
 
 def apply(verdict: Verdict, document: Document, stage: str) -> Document:

@@ -2,7 +2,6 @@
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
 from internlm2_parallel.layout import Layout
-from internlm2_parallel.memory import Recompute
 from internlm2_parallel.parallelize import Treatment
 from internlm2_parallel.pipeline import Pipeline
 from internlm2_parallel.ranks import DataParallel, data_parallel_of
@@ -15,7 +14,6 @@ __all__ = [
     "Layout",
     "MeshStrategy",
     "Pipeline",
-    "Recompute",
     "Sharding",
     "Treatment",
     "data_parallel_of",

@@ -1,7 +1,7 @@
 """Gradient norm and clipping that are right under every layout.
 
 torch's own functions fail on a list that mixes plain tensors and DTensors, or two meshes. Gradients are grouped by
-where they live; each group's norm is reduced over its own mesh; groups and pipeline stages then add up by their
+where they live. The norm of each group is reduced over its own mesh. Groups and pipeline stages then add up by their
 squares.
 """
 
@@ -33,8 +33,8 @@ def global_norm(weights: Iterable[Tensor], pipeline: DeviceMesh | None = None) -
     """2-norm of all gradients of the model, the same scalar on every rank.
 
     Args:
-        weights: this rank's parameters. A plain tensor counts as the same on all ranks but those of the pipeline.
-        pipeline: ranks that hold other blocks; None where every rank holds all blocks.
+        weights: This rank's parameters. A plain tensor counts as the same on all ranks but those of the pipeline.
+        pipeline: Ranks that hold other blocks. None where every rank holds all blocks.
     """
     squares: list[Tensor] = []
     for group in by_home(weights):
@@ -50,9 +50,9 @@ def clip_by_global_norm(weights: Iterable[Tensor], max_norm: float, pipeline: De
     """Scale all gradients so that their global norm is at most ``max_norm``.
 
     Args:
-        weights: this rank's parameters.
-        max_norm: limit of the 2-norm.
-        pipeline: see :func:`global_norm`.
+        weights: This rank's parameters.
+        max_norm: Limit of the 2-norm.
+        pipeline: See `global_norm`.
 
     Returns:
         The norm before clipping, a scalar.

@@ -4,7 +4,7 @@ Lightning re-runs ``sys.argv`` for each rank. Under Hydra's ``-m`` that would re
 and a directory named after the time would differ. Here a child is told exactly this job: its primary config, its
 overrides, its output directory, and no sweep.
 
-Ranks that torchrun or srun started are taken as they are; nothing is launched then.
+Ranks that torchrun or srun started are taken as they are. Nothing is launched then.
 
 In a sweep one process runs job after job, and each job starts ranks of its own: what the job before left in the
 environment is taken back first.
@@ -18,9 +18,10 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+
+from internlm2_parallel.lightning_private import HookedLauncher
 
 SWEEP_ONLY = (
     "hydra.mode",
@@ -38,15 +39,16 @@ OWNER = "INTERNLM2_RANKS_OF"
 """Names the process and job whose ranks the rendezvous variables describe."""
 
 
-class RankLauncher(_SubprocessScriptLauncher):
+class RankLauncher(HookedLauncher):
     """Lightning's subprocess launcher, safe under Hydra's single runs and sweeps."""
 
-    def _call_children_scripts(self) -> None:
+    def start_children(self) -> None:
+        """Start this very Hydra job once for each other rank, or what Lightning would start where there is none."""
         command = hydra_command()
         if command is None:
-            super()._call_children_scripts()
+            super().start_children()
             return
-        self._check_can_spawn_children()
+        self.refuse_second_start()
         environment = self.cluster_environment
         os.environ.update(
             {
@@ -82,15 +84,18 @@ def forget_earlier_job() -> None:
 
 
 def fresh_store(rank: int, world_size: int, timeout: timedelta | None) -> dict[str, Any]:
-    """A store without what an earlier attempt left in it, as an argument of ``init_process_group``; {} on the first.
+    """A store without what an earlier attempt left in it, as an argument of ``init_process_group``.
 
     torchrun keeps one store over its restarts, and a rank that starts early would read there the address of a process
     that is dead (torch 2.13, gloo).
 
     Args:
-        rank: of this process.
-        world_size: ranks.
-        timeout: of the store.
+        rank: Index of this process.
+        world_size: Number of ranks.
+        timeout: How long the store waits.
+
+    Returns:
+        Nothing on the first attempt.
     """
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     if attempt == "0" or dist.is_initialized():
@@ -100,14 +105,14 @@ def fresh_store(rank: int, world_size: int, timeout: timedelta | None) -> dict[s
 
 
 def original_folder() -> str:
-    """The folder in which the user typed the command; Hydra may have changed into the output folder."""
+    """The folder in which the user typed the command. Hydra may have changed into the output folder."""
     from hydra.utils import get_original_cwd
 
     return str(get_original_cwd())
 
 
 def hydra_command() -> list[str] | None:
-    """The command line that runs this very Hydra job once more; None outside Hydra."""
+    """The command line that runs this very Hydra job once more. None outside Hydra."""
     try:
         from hydra.core.hydra_config import HydraConfig
         from hydra.types import RunMode
@@ -117,7 +122,7 @@ def hydra_command() -> list[str] | None:
         return None
     hydra = HydraConfig.get()
     assert hydra.job.config_name is not None
-    # A sweep moves each job's output into a folder of its own; a child runs singly, so it has to be told.
+    # A sweep moves each job's output into a folder of its own. A child runs singly, so it has to be told.
     moved = [f"++output={quoted(hydra.runtime.output_dir)}"] if hydra.mode == RunMode.MULTIRUN else []
     return [
         *program(),
@@ -142,7 +147,12 @@ def program() -> list[str]:
 
 
 def job_words(arguments: Sequence[str], config_name: str) -> list[str]:
-    """What stands before the overrides: the job's name, as a word or as Hydra's flag, and flags with a folder."""
+    """What comes before the overrides: the job's name, as a word or as Hydra's flag, and flags with a folder.
+
+    Args:
+        arguments: What the user typed.
+        config_name: Name of the job.
+    """
     words = [arguments[0]] if arguments and arguments[0] == config_name else [f"--config-name={config_name}"]
     for index, argument in enumerate(arguments):
         for flag in ("--config-dir", "--config-path", "-cd", "-cp"):

@@ -23,7 +23,7 @@ AXES = ("pipeline", "replicate", "shard", "context", "tensor")
 
 
 class NetShape(Protocol):
-    """Sizes of a LLaMA-like network that a layout must divide; any object with these attributes serves."""
+    """Sizes of a LLaMA-like network that a layout must divide. Any object with these attributes serves."""
 
     @property
     def layers(self) -> int: ...  # noqa: D102
@@ -42,16 +42,16 @@ class Layout:
     """Degrees of parallelism. At most one may be -1, which takes the ranks that the others leave.
 
     Attributes:
-        pipeline: stages.
-        replicate: copies of the sharded weights.
-        shard: ranks that share one copy of the weights' state (FSDP).
-        context: ranks that share the tokens of a row.
-        tensor: ranks that share every matrix.
-        sequence_parallel: split the activations between the matrices along the tokens over the tensor ranks too
+        pipeline: Stages.
+        replicate: Copies of the sharded weights.
+        shard: Ranks that share one copy of the weights' state (FSDP).
+        context: Ranks that share the tokens of a row.
+        tensor: Ranks that share every matrix.
+        sequence_parallel: Split the activations between the matrices along the tokens over the tensor ranks too
             (Korthikanti et al., arXiv 2205.05198).
 
     Raises:
-        ValueError: a degree is neither -1 nor positive, two are -1, or sequence_parallel without tensor ranks.
+        ValueError: If a degree is neither -1 nor positive, two are -1, or sequence_parallel comes without tensor ranks.
     """
 
     pipeline: int = 1
@@ -65,18 +65,16 @@ class Layout:
         wrong = [axis for axis in AXES if (degree := getattr(self, axis)) != -1 and degree < 1]
         if wrong:
             raise ValueError(
-                f"layout {self} has degrees below 1; set layout.{wrong[0]} to 1 or more, or to -1 for the rest."
+                f"{wrong[0]}={getattr(self, wrong[0])} in layout {self} is below 1. It must be 1 or more, or -1 for "
+                "the rest."
             )
         free = [axis for axis in AXES if getattr(self, axis) == -1]
         if len(free) > 1:
             raise ValueError(
-                f"layout {self} leaves {len(free)} degrees open; set all but one of layout.{', layout.'.join(free)}."
+                f"Layout {self} leaves {len(free)} degrees open. All but one of {', '.join(free)} must be 1 or more."
             )
         if self.sequence_parallel and self.tensor == 1:
-            raise ValueError(
-                f"layout {self} has sequence_parallel=True on one tensor rank; set layout.tensor or "
-                "layout.sequence_parallel=false."
-            )
+            raise ValueError(f"sequence_parallel=True in layout {self} needs tensor=2 or more.")
 
     def __str__(self) -> str:
         return " x ".join(f"{axis}={getattr(self, axis)}" for axis in AXES)
@@ -98,7 +96,7 @@ class Layout:
         """The layout with its open degree filled, for a world of that size.
 
         Raises:
-            ValueError: the degrees do not multiply to the world size. The message names them all.
+            ValueError: If the degrees do not multiply to the world size. The message names them all.
         """
         free = [axis for axis in AXES if getattr(self, axis) == -1]
         fixed = abs(self.ranks)
@@ -107,30 +105,25 @@ class Layout:
             return replace(self, **degrees)
         if free or fixed != world_size:
             raise ValueError(
-                f"layout {self} = {fixed}{' x ?' if free else ''} ranks does not fill a world of {world_size}; "
-                f"set layout.* so that the product is {world_size} (one degree may be -1), "
-                f"or trainer.devices x trainer.num_nodes to {fixed}."
+                f"Layout {self} = {fixed}{' x ?' if free else ''} ranks does not fill a world of {world_size}. The "
+                f"product of its degrees must be {world_size} (one may be -1), or the Trainer's devices x num_nodes "
+                f"{fixed}."
             )
         return self
 
-    def check(self, shape: NetShape, tokens: int | None = None, num_micro_batches: int | None = None) -> None:
+    def check(self, shape: NetShape, tokens: int | None = None) -> None:
         """Refuse a network or a row length that the degrees do not divide, naming all complaints at once.
 
         Args:
-            shape: sizes of the network.
-            tokens: length of a row; None where it is not known yet.
-            num_micro_batches: pieces that a pipeline cuts a batch into.
+            shape: Sizes of the network.
+            tokens: Length of a row. None where it is not known yet.
 
         Raises:
-            ValueError: something does not divide.
+            ValueError: If something does not divide.
         """
         complaints = [*self._weight_complaints(shape), *self._token_complaints(tokens)]
-        if num_micro_batches is not None and self.pipeline > num_micro_batches:
-            complaints.append(f"{num_micro_batches} micro-batches cannot fill pipeline={self.pipeline}")
         if complaints:
-            raise ValueError(
-                f"layout {self} does not fit: {'; '.join(complaints)}. Change layout.* or the model's sizes."
-            )
+            raise ValueError(f"Layout {self} does not fit: {', and '.join(complaints)}.")
 
     def _weight_complaints(self, shape: NetShape) -> list[str]:
         sizes = {"kv heads": shape.num_kv_heads, "vocabulary": shape.vocab_size, "FFN width": shape.ffn_dim}

@@ -21,9 +21,9 @@ class Ranks:
     """The device meshes of a settled layout.
 
     Attributes:
-        layout: the settled layout.
-        weights: mesh (pipeline, replicate, shard, tensor); its shard axis holds the context ranks too.
-        data: mesh (pipeline, data, context, tensor).
+        layout: The settled layout.
+        weights: Mesh (pipeline, replicate, shard, tensor). Its shard axis holds the context ranks too.
+        data: Mesh (pipeline, data, context, tensor).
     """
 
     layout: Layout
@@ -32,10 +32,10 @@ class Ranks:
 
     @classmethod
     def of(cls, layout: Layout, device_type: str) -> "Ranks":
-        """Make the meshes; collective, every rank must call it.
+        """Make the meshes. Collective: every rank must call it.
 
         Args:
-            layout: settled for the current world size.
+            layout: Settled for the current world size.
             device_type: "cpu" or "cuda".
         """
         weights = (layout.pipeline, layout.replicate, layout.shard * layout.context, layout.tensor)
@@ -75,7 +75,13 @@ class Ranks:
 def all_reduce_over(
     value: torch.Tensor, mesh: DeviceMesh, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM
 ) -> torch.Tensor:
-    """Reduce a copy of ``value`` over a one-dimensional mesh; itself where the mesh has one rank."""
+    """Reduce a copy of ``value`` over a one-dimensional mesh. A mesh of one rank gives ``value`` itself.
+
+    Args:
+        value: [*] of any shape, or a scalar.
+        mesh: The ranks.
+        op: What is done with the values.
+    """
     if mesh.size() == 1:
         return value
     reduced = value.detach().clone()

@@ -1,6 +1,6 @@
 """Tensor parallelism by name patterns: which released weight is split how.
 
-Patterns are those of :mod:`fnmatch` over the module names under a network; the first that matches wins. What no pattern
+Patterns are those of `fnmatch` over the module names under a network. The first that matches wins. What no pattern
 names keeps a full copy on every rank.
 
     tok_embeddings  rows   (vocabulary)     wqkv  rows  (whole kv groups: they are interleaved)     wo  columns
@@ -33,7 +33,7 @@ LLAMA: TensorPlan = MappingProxyType(
         "output": ColwiseParallel(output_layouts=Shard(-1), use_local_output=False),
     }
 )
-"""Megatron's split (arXiv 1909.08053) of the released names; logits stay split over the vocabulary."""
+"""Megatron's split (arXiv 1909.08053) of the released names. Logits stay split over the vocabulary."""
 
 LLAMA_SEQUENCE: TensorPlan = MappingProxyType(
     {

@@ -1,16 +1,25 @@
 """What a data loader has to know of the layout: which share of the rows is mine."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from lightning.pytorch.strategies import Strategy
+
+
+@runtime_checkable
+class SharesRows(Protocol):
+    """A strategy whose ranks read different rows: Lightning's parallel strategies and `MeshStrategy`."""
+
+    @property
+    def distributed_sampler_kwargs(self) -> dict[str, Any]:
+        """``rank`` and ``num_replicas`` of this process."""
 
 
 class DataParallel(NamedTuple):
     """Share of the rows that a rank reads.
 
     Attributes:
-        rank: index among the ranks that read different rows.
-        size: number of them.
+        rank: Index among the ranks that read different rows.
+        size: Number of them.
     """
 
     rank: int
@@ -18,11 +27,8 @@ class DataParallel(NamedTuple):
 
 
 def data_parallel_of(strategy: Strategy) -> DataParallel:
-    """The share of the current rank under any Lightning strategy.
-
-    Lightning's own parallel strategies and :class:`~internlm2_parallel.MeshStrategy` all answer
-    ``distributed_sampler_kwargs``; single-device strategies have none and read everything. (A loader that must not
-    depend on this package reads the same property.)
-    """
-    share = getattr(strategy, "distributed_sampler_kwargs", {"rank": 0, "num_replicas": 1})
+    """The share of the current rank under any Lightning strategy. Single-device strategies read everything."""
+    if not isinstance(strategy, SharesRows):
+        return DataParallel(0, 1)
+    share = strategy.distributed_sampler_kwargs
     return DataParallel(share["rank"], share["num_replicas"])

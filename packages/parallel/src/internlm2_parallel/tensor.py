@@ -21,19 +21,19 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
     """Make every weight of ``net`` a DTensor on ``mesh``: split where the plan names it, else a full copy.
 
     Args:
-        net: network whose submodule names the plan's patterns match.
-        mesh: one-dimensional mesh of the tensor ranks.
-        plan: patterns of submodule names, and how each is split.
+        net: Network whose submodule names the plan's patterns match.
+        mesh: One-dimensional mesh of the tensor ranks.
+        plan: Patterns of submodule names, and how each is split.
 
     Raises:
-        ValueError: the plan matches nothing.
+        ValueError: If the plan matches nothing.
     """
     names = [name for name, module in net.named_modules() if name and not isinstance(module, PassThrough)]
     matched = {name: style for name in names if (style := _style_of(name, plan)) is not None}
     if not matched:
         raise ValueError(
-            f"no pattern of the tensor plan ({', '.join(plan)}) matches a submodule of {type(net).__name__} "
-            f"({', '.join(names[:4])}, ...); set strategy.treatment.plan to patterns of its names, or layout.tensor=1."
+            f"No pattern of the tensor plan ({', '.join(plan)}) matches a submodule of {type(net).__name__} "
+            f"({', '.join(names[:4])}, ...). plan must hold patterns of its names, or tensor be 1."
         )
     for name, style in matched.items():
         module = net.get_submodule(name)
@@ -41,8 +41,7 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
     for module in list(net.modules()):
         _copy_remaining(module, mesh)
     net.register_forward_hook(_to_plain)
-    trunk = getattr(net, "model", None)
-    if isinstance(trunk, nn.Module):
+    if (trunk := dict(net.named_children()).get("model")) is not None:
         trunk.register_forward_hook(lambda module, args, hidden: _PlainGradient.apply(hidden))
 
 
@@ -88,7 +87,7 @@ class _PlainGradient(torch.autograd.Function):
 
 
 def _to_plain(module: nn.Module, args: Any, output: Any) -> Any:
-    """Results leave as plain tensors: nobody outside has to know of DTensors."""
+    """Results leave as plain tensors, so that nobody outside has to know of DTensors."""
 
     def convert(value: Any) -> Any:
         if not isinstance(value, DTensor):
@@ -122,7 +121,12 @@ class TensorContext:
 
 
 def shard_of(full: Tensor, like: DTensor) -> Tensor:
-    """The part of ``full`` that this rank holds of a DTensor, without communication."""
+    """The part of ``full`` that this rank holds of a DTensor, without communication.
+
+    Args:
+        full: [*] of the whole shape.
+        like: The DTensor.
+    """
     return distribute_tensor(full, like.device_mesh, like.placements, src_data_rank=None).to_local()
 
 

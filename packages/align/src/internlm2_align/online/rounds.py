@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from internlm2_core.evaluation.records import evenly, read_records
+from internlm2_core.evaluation.records import evenly
 from internlm2_core.evaluation.written import write_json, write_jsonl
+from internlm2_records import read_objects
 
 from internlm2_align.labelling.annotator import Annotator, Record
 from internlm2_align.online.hacking import Audit, Pattern, frequency
@@ -137,7 +138,7 @@ class Rounds:
         return figures
 
     def _records(self, number: int) -> dict[str, Record]:
-        known = [record for record in read_records(self.instructions, NEEDS) if record["task"] in self.domains]
+        known = [record for record in read_objects(self.instructions, NEEDS) if record["task"] in self.domains]
         # Other prompts in every round.
         start = (number * self.prompts) % max(1, len(known))
         chosen = evenly(known[start:] + known[:start], self.prompts)
@@ -179,7 +180,7 @@ def pattern_course(patterns: Sequence[Mapping[str, Any]], replies: Path) -> list
         patterns: Records of `Pattern`.
         replies: ``replies.jsonl`` of the later round.
     """
-    found = [Reply(**record) for record in read_records(replies)]
+    found = [Reply(**record) for record in read_objects(replies)]
     course = []
     for record in patterns:
         pattern = Pattern(**record)

@@ -27,8 +27,8 @@ from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.shares import share_of
-from internlm2_core.text.chat import Message
 from internlm2_core.training import StepModule
+from internlm2_records import Message
 from torch import Tensor
 from torch.optim import Optimizer
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import yaml
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.text.chat import Message
+from internlm2_records import Message
 
 
 class ConditionTable(Protocol):

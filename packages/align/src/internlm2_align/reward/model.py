@@ -18,9 +18,9 @@ from typing import Any, Self
 import torch
 from internlm2_core.optim import Constant, MakeOptimizer, Schedule, optimizer_and_schedule
 from internlm2_core.shares import SaysHowWeightsLie
-from internlm2_core.text.chat import Message
 from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_core.training import StepLoss, StepModule
+from internlm2_records import Message
 from torch import Tensor
 
 from internlm2_align.preferences.preference import Reply

@@ -15,8 +15,8 @@ def layout_of(folder: str | Path) -> str:
     """``released``, ``llama``, ``reward`` (released layout) or ``llama-reward`` (sequence classifier), by config.json.
 
     Raises:
-        FileNotFoundError: no config.json.
-        ValueError: a model of another family.
+        FileNotFoundError: If the folder lacks config.json.
+        ValueError: If the model is of another family.
     """
     config = read_json(Path(folder) / "config.json")
     family, [architecture] = config.get("model_type"), config.get("architectures") or [""]
@@ -24,7 +24,7 @@ def layout_of(folder: str | Path) -> str:
         return "reward" if "Reward" in architecture else "released"
     if family == "llama":
         return "llama-reward" if "SequenceClassification" in architecture else "llama"
-    raise ValueError(f"{folder} holds a model of type {family!r}; internlm2 and llama are read.")
+    raise ValueError(f"{folder} holds a model of type {family!r}. The types internlm2 and llama can be read.")
 
 
 def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
@@ -33,8 +33,8 @@ def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     A tied head of a Llama becomes a copy of the embedding.
 
     Raises:
-        FileNotFoundError: no config or no safetensors.
-        ValueError: a model of another family; a truncated file.
+        FileNotFoundError: If the folder lacks config.json or safetensors.
+        ValueError: If the model is of another family, or a file is truncated.
     """
     folder = Path(folder)
     return read_llama(folder) if layout_of(folder).startswith("llama") else read_tensors(folder)
@@ -43,10 +43,14 @@ def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
 def load_model(folder: str | Path, attend: nn.Module | None = None) -> LanguageModel:
     """A language model from a folder of released or Llama layout.
 
+    Args:
+        folder: The model folder.
+        attend: Attention back end. None takes the fastest on this machine.
+
     Raises:
-        ValueError: a reward model, which has no head for words.
+        ValueError: If the folder holds a reward model, which has no head for words.
     """
     layout = layout_of(folder)
     if layout.endswith("reward"):
-        raise ValueError(f"{folder} is a reward model; set checkpoint= to a language model.")
-    return load_llama(folder) if layout == "llama" else load_released(folder, attend)
+        raise ValueError(f"{folder} holds a reward model, which has no head for words, and not a language model.")
+    return load_llama(folder, attend) if layout == "llama" else load_released(folder, attend)

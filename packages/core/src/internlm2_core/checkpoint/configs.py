@@ -14,11 +14,16 @@ from internlm2_core.text.chat import CHAT_TEMPLATE
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer, load_tokenizer
 
 CONDITIONS_FILE = "conditions.yaml"
-"""The condition table beside a reward model's weights: the same weights score otherwise without it."""
+"""The condition table beside a reward model's weights. Without it the same weights give other scores."""
 
 
 def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
-    """What the two layouts call by the same name."""
+    """The fields that have the same name in both layouts.
+
+    Args:
+        size: The model's shape.
+        dtype: Dtype of the weights.
+    """
     return {
         "hidden_size": size.dim,
         "intermediate_size": size.ffn_dim,
@@ -39,67 +44,66 @@ def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def scaling_of(size: ModelSize) -> dict[str, Any] | None:
-    """RoPE scaling as both layouts write it; Transformers reads ``rope_type``, older code ``type``."""
+    """RoPE scaling as both layouts write it. Transformers reads ``rope_type``, older code ``type``."""
     if size.rope_scaling == "none":
         return None
     return {"rope_type": size.rope_scaling, "type": size.rope_scaling, "factor": size.rope_factor}
 
 
-def released_config(size: ModelSize, dtype: torch.dtype, architecture: str = "InternLM2ForCausalLM") -> dict[str, Any]:
-    """``config.json`` of the released layout."""
-    return {"architectures": [architecture], "model_type": "internlm2", "bias": False} | shared_fields(size, dtype)
-
-
-def reward_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer) -> dict[str, Any]:
-    """``config.json`` of a reward model in the released layout.
+def released_config(
+    size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer, is_reward: bool = False
+) -> dict[str, Any]:
+    """``config.json`` of the released layout.
 
     Args:
-        size: the model's shape.
-        dtype: of the weights.
-        tokenizer: has the score token, where released reward models read their score.
+        size: The model's shape.
+        dtype: Dtype of the weights.
+        tokenizer: Has the score token, where released reward models read their score.
+        is_reward: Whether it is a reward model.
     """
-    own = {"reward_token_id": tokenizer.special(SCORE_TOKEN)}
-    return released_config(size, dtype, "InternLM2ForRewardModel") | own
+    own = {"reward_token_id": tokenizer.special(SCORE_TOKEN)} if is_reward else {}
+    architecture = "InternLM2ForRewardModel" if is_reward else "InternLM2ForCausalLM"
+    about = {"architectures": [architecture], "model_type": "internlm2", "bias": False}
+    return about | shared_fields(size, dtype) | own
 
 
-def llama_config(size: ModelSize, dtype: torch.dtype, architecture: str = "LlamaForCausalLM") -> dict[str, Any]:
-    """``config.json`` of the Llama layout, which needs no remote code."""
+def llama_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer, is_reward: bool = False) -> dict[str, Any]:
+    """``config.json`` of the Llama layout, which needs no remote code.
+
+    Args:
+        size: The model's shape.
+        dtype: Dtype of the weights.
+        tokenizer: Has the token for padding. A classifier reads its score at the last token that is another one.
+        is_reward: Whether it is a reward model: a sequence classifier with one label, the score.
+    """
+    own = {"id2label": {"0": "reward"}, "pad_token_id": tokenizer.special("</s>")} if is_reward else {}
+    architecture = "LlamaForSequenceClassification" if is_reward else "LlamaForCausalLM"
     biases = {"attention_bias": False, "mlp_bias": False}
-    return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype)
-
-
-def classifier_config(size: ModelSize, dtype: torch.dtype, pad_id: int) -> dict[str, Any]:
-    """``config.json`` of a reward model as a sequence classifier of the Llama layout: one label, the score.
-
-    Args:
-        size: the model's shape.
-        dtype: of the weights.
-        pad_id: the classifier reads its score at the last token that is not this one.
-    """
-    own = {"id2label": {"0": "reward"}, "pad_token_id": pad_id}
-    return llama_config(size, dtype, "LlamaForSequenceClassification") | own
+    return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype) | own
 
 
 def size_of(config: dict[str, Any], source: Path) -> ModelSize:
     """The shape that a ``config.json`` of either layout describes.
 
+    Args:
+        config: What the file holds.
+        source: The file, for errors.
+
     Raises:
-        ValueError: a field is missing, heads do not divide, the activation is not InternLM2's, or RoPE is scaled in a
-            way that is not known here.
+        ValueError: If a field is missing, heads do not divide, the activation is not InternLM2's, or RoPE is scaled in
+            a way that is not known here.
     """
     try:
-        heads, kv_heads = (
-            config["num_attention_heads"],
-            config.get("num_key_value_heads") or config["num_attention_heads"],
-        )
+        heads = config["num_attention_heads"]
+        kv_heads = config.get("num_key_value_heads") or heads
         if heads % kv_heads:
-            raise ValueError(f"{source}: num_attention_heads={heads} is no multiple of num_key_value_heads={kv_heads}.")
+            raise ValueError(f"{source}: num_attention_heads={heads} must be a multiple of {kv_heads} key/value heads.")
         rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
         scaling: Any = rope.get("rope_type") or rope.get("type") or "default"
         if (activation := config.get("hidden_act", "silu")) != "silu":
-            raise ValueError(f"{source}: hidden_act={activation!r} is not silu, InternLM2's; it cannot be read.")
+            raise ValueError(f"{source}: hidden_act={activation!r} must be 'silu', as InternLM2 has it.")
         if scaling not in ("default", "linear", "dynamic"):
-            raise ValueError(f"{source}: RoPE scaling {scaling!r} is none of linear, dynamic.")
+            raise ValueError(f"{source}: RoPE scaling {scaling!r} must be one of linear, dynamic.")
         return ModelSize(
             layers=config["num_hidden_layers"],
             dim=config["hidden_size"],
@@ -115,35 +119,41 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
             rope_factor=float(rope.get("factor") or 1.0),
         )
     except KeyError as error:
-        raise ValueError(f"{source} lacks the field {error}; is it a config.json of InternLM2 or Llama?") from error
+        raise ValueError(f"{source} lacks the field {error} that InternLM2 and Llama have.") from error
 
 
 def write_model(
     folder: str | Path,
     tensors: Iterable[tuple[str, Tensor]],
-    make_config: Callable[[torch.dtype], dict[str, Any]],
+    make_config: Callable[[torch.dtype, Tokenizer], dict[str, Any]],
     tokenizer_path: str | Path,
     shard_bytes: int = 5 * 2**30,
 ) -> None:
-    """Write tensors, config and tokenizer as one folder, atomically; an older one is replaced.
+    """Write tensors, config and tokenizer as one folder, atomically. An older one is replaced.
 
     Args:
-        folder: where.
-        tensors: names and full tensors, as they stand in the file.
-        make_config: ``config.json`` for the dtype of the tensors.
-        tokenizer_path: file or model folder whose tokenizer goes along.
-        shard_bytes: largest file.
+        folder: The new folder.
+        tensors: Names and full tensors, as they are written.
+        make_config: Gives ``config.json`` for the dtype of the tensors and the tokenizer.
+        tokenizer_path: File or model folder whose tokenizer goes along.
+        shard_bytes: Size of the largest file.
     """
+    tokenizer = load_tokenizer(tokenizer_path)
     with new_folder(folder) as draft:
         dtype = write_tensors(draft, tensors, shard_bytes)
-        write_json(draft / "config.json", make_config(dtype))
-        write_tokenizer(draft, tokenizer_path)
+        write_json(draft / "config.json", make_config(dtype, tokenizer))
+        write_tokenizer(draft, tokenizer)
 
 
-def write_tokenizer(folder: Path, tokenizer_path: str | Path) -> None:
-    """Copy the tokenizer's file and write the configs with which Transformers loads it, chat template included."""
-    tokenizer = load_tokenizer(tokenizer_path)
-    source: Path = tokenizer.path  # type: ignore[attr-defined]
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
+    """Copy the tokenizer's file and write the configs with which Transformers loads it, chat template included.
+
+    Args:
+        folder: The model folder.
+        tokenizer: One that has a file.
+    """
+    source = tokenizer.path
+    assert source is not None
     is_json = source.suffix == ".json"
     shutil.copyfile(source, folder / ("tokenizer.json" if is_json else "tokenizer.model"))
     config: dict[str, Any] = {

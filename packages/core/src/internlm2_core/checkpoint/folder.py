@@ -21,7 +21,7 @@ SINGLE = "model.safetensors"
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder that appears at ``path`` only when the block ends without an error; an older one is replaced."""
+    """A folder that appears at ``path`` only when the block ends without an error. An older one is replaced."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.draft")
@@ -40,7 +40,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
     """Which file holds which tensor.
 
     Raises:
-        FileNotFoundError: the folder has no safetensors; pickled weights are refused.
+        FileNotFoundError: If the folder has no safetensors. Pickled weights are refused.
     """
     if (folder / INDEX).is_file():
         weight_map: dict[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
@@ -50,48 +50,60 @@ def tensor_files(folder: Path) -> dict[str, Path]:
     pickles = [file.name for file in folder.glob("*.bin")] if folder.is_dir() else []
     if pickles:
         raise FileNotFoundError(
-            f"{folder} holds pickled weights ({pickles[0]}), which can run code when opened; "
-            "convert them to safetensors first."
+            f"{folder} holds pickled weights ({pickles[0]}), which can run code when opened. "
+            "Convert them to safetensors first."
         )
-    raise FileNotFoundError(f"{folder} holds no model.safetensors; set checkpoint= to a model folder.")
+    raise FileNotFoundError(f"{folder} is not a model folder: it holds no {SINGLE}.")
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Any]:
+    """A safetensors file.
+
+    Raises:
+        ValueError: If the file is truncated or not a safetensors file.
+    """
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise ValueError(
+            f"{file} is truncated or not a safetensors file ({error}). Fetch or write it again."
+        ) from error
 
 
 def read_names(file: Path) -> list[str]:
     """Names of the tensors of a file.
 
     Raises:
-        ValueError: the file is truncated or no safetensors file.
+        ValueError: If the file is truncated or not a safetensors file.
     """
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            return list(tensors.keys())
-    except SafetensorError as error:
-        raise ValueError(f"{file} is truncated or no safetensors file ({error}); fetch or write it again.") from error
+    with opened(file) as tensors:
+        return list(tensors.keys())
 
 
 def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """All tensors of a folder, one at a time, on CPU.
 
     Raises:
-        ValueError: a file is truncated.
+        ValueError: If a file is truncated.
     """
-    files = tensor_files(folder)
-    for file in sorted(set(files.values())):
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                for name in tensors.keys():  # noqa: SIM118 (safe_open has no __iter__)
-                    yield name, tensors.get_tensor(name)
-        except SafetensorError as error:
-            raise ValueError(
-                f"{file} is truncated or no safetensors file ({error}); fetch or write it again."
-            ) from error
+    for file in sorted(set(tensor_files(folder).values())):
+        with opened(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (safe_open has no __iter__)
+                yield name, tensors.get_tensor(name)
 
 
 def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int = 5 * 2**30) -> torch.dtype:
-    """Write tensors as they come, in files of at most ``shard_bytes`` bytes, with an index if there are several.
+    """Write tensors as they come, with an index if they fill several files.
+
+    Args:
+        folder: An existing folder.
+        tensors: Names and full tensors.
+        shard_bytes: Size of the largest file.
 
     Returns:
-        Dtype of the last tensor; those of a model agree.
+        Dtype of the last tensor. Those of a model agree.
     """
     shards: list[list[str]] = []
     shard: dict[str, Tensor] = {}
@@ -123,10 +135,15 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_byt
 
 
 def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:
-    """Copy tensors into the parameters of the same names; every one must be there once and fit.
+    """Copy tensors into the parameters of the same names. Every one must be there once and fit.
+
+    Args:
+        net: The network.
+        tensors: Names and full tensors.
+        source: Where they come from, for errors.
 
     Raises:
-        ValueError: a missing, surplus or misshapen tensor, named.
+        ValueError: If a tensor is missing, surplus or misshapen. The error names it.
     """
     weights = dict(net.named_parameters())
     for name, tensor in checked(tensors, {name: weight.shape for name, weight in weights.items()}, source):
@@ -137,17 +154,20 @@ def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Pa
 def checked(
     tensors: Iterable[tuple[str, Tensor]], shapes: Mapping[str, torch.Size], source: Path | str
 ) -> Iterator[tuple[str, Tensor]]:
-    """The tensors as they come, each compared with the shape that it must have, and their names with those of all.
+    """The tensors as they come, each compared with the shape that it must have.
+
+    Args:
+        tensors: Names and full tensors.
+        shapes: Shape of each tensor that must come.
+        source: Where they come from, for errors.
 
     Raises:
-        ValueError: a missing, surplus or misshapen tensor, named.
+        ValueError: If a tensor is missing, surplus or misshapen. The error names it.
     """
     missing = set(shapes)
     for name, tensor in tensors:
         if name not in shapes:
-            raise ValueError(
-                f"{source} holds a surplus tensor {name} {tuple(tensor.shape)}; the model has no place for it."
-            )
+            raise ValueError(f"{source} holds a surplus tensor {name} {tuple(tensor.shape)} that the model has not.")
         if shapes[name] != tensor.shape:
             raise ValueError(f"{source}: tensor {name} has shape {tuple(tensor.shape)}, not {tuple(shapes[name])}.")
         yield name, tensor
@@ -157,20 +177,20 @@ def checked(
 
 
 def allocated(net: torch.nn.Module) -> torch.nn.Module:
-    """``net`` with memory on the CPU for its weights; as it is inside ``torch.device("meta")``."""
+    """``net`` with memory on the CPU for its weights. Inside ``torch.device("meta")`` it stays as it is."""
     return net if torch.get_default_device().type == "meta" else net.to_empty(device="cpu")
 
 
 def fill_or_defer(net: torch.nn.Module, weights: Weights, source: Path | str) -> None:
-    """Fill a network; one on the meta device remembers the weights for the strategy that fills it later.
+    """Fill a network. One on the meta device remembers the weights for the strategy that fills it later.
 
     Args:
-        net: with an attribute ``initial_weights``.
-        weights: all of its weights.
-        source: named in errors.
+        net: A network with an attribute ``initial_weights``.
+        weights: Gives all of its weights.
+        source: Where they come from, for errors.
 
     Raises:
-        ValueError: see :func:`fill`.
+        ValueError: If the weights do not fit, see `fill`.
     """
     if next(net.parameters()).is_meta:
         net.initial_weights = weights  # type: ignore[assignment]
@@ -179,7 +199,12 @@ def fill_or_defer(net: torch.nn.Module, weights: Weights, source: Path | str) ->
 
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Indented JSON with a last line end."""
+    """Write indented JSON.
+
+    Args:
+        file: The file.
+        value: What it shall hold.
+    """
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -187,9 +212,9 @@ def read_json(file: Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: If the file does not exist.
     """
     if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist; set checkpoint= to a model folder.")
+        raise FileNotFoundError(f"{file.parent} is not a model folder: it holds no {file.name}.")
     value: dict[str, Any] = json.loads(file.read_text())
     return value

@@ -5,14 +5,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import classifier_config, llama_config, size_of, write_model
+from internlm2_core.checkpoint.configs import llama_config, size_of, write_model
 from internlm2_core.checkpoint.folder import fill, read_json, read_tensors, tensor_files
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import join_wqkv, split_wqkv
 from internlm2_core.sizes import ModelSize
-from internlm2_core.text.tokenizer import load_tokenizer
 
 NAMES = {
     "tok_embeddings": "embed_tokens",
@@ -32,7 +31,12 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
 def to_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
-    """Released names and tensors as Llama's."""
+    """Released names and tensors as Llama's.
+
+    Args:
+        tensors: Names and tensors in released layout.
+        size: The model's shape.
+    """
     for name, tensor in tensors:
         if name.endswith("attention.wqkv.weight"):
             prefix = name.removesuffix("attention.wqkv.weight") + "self_attn."
@@ -58,7 +62,13 @@ def inverse(names: Mapping[str, str]) -> dict[str, str]:
 
 
 def renamed(name: str, heads: Mapping[str, str], parts: Mapping[str, str]) -> str:
-    """A whole name or one part of it replaced; other names are the same in both layouts."""
+    """A name of the other layout. Names without a replacement are the same in both.
+
+    Args:
+        name: The name.
+        heads: Replacements of whole names.
+        parts: Replacements of one part of a name.
+    """
     if name in heads:
         return heads[name]
     for old, new in parts.items():
@@ -68,7 +78,15 @@ def renamed(name: str, heads: Mapping[str, str], parts: Mapping[str, str]) -> st
 
 
 def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
-    """Llama's names and tensors as released ones; the three projections of a block wait for each other."""
+    """Llama's names and tensors as released ones. The three projections of a block wait for each other.
+
+    Args:
+        tensors: Names and tensors in Llama's layout.
+        size: The model's shape.
+
+    Raises:
+        ValueError: If a block lacks a projection.
+    """
     waiting: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors:
         part = name.split(".")[-2]
@@ -85,7 +103,7 @@ def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterat
     if waiting:
         prefix, block = next(iter(waiting.items()))
         lacking = next(part for part in PROJECTIONS if part not in block)
-        raise ValueError(f"the checkpoint lacks {prefix}self_attn.{lacking}.weight.")
+        raise ValueError(f"The checkpoint lacks {prefix}self_attn.{lacking}.weight.")
 
 
 def save_llama(
@@ -98,16 +116,14 @@ def save_llama(
     """Write released tensors as a folder that Transformers loads without remote code.
 
     Args:
-        folder: where.
-        size: the model's shape.
-        tensors: names and tensors as in the released layout.
-        tokenizer_path: file or model folder whose tokenizer goes along.
-        is_reward: ``AutoModelForSequenceClassification`` with one label reads it; otherwise ``AutoModelForCausalLM``.
+        folder: The new folder. An older one is replaced.
+        size: The model's shape.
+        tensors: Names and tensors in released layout.
+        tokenizer_path: File or model folder whose tokenizer goes along.
+        is_reward: Whether it is a reward model. ``AutoModelForSequenceClassification`` reads it with one label,
+            ``AutoModelForCausalLM`` reads the others.
     """
-    make_config = partial(llama_config, size)
-    if is_reward:
-        make_config = partial(classifier_config, size, pad_id=load_tokenizer(tokenizer_path).special("</s>"))
-    write_model(folder, to_llama(tensors, size), make_config, tokenizer_path)
+    write_model(folder, to_llama(tensors, size), partial(llama_config, size, is_reward=is_reward), tokenizer_path)
 
 
 def has_tied_head(folder: Path) -> bool:
@@ -129,15 +145,19 @@ def read_llama(folder: Path) -> Iterator[tuple[str, Tensor]]:
             yield "output.weight", tensor.clone()
 
 
-def load_llama(folder: str | Path) -> LanguageModel:
-    """A language model from a folder in Llama's layout; a tied head becomes a copy of the embedding.
+def load_llama(folder: str | Path, attend: nn.Module | None = None) -> LanguageModel:
+    """A language model from a folder in Llama's layout. A tied head becomes a copy of the embedding.
+
+    Args:
+        folder: The model folder.
+        attend: Attention back end. None takes the fastest on this machine.
 
     Raises:
-        ValueError: tensors that do not fit.
+        ValueError: If the tensors do not fit.
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
     size = size_of(config, folder / "config.json")
-    net = LanguageModel(size).to(getattr(torch, config.get("torch_dtype") or config.get("dtype") or "float32"))
+    net = LanguageModel(size, attend).to(getattr(torch, config.get("torch_dtype") or config.get("dtype") or "float32"))
     fill(net, read_llama(folder), folder)
     return net

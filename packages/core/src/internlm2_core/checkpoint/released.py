@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import released_config, reward_config, size_of, write_model
+from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize, RopeScaling
-from internlm2_core.text.tokenizer import load_tokenizer
 
 
 def read_size(folder: str | Path) -> ModelSize:
@@ -23,7 +22,12 @@ def read_size(folder: str | Path) -> ModelSize:
 
 
 def tensor_shapes(size: ModelSize, is_reward: bool = False) -> dict[str, torch.Size]:
-    """Names and shapes of all tensors of a language model, or of a reward model."""
+    """Names and shapes of all tensors of a model.
+
+    Args:
+        size: The model's shape.
+        is_reward: Whether it is a reward model and not a language model.
+    """
     with torch.device("meta"):
         shapes = {name: weight.shape for name, weight in LanguageModel(size).named_parameters()}
     if is_reward:
@@ -42,26 +46,26 @@ def size_in_phase(
     """The shape of the model in a folder, for training on documents of ``context`` tokens.
 
     Args:
-        folder: a model of whichever layout.
-        context: tokens of the longest document.
-        rope_base: base of the rotary frequencies, with which ``context`` becomes the trained length; None keeps the
+        folder: A model of whichever layout.
+        context: Tokens of the longest document.
+        rope_base: Base of the rotary frequencies, with which ``context`` becomes the trained length. None keeps the
             model's own base and trained length.
-        rope_scaling: see :class:`~internlm2_core.sizes.ModelSize`; None keeps the model's.
-        rope_factor: likewise.
+        rope_scaling: See `ModelSize`. None keeps the model's.
+        rope_factor: See `ModelSize`. None keeps the model's.
 
     Raises:
-        FileNotFoundError: no config.
-        ValueError: no folder; ``context`` is beyond the trained length and no ``rope_base`` is given to lengthen it.
+        FileNotFoundError: If the folder has no config.
+        ValueError: If ``folder`` is None, or ``context`` is beyond the trained length and no ``rope_base`` is given.
     """
     if folder is None:
-        raise ValueError("model=checkpoint takes the shape of init_from, which is null; set init_from=FOLDER.")
+        raise ValueError("init_from=None must be a model folder: the shape is taken from it.")
     size = read_size(folder)
     if rope_base is not None:
         size = replace(size, rope_base=rope_base, max_positions=context)
     if context > size.max_positions:
         raise ValueError(
-            f"{folder} was trained on {size.max_positions:,} positions, phase.context={context} goes beyond; set "
-            f"phase.context={size.max_positions}, or phase.rope_base (it has {size.rope_base:g}) to lengthen it."
+            f"context={context} must be at most {size.max_positions}, the trained length of {folder}. "
+            f"A rope_base above its {size.rope_base:g} lengthens it."
         )
     scaling = size.rope_scaling if rope_scaling is None else rope_scaling
     return replace(size, rope_scaling=scaling, rope_factor=size.rope_factor if rope_factor is None else rope_factor)
@@ -78,22 +82,21 @@ def load_released(
     Inside ``torch.device("meta")`` the tensors are left in the folder, for a strategy to fill in.
 
     Args:
-        folder: released layout.
-        attend: attention back end; None chooses.
-        positions: RoPE and trained length are those of this size instead of the config's, as a new phase wants.
-        dtype: of the weights; None takes that of the file's. Training wants float32: see :func:`start_model
-            <internlm2_core.checkpoint.start.start_model>`.
+        folder: A model folder in released layout.
+        attend: Attention back end. None takes the fastest on this machine.
+        positions: Take RoPE and trained length from this size instead of the config, as a new phase does.
+        dtype: Dtype of the weights. None takes that of the files. Training wants float32, see `start_model`.
 
     Raises:
-        FileNotFoundError: no config or no safetensors.
-        ValueError: tensors that do not fit, or another layout.
+        FileNotFoundError: If the folder lacks config.json or safetensors.
+        ValueError: If the layout is another one, or the tensors do not fit.
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
     if config.get("model_type") != "internlm2":
         raise ValueError(
-            f"{folder} is of type {config.get('model_type')!r}; "
-            f"`internlm2 convert from={folder} to=... format=released` makes it internlm2."
+            f"{folder} holds a model of type {config.get('model_type')!r}, not internlm2. "
+            f"Convert it with `internlm2 convert from={folder} to=FOLDER format=released`."
         )
     size = size_of(config, folder / "config.json")
     size = with_positions(size, positions) if positions else size
@@ -105,7 +108,12 @@ def load_released(
 
 
 def with_positions(size: ModelSize, other: ModelSize) -> ModelSize:
-    """The same weights read with the RoPE and the trained length of another size."""
+    """The same weights, read with the RoPE and the trained length of another size.
+
+    Args:
+        size: Gives the weights' shape.
+        other: Gives RoPE and trained length.
+    """
     names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
     return replace(size, **{name: getattr(other, name) for name in names})
 
@@ -121,15 +129,12 @@ def save_released(
     """Write a model folder, atomically.
 
     Args:
-        folder: where; an older one is replaced.
-        size: the model's shape.
-        tensors: names and full tensors, e.g. ``net.state_dict().items()``; split projections are joined.
-        tokenizer_path: file or model folder whose tokenizer goes along.
-        is_reward: whether the tensors have ``v_head`` in the place of ``output``.
-        shard_bytes: largest file.
+        folder: The new folder. An older one is replaced.
+        size: The model's shape.
+        tensors: Names and full tensors, such as ``net.state_dict().items()``. Split projections are joined.
+        tokenizer_path: File or model folder whose tokenizer goes along.
+        is_reward: Whether the tensors have ``v_head`` in the place of ``output``.
+        shard_bytes: Size of the largest file.
     """
     tensors = joined(tensors, size.q_per_kv, size.head_dim)
-    make_config = partial(released_config, size)
-    if is_reward:
-        make_config = partial(reward_config, size, tokenizer=load_tokenizer(tokenizer_path))
-    write_model(folder, tensors, make_config, tokenizer_path, shard_bytes)
+    write_model(folder, tensors, partial(released_config, size, is_reward=is_reward), tokenizer_path, shard_bytes)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from internlm2_core.checkpoint.folder import fill_or_defer
 from internlm2_core.checkpoint.released import load_released, read_size
-from internlm2_core.nn.attend import named_attend
+from internlm2_core.nn.attend import AttendLike, attend_of
 from internlm2_core.nn.init import STD, drawn_weights
 from internlm2_core.nn.language_model import HeadLoss, LanguageModel
 from internlm2_core.nn.split import split_projections
@@ -22,7 +22,7 @@ def start_model(
     size: ModelSize,
     init_from: str | None = None,
     seed: int = 1,
-    attend: str = "auto",
+    attend: AttendLike = "auto",
     max_logits: int = 2**27,
     std: float = STD,
     embedding_std: float | None = None,
@@ -31,26 +31,26 @@ def start_model(
 ) -> LanguageModel:
     """A language model to train. Inside ``torch.device("meta")`` its weights are left to a strategy to fill.
 
-    Weights have torch's default dtype, which the Trainer's precision sets, whatever that of the folder is: steps of
-    training are smaller than what bfloat16 can tell apart.
+    Weights have torch's default dtype, which the Trainer's precision sets, whatever that of the folder is. Most steps
+    of training are too small for bfloat16.
 
     Args:
-        size: the shape. With ``init_from`` its positions (RoPE, trained length) are taken and the rest must agree.
-        init_from: a model folder in released layout; None starts from random weights.
-        seed: of the random weights.
-        attend: name of the attention back end, see :mod:`internlm2_core.nn.attend`.
-        max_logits: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
-        std: see :func:`~internlm2_core.nn.init.drawn_weights`.
-        embedding_std: see :func:`~internlm2_core.nn.init.drawn_weights`.
-        head_loss: see :class:`~internlm2_core.nn.language_model.LanguageModel`.
-        is_split: three projections instead of the fused one, see :mod:`internlm2_core.nn.split`.
+        size: The shape. With ``init_from`` its positions (RoPE, trained length) are taken and the rest must agree.
+        init_from: A model folder in released layout. None starts from random weights.
+        seed: Seed of the random weights.
+        attend: The attention back end: a name, a module or a function, see `attend_of`.
+        max_logits: See `LanguageModel`.
+        std: See `drawn_weights`.
+        embedding_std: See `drawn_weights`.
+        head_loss: See `LanguageModel`.
+        is_split: Use three projections instead of the fused one, see `internlm2_core.nn.split`.
 
     Raises:
-        ValueError: the folder holds a model of another shape; an unknown ``head_loss``.
+        ValueError: If the folder holds a model of another shape, or ``head_loss`` or ``attend`` is not known.
     """
     if head_loss not in get_args(HeadLoss):
-        raise ValueError(f"head_loss={head_loss!r} is neither chunked nor liger; set model.head_loss to one of them.")
-    module = named_attend(attend)
+        raise ValueError(f"head_loss={head_loss!r} must be one of {', '.join(get_args(HeadLoss))}.")
+    module = attend_of(attend)
     if init_from is None:
         net = LanguageModel(size, module)
         like = dict(net.named_parameters())
@@ -74,10 +74,16 @@ def start_model(
 
 
 def check_same_shape(wanted: ModelSize, found: ModelSize, folder: str) -> None:
-    """Raise ValueError naming the first field in which two shapes differ."""
+    """Refuse a model of another shape.
+
+    Args:
+        wanted: The shape that is asked for.
+        found: The shape of the folder.
+        folder: The model folder.
+
+    Raises:
+        ValueError: If the two differ. The error names the first field.
+    """
     for name, value in vars(wanted).items():
         if getattr(found, name) != value:
-            raise ValueError(
-                f"{folder} has {name}={getattr(found, name)} but the configuration says {value}; "
-                f"set model.size.{name}={getattr(found, name)}."
-            )
+            raise ValueError(f"{name}={value} must be {getattr(found, name)}, as in {folder}.")

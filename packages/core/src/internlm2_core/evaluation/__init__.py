@@ -8,11 +8,11 @@
 `HeldOutLoss`    nats per token and bits per byte of held-out text, per source
 `Needle`         one fact hidden in held-out text, over depth and length, per language
 `Instructions`   greedy answers in ChatML, checked by rule, per task and language
-`Contamination`  loss on train, test and a look-alike set; delta1, delta2
+`Contamination`  loss on train, test and a look-alike set, and their differences delta1 and delta2
 ===============  ==================================================================================
 
-A task asks a `Subject` for two things only: losses of given tokens, and greedy answers through an `Engine`. It carries
-a version, raised whenever the same model would get other figures.
+A task asks a `Subject` for two things only: losses of given tokens, and greedy answers through an `Engine`. It has a
+version, which is raised whenever the same model would get other figures.
 """
 
 from internlm2_core.evaluation.contamination import Contamination

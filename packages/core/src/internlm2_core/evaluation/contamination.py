@@ -7,10 +7,13 @@ Published for the 7B model on GSM8K: 1.14 on train, 1.48 on test, 1.46 on the re
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from statistics import stdev
 from typing import Any, ClassVar
 
-from internlm2_core.evaluation.records import Record, check_turns, read_records
+from internlm2_records import Record, conversation_of
+
+from internlm2_core.evaluation.records import placed_records
 from internlm2_core.evaluation.subject import LossSum, Scored, Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import ChatFormat
@@ -22,11 +25,12 @@ class Contamination:
     """Mean loss per token of three sets, and their differences.
 
     Args:
-        train: JSONL that the model was trained on: documents (``text``) or conversations (``messages``).
-        test: JSONL of the same kind that it should not have seen.
-        reference: JSONL of the same kind that it cannot have seen, made to look like the test set.
-        limit: records of each set, spread evenly; None takes all.
-        train_roles: of conversations, whose words count.
+        train: Records that the model was trained on: documents (``text``) or conversations (``messages``, or any other
+            form that `internlm2_records` reads).
+        test: Records of the same kind that it should not have seen.
+        reference: Records of the same kind that it cannot have seen, made to look like the test set.
+        limit: Records of each set, spread evenly. None takes all.
+        train_roles: Whose words count in a conversation.
     """
 
     kind: ClassVar[str] = "contamination"
@@ -48,22 +52,19 @@ class Contamination:
         figures: dict[str, Any] = {}
         for done, (name, path) in enumerate(self.paths.items()):
             progress(done, len(SETS))
-            records = read_records(path, limit=self.limit)
-            figures[name] = set_figures(subject.document_losses([self._scored(subject, r, path) for r in records]))
+            read = [placed.parse(partial(self._scored, subject)) for placed in placed_records(path, self.limit)]
+            figures[name] = set_figures(subject.document_losses(read))
         progress(len(SETS), len(SETS))
         loss = {name: figures[name]["nats_per_token"] for name in SETS}
         deltas = {"delta1": loss["test"] - loss["reference"], "delta2": loss["test"] - loss["train"]}
         return Result({"sets": figures} | deltas)
 
-    def _scored(self, subject: Subject, record: Record, path: str) -> Scored:
-        if "messages" in record:
-            check_turns(record, path)
-            chat = ChatFormat(subject.tokenizer).encode(record["messages"], self.train_roles)
-            return Scored(chat.ids, chat.loss_mask)
-        if "text" not in record:
-            raise ValueError(f"{path}: a record has neither 'text' nor 'messages'; name another file in suite.TASK.")
-        ids = [*subject.tokenizer.encode(record["text"]), subject.tokenizer.special("</s>")]
-        return Scored(ids, [True] * len(ids))
+    def _scored(self, subject: Subject, record: Record) -> Scored:
+        if isinstance(text := record.get("text"), str) and "messages" not in record:
+            ids = [*subject.tokenizer.encode(text), subject.tokenizer.special("</s>")]
+            return Scored(ids, [True] * len(ids))
+        chat = ChatFormat(subject.tokenizer).encode(conversation_of(record), self.train_roles)
+        return Scored(chat.ids, chat.loss_mask)
 
 
 def set_figures(losses: Sequence[LossSum]) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from internlm2_core.evaluation.records import evenly, read_records
+from internlm2_records import read_objects
+
+from internlm2_core.evaluation.records import evenly
 from internlm2_core.text import Tokenizer
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
@@ -28,17 +30,17 @@ class Haystack:
     """Where the hay comes from, and how facts are told in one language.
 
     Attributes:
-        documents: held-out documents: a JSONL file or folder (``text``, ``language``), or by name ``LANGUAGE-KIND``
-            token files of the model's own tokenizer.
-        statement: a fact, with ``{noun}``, ``{name}`` and ``{value}``.
-        question: the beginning of a fact up to its value, with ``{noun}`` and ``{name}``.
-        nouns: what facts are about.
-        names: whom they are about; distractors take other names.
-        separator: between sentences: a space in English, nothing in Chinese.
-        language: keep only documents of this ``language``; None keeps all.
-        min_chars: shorter sentences are no hay.
-        max_chars: longer ones neither.
-        max_documents: documents read, spread evenly over the files.
+        documents: Held-out documents: a file or folder of records (``text``, ``language``), or token files of the
+            model's own tokenizer by name ``LANGUAGE-KIND``.
+        statement: A fact, with ``{noun}``, ``{name}`` and ``{value}``.
+        question: The beginning of a fact up to its value, with ``{noun}`` and ``{name}``.
+        nouns: What facts are about.
+        names: Whom they are about. Distractors take other names.
+        separator: Put between sentences: a space in English, nothing in Chinese.
+        language: Keep only documents of this ``language``. None keeps all.
+        min_chars: Shorter sentences are left out.
+        max_chars: Longer sentences are left out.
+        max_documents: Documents that are read, spread evenly over the files.
     """
 
     documents: str | Mapping[str, TokenDocuments]
@@ -56,20 +58,20 @@ class Haystack:
         """The hay, in the order of the text.
 
         Raises:
-            ValueError: no sentence is left.
+            ValueError: If no sentence is left.
         """
         pieces = [piece.strip() for text in self._texts(tokenizer) for piece in SENTENCE_END.split(text)]
         sentences = [piece for piece in pieces if self.min_chars <= len(piece) <= self.max_chars]
         if not sentences:
             raise ValueError(
-                f"the documents hold no sentence of {self.min_chars}-{self.max_chars} characters in language "
-                f"{self.language}; set suite.TASK.haystacks.*.documents or language."
+                f"language={self.language}: the documents hold no sentence of {self.min_chars} to {self.max_chars} "
+                "characters in it."
             )
         return sentences
 
     def _texts(self, tokenizer: Tokenizer) -> Iterator[str]:
         if isinstance(self.documents, str):
-            records = read_records(self.documents, ("text",))
+            records = read_objects(self.documents, ("text",))
             chosen = [r for r in records if self.language is None or r.get("language") == self.language]
             for record in evenly(chosen, self.max_documents):
                 yield record["text"]

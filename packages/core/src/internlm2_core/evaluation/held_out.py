@@ -1,7 +1,8 @@
 """Loss on held-out text, per source: nats per token and bits per byte.
 
-Bits per byte do not depend on the tokenizer: the loss of all tokens over the UTF-8 bytes that they spell. A token that
-ends a document counts in the loss and spells nothing; a token that opens one is never predicted and is not counted.
+Bits per byte do not depend on the tokenizer. They are the loss of all tokens over the UTF-8 bytes that they spell. A
+token that ends a document counts in the loss and spells nothing. A token that opens one is never predicted, and is not
+counted.
 """
 
 import math
@@ -28,14 +29,14 @@ class HeldOutLoss:
     """Mean loss of each source, of each language, and of all tokens.
 
     Args:
-        sources: by name, ``LANGUAGE-KIND`` as token files are called ("zh-webpages"), what ``batches`` reads.
-        batches: makes the batches of a source, given ``source``, ``context``, ``batch_rows`` and ``max_rows``.
-        context: tokens of a row; a longer document goes on in the next row without what came before.
-        batch_rows: rows computed at once.
-        max_rows: rows read of each source; None reads all.
+        sources: What ``batches`` reads, by names such as "zh-webpages": ``LANGUAGE-KIND``, as token files are called.
+        batches: Makes the batches of a source, given ``source``, ``context``, ``batch_rows`` and ``max_rows``.
+        context: Tokens of a row. A longer document continues in the next row, which does not see what came before.
+        batch_rows: Rows computed at once.
+        max_rows: Rows read of each source. None reads all.
 
     Raises:
-        ValueError: no sources.
+        ValueError: If there are no sources.
     """
 
     kind: ClassVar[str] = "held_out_loss"
@@ -50,7 +51,7 @@ class HeldOutLoss:
         max_rows: int | None = None,
     ) -> None:
         if not sources:
-            raise ValueError("held-out loss has no sources; name at least one in suite.TASK.sources.")
+            raise ValueError("sources={} of held-out loss must hold one source or more.")
         self.sources, self.make_batches = dict(sources), batches
         self.context, self.batch_rows, self.max_rows = context, batch_rows, max_rows
 
@@ -84,7 +85,7 @@ class HeldOutLoss:
             num_bytes = spelt_bytes(subject.tokenizer, labels[labels != IGNORE].tolist())
             total += Reading(*subject.batch_loss(batch), num_bytes)
         if not total.tokens or not total.num_bytes:
-            raise ValueError(f"held-out source {name!r} has no tokens to predict; name another in suite.TASK.sources.")
+            raise ValueError(f"The held-out source {name!r} has no tokens to predict.")
         return total
 
 
@@ -93,9 +94,9 @@ class Reading:
     """What was read of a source.
 
     Attributes:
-        nats: summed loss.
-        tokens: predicted tokens.
-        num_bytes: UTF-8 bytes that they spell.
+        nats: Summed loss.
+        tokens: Predicted tokens.
+        num_bytes: UTF-8 bytes that these tokens spell.
     """
 
     nats: float = 0.0
@@ -116,7 +117,12 @@ class Reading:
 
 
 def spelt_bytes(tokenizer: Tokenizer, ids: list[int]) -> int:
-    """UTF-8 bytes that tokens spell, special tokens left out."""
+    """UTF-8 bytes that tokens spell, without special tokens.
+
+    Args:
+        tokenizer: Spells them.
+        ids: Token ids.
+    """
     special = set()
     for name in SPECIAL_TOKENS:
         try:

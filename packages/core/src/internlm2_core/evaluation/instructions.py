@@ -4,8 +4,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from internlm2_records import Record, conversation_of
+
 from internlm2_core.evaluation.checks import is_right
-from internlm2_core.evaluation.records import Record, check_turns, evenly, read_records
+from internlm2_core.evaluation.records import evenly, placed_records
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import ChatFormat
@@ -18,10 +20,10 @@ class Instructions:
     """Asks every instruction of a file and checks the answers.
 
     Args:
-        records: JSONL of ``id``, ``task``, ``language``, ``messages`` (the last one is the reference answer) and
-            ``check`` (see :mod:`internlm2_core.evaluation.checks`).
-        max_new_tokens: of an answer.
-        limit: ask this many of each task in each language; None asks all.
+        records: Records of ``id``, ``task``, ``language``, ``check`` (see `internlm2_core.evaluation.checks`) and a
+            conversation whose last turn is the reference answer, in any form that `internlm2_records` reads.
+        max_new_tokens: The most tokens of an answer.
+        limit: Ask this many of each task in each language. None asks all.
     """
 
     kind: ClassVar[str] = "instructions"
@@ -44,18 +46,31 @@ class Instructions:
         progress(len(records), len(records))
         return Result(_figures(samples), samples)
 
-    def _chosen(self) -> list[Record]:
-        groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
-        for record in read_records(self.records, ("id", "task", "language", "messages", "check")):
-            # Before the first question: a mistake in the last record should not cost all answers.
-            check_turns(record, self.records, least=2)
-            is_right("", record["check"])
+    def _chosen(self) -> list[dict[str, Any]]:
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        # Before the first question: a mistake in the last record should not cost all answers.
+        for record in [placed.parse(instruction_of) for placed in placed_records(self.records)]:
             groups[record["task"], record["language"]].append(record)
         # Like prompts have like lengths, so neighbours in a batch need little padding.
         return [record for key in sorted(groups) for record in evenly(groups[key], self.limit)]
 
 
-def _sample(record: Record, answer: str) -> dict[str, Any]:
+def instruction_of(record: Record) -> dict[str, Any]:
+    """A record with its turns as messages.
+
+    Raises:
+        KeyError: If a part is missing.
+        ValueError: If a part cannot be used.
+    """
+    about = {key: record[key] for key in ("id", "task", "language", "check")}
+    is_right("", about["check"])
+    turns = conversation_of(record)
+    if len(turns) < 2:
+        raise ValueError(f"messages={turns} must have a question and a reference answer.")
+    return about | {"messages": turns}
+
+
+def _sample(record: Mapping[str, Any], answer: str) -> dict[str, Any]:
     return {
         "id": record["id"],
         "task": record["task"],

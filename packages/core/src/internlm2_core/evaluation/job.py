@@ -1,4 +1,4 @@
-"""The job ``internlm2 evaluate``: one model through a suite of tasks."""
+"""The job ``internlm2 evaluate``: a suite of tasks for one model."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -29,25 +29,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run every task, and write ``OUTPUT/metrics.json`` and ``OUTPUT/samples/TASK.jsonl``.
 
-    ``metrics.json`` is written last: where it stands, the samples stand too.
+    ``metrics.json`` is written last. Where it exists, the samples are complete.
 
     Args:
-        checkpoint: a model folder.
-        suite: tasks by name.
-        output: folder of the results.
-        engine: makes the engine that answers prompts.
+        checkpoint: A model folder.
+        suite: Tasks by name.
+        output: Folder of the results.
+        engine: Makes the engine that answers prompts from the network.
         device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        batch_tokens: tokens of documents scored at once.
+        batch_tokens: Tokens of documents scored at once.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
-        FileNotFoundError: no model there.
-        ValueError: an empty suite.
+        FileNotFoundError: If the folder holds no model.
+        ValueError: If the suite has no tasks.
     """
     if not suite:
-        raise ValueError("the suite has no tasks; set suite= to one of conf/suite.")
+        raise ValueError("suite={} must have one task or more.")
     subject = load_subject(checkpoint, engine, device, batch_tokens)
     tasks = run_suite(subject, suite, Path(output))
     size = subject.net.size
@@ -58,7 +58,14 @@ def evaluate(
 
 
 def load_subject(checkpoint: str, engine: Callable[[LanguageModel], Engine], device: str, batch_tokens: int) -> Subject:
-    """The model of a folder, ready to be asked."""
+    """The model of a folder, ready to be asked.
+
+    Args:
+        checkpoint: A model folder.
+        engine: Makes the engine that answers prompts from the network.
+        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
+        batch_tokens: Tokens of documents scored at once.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     net = load_model(checkpoint).to(device).eval()
@@ -66,7 +73,13 @@ def load_subject(checkpoint: str, engine: Callable[[LanguageModel], Engine], dev
 
 
 def run_suite(subject: Subject, suite: Mapping[str, Task], output: Path) -> dict[str, dict[str, Any]]:
-    """Figures of each task by name; samples go to ``output/samples``."""
+    """Figures of each task by name.
+
+    Args:
+        subject: The model.
+        suite: Tasks by name.
+        output: Folder of the results. Samples are written to ``OUTPUT/samples``.
+    """
     tasks: dict[str, dict[str, Any]] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
     with Progress(*columns, TimeElapsedColumn()) as bars:

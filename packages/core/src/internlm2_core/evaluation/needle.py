@@ -21,16 +21,16 @@ class Needle:
     """Accuracy over depth and length, per language.
 
     Args:
-        haystacks: by language, hay and wording.
-        lengths: tokens of prompt and answer, one row of the grid each.
-        depths: shares of the hay before the fact, one column each.
-        trials: prompts of a cell.
-        digits: length of a value.
-        distractors: further facts about other names in each prompt.
-        seed: of the prompts; a cell's prompts do not depend on the other cells.
+        haystacks: Hay and wording by language.
+        lengths: Tokens of prompt and answer, one row of the grid each.
+        depths: Shares of the hay before the fact, one column each.
+        trials: Prompts of a cell.
+        digits: Digits of a value.
+        distractors: Further facts about other names in each prompt.
+        seed: Seed of the prompts. A cell's prompts do not depend on the other cells.
 
     Raises:
-        ValueError: an empty grid, or a depth outside 0 to 1.
+        ValueError: If the grid is empty, or a depth is outside 0 to 1.
     """
 
     kind: ClassVar[str] = "needle"
@@ -48,10 +48,10 @@ class Needle:
     ) -> None:
         for name, values in {"haystacks": haystacks, "lengths": lengths, "depths": depths, "trials": trials}.items():
             if not values:
-                raise ValueError(f"needle {name}={values!r} leaves nothing to ask; set suite.TASK.{name}.")
+                raise ValueError(f"{name}={values!r} of a needle task must not be empty.")
         for depth in depths:
             if not 0 <= depth <= 1:
-                raise ValueError(f"needle depth {depth} is not between 0 and 1; set suite.TASK.depths.")
+                raise ValueError(f"depths={list(depths)} of a needle task must be between 0 and 1.")
         self.haystacks, self.lengths, self.depths = dict(haystacks), list(lengths), [float(d) for d in depths]
         self.trials, self.digits, self.distractors, self.seed = trials, digits, distractors, seed
 
@@ -103,7 +103,7 @@ class Needle:
 
 
 def first_number(answer: str) -> str | None:
-    """The digits that an answer begins with; None where it begins otherwise."""
+    """The digits that an answer begins with, or None."""
     match = LEADING_NUMBER.match(answer)
     return match[1] if match else None
 

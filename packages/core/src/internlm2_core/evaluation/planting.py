@@ -4,8 +4,8 @@
     |<- depth ->|                                         |-> the answer's digits
     |<------------------- length tokens in all, answer included ------------>|
 
-Sentences are encoded one by one with the separator before them, as byte-level BPE would cut the whole text, and put
-together as ids: every prompt of a length has exactly as many tokens, so a batch needs no padding.
+Sentences are encoded one by one with the separator before them, as byte-level BPE would cut the whole text. Their ids
+are then joined. Every prompt of a length has exactly as many tokens, so a batch needs no padding.
 """
 
 import random
@@ -22,9 +22,9 @@ class Prompt:
     """One question.
 
     Attributes:
-        ids: the tokens to be continued.
-        question: its text.
-        value: the digits that should follow.
+        ids: The tokens to be continued.
+        question: Its text.
+        value: The digits that should follow.
     """
 
     ids: list[int]
@@ -36,20 +36,20 @@ class PromptMaker:
     """Makes prompts of one language for one tokenizer.
 
     Args:
-        haystack: hay and wording.
-        tokenizer: the model's.
-        digits: length of a value.
-        distractors: further facts, about other names, in the same prompt.
+        haystack: Hay and wording.
+        tokenizer: The model's.
+        digits: Digits of a value.
+        distractors: Further facts about other names in the same prompt.
 
     Raises:
-        ValueError: fewer names than facts.
+        ValueError: If there are fewer names than facts.
     """
 
     def __init__(self, haystack: Haystack, tokenizer: Tokenizer, digits: int, distractors: int) -> None:
         if len(haystack.names) < distractors + 1:
             raise ValueError(
-                f"{len(haystack.names)} names are too few for {distractors} distractors and the needle; "
-                "set suite.TASK.distractors lower."
+                f"distractors={distractors} must be below the number of names, {len(haystack.names)}: "
+                "each fact has another name."
             )
         self.haystack, self.tokenizer, self.digits, self.distractors = haystack, tokenizer, digits, distractors
         self.hay = [tokenizer.encode(haystack.separator + sentence) for sentence in haystack.sentences(tokenizer)]
@@ -58,12 +58,12 @@ class PromptMaker:
         """A prompt that leaves room for its answer in ``length`` tokens.
 
         Args:
-            length: tokens of prompt and answer.
+            length: Tokens of prompt and answer.
             depth: 0 hides the fact at the beginning, 1 just before the question.
-            rng: chooses everything else.
+            rng: Chooses everything else.
 
         Raises:
-            ValueError: facts and question alone are longer than that.
+            ValueError: If the facts and the question alone are longer.
         """
         hay = self.haystack
         noun, names = rng.choice(list(hay.nouns)), rng.sample(list(hay.names), self.distractors + 1)
@@ -77,8 +77,8 @@ class PromptMaker:
         budget = length - sum(map(len, facts)) - len(asked) - self.answer_tokens
         if budget < 0:
             raise ValueError(
-                f"length {length} is shorter than the facts and the question ({length - budget} tokens); "
-                "set suite.TASK.lengths higher or suite.TASK.distractors lower."
+                f"lengths={length} must be at least {length - budget} tokens, which the facts, the question and the "
+                "answer take."
             )
         depths = [depth, *(rng.random() for _ in names[1:])]
         pieces = plant(self._hay(budget, rng), facts, depths)
@@ -86,14 +86,14 @@ class PromptMaker:
 
     @cached_property
     def answer_tokens(self) -> int:
-        """Tokens of an answer, one to spare."""
+        """Tokens of an answer, and one more."""
         return len(self.tokenizer.encode(self.haystack.separator + "0" * self.digits)) + 1
 
     def _encode(self, sentence: str) -> list[int]:
         return self.tokenizer.encode(self.haystack.separator + sentence)
 
     def _hay(self, tokens: int, rng: random.Random) -> list[list[int]]:
-        """Neighbouring sentences of exactly so many tokens, cut at their beginning; after the last comes the first."""
+        """Neighbouring sentences of exactly so many tokens, cut at their beginning. The first follows the last."""
         place, pieces = rng.randrange(len(self.hay)), []
         while tokens > 0:
             pieces.append(self.hay[place % len(self.hay)])
@@ -103,7 +103,12 @@ class PromptMaker:
 
 
 def without_first(pieces: list[list[int]], tokens: int) -> list[list[int]]:
-    """Pieces without so many tokens at their beginning."""
+    """Pieces without some tokens at their beginning.
+
+    Args:
+        pieces: Lists of token ids.
+        tokens: How many tokens are cut.
+    """
     kept = list(pieces)
     while tokens > 0:
         first = kept.pop(0)
@@ -117,9 +122,9 @@ def plant(hay: list[list[int]], facts: Sequence[list[int]], depths: Sequence[flo
     """Put facts between sentences, each at the boundary nearest to its depth.
 
     Args:
-        hay: sentences as ids.
-        facts: what is put in.
-        depths: where, as a share of the hay's tokens; the first fact keeps its place between others at the same.
+        hay: Sentences as ids.
+        facts: Facts as ids.
+        depths: Place of each fact, as a share of the hay's tokens. At equal places, facts keep their order.
     """
     bounds = [0]
     for piece in hay:

@@ -20,8 +20,8 @@ class LossSum(NamedTuple):
     """Loss of some tokens.
 
     Attributes:
-        nats: sum of -log p(token), natural logarithm.
-        tokens: how many tokens were predicted.
+        nats: Sum of -log p(token), natural logarithm.
+        tokens: How many tokens were predicted.
     """
 
     nats: float
@@ -29,11 +29,11 @@ class LossSum(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """Token ids, and which of them are to be predicted. The first never is: nothing stands before it.
+    """Token ids, and which of them are to be predicted. The first never is, since nothing comes before it.
 
     Attributes:
-        ids: one document.
-        counts: of the same length.
+        ids: Ids of one document.
+        counts: Whether each of them is to be predicted.
     """
 
     ids: Sequence[int]
@@ -45,10 +45,10 @@ class Subject:
     """What a task may ask of a model.
 
     Attributes:
-        net: the network, in eval mode.
-        tokenizer: its own.
-        engine: answers prompts.
-        batch_tokens: tokens of documents scored at once, padding included.
+        net: The network, in eval mode.
+        tokenizer: Its own.
+        engine: Answers prompts.
+        batch_tokens: Tokens of documents scored at once, padding included.
     """
 
     net: LanguageModel
@@ -69,11 +69,11 @@ class Subject:
         """Loss of each document by itself, in order.
 
         Raises:
-            ValueError: a document has no token that could be predicted.
+            ValueError: If a document has no token that could be predicted.
         """
         for index, document in enumerate(documents):
             if not any(document.counts[1:]):
-                raise ValueError(f"document {index} of {len(documents)} has no token to predict; remove it.")
+                raise ValueError(f"Document {index} of {len(documents)} has no token to predict.")
         sums = [LossSum(0.0, 0)] * len(documents)
         for batch in of_like_length([len(document.ids) for document in documents], self.batch_tokens):
             labels_BT, nats_B = self._row_losses([documents[index] for index in batch])
@@ -84,7 +84,7 @@ class Subject:
 
     def _row_losses(self, documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
         ids_BT, labels_BT = (x_BT.to(self.net.output.weight.device) for x_BT in padded(documents))
-        # Padding stands at the end, where causality hides it.
+        # Padding is at the end, where causality hides it.
         has_label_BT = labels_BT != IGNORE
         places_N = has_label_BT.flatten().nonzero().flatten()
         logprobs_N = self.net(ids_BT, places_N=places_N, targets_N=labels_BT[has_label_BT])
@@ -96,9 +96,9 @@ class Subject:
         """The most probable continuation of each prompt, as text without the token that ended it.
 
         Args:
-            prompts: token ids.
-            max_new_tokens: at most.
-            stop: names of special tokens that end it, besides ``</s>``.
+            prompts: Token ids of each.
+            max_new_tokens: The most tokens of an answer.
+            stop: Names of special tokens that end it, besides ``</s>``.
         """
         stop_ids = tuple(self.tokenizer.special(name) for name in ("</s>", *stop))
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)
@@ -107,7 +107,12 @@ class Subject:
 
 
 def of_like_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of neighbours in length, each at most ``batch_tokens`` with its padding, or one document."""
+    """Indices in batches of neighbours in length.
+
+    Args:
+        lengths: Tokens of each document.
+        batch_tokens: The most tokens of a batch with its padding. A longer document is a batch of its own.
+    """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:

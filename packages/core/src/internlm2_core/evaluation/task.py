@@ -1,4 +1,4 @@
-"""What a task is: something that examines a model and answers with figures and the single answers behind them."""
+"""What a task is: it examines a model, and gives figures and the single answers behind them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Result:
 
     Attributes:
         figures: JSON values, laid out as ``schema.json`` says for the task's kind.
-        samples: one JSON object per question asked, for people who want to see why.
+        samples: One JSON object per question asked, for people who want to see why.
     """
 
     figures: Mapping[str, Any]
@@ -27,8 +27,8 @@ class Task(Protocol):
     """One examination.
 
     Attributes:
-        kind: names the layout of its figures.
-        version: raised whenever the same model would get other figures.
+        kind: Names the layout of its figures.
+        version: Raised whenever the same model would get other figures.
     """
 
     kind: ClassVar[str]

@@ -9,7 +9,12 @@ from typing import Any
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write beside the target, flush to disk, rename."""
+    """Write beside the target, flush to disk, rename.
+
+    Args:
+        file: The target.
+        text: What it shall hold.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, draft = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
@@ -25,10 +30,23 @@ def write_text(file: Path, text: str) -> None:
 
 
 def write_json(file: Path, value: Mapping[str, Any]) -> None:
-    """Indented JSON; a number that is not finite raises ValueError, since JSON has none."""
+    """Write indented JSON.
+
+    Args:
+        file: The target.
+        value: What it shall hold.
+
+    Raises:
+        ValueError: If a number is not finite. JSON has no such numbers.
+    """
     write_text(file, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_jsonl(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """One object a line."""
+    """Write one object a line.
+
+    Args:
+        file: The target.
+        records: The objects.
+    """
     write_text(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -14,18 +14,18 @@ class Sampling:
     """How to choose tokens and when to stop.
 
     Args:
-        max_new_tokens: tokens at most.
-        temperature: divides the logits; 0 is greedy.
-        top_p: smallest set of tokens whose probability reaches this; 1 keeps all.
-        top_k: most probable tokens kept; 0 keeps all.
-        repetition_penalty: divides positive and multiplies negative logits of tokens already seen (CTRL,
-            arXiv 1909.05858); 1 changes nothing.
-        stop_ids: tokens that end a sequence; they are part of it.
-        stop: strings that end a sequence as soon as its text holds one; the string is part of it.
-        seed: of the sampling; None draws from torch's global generator.
+        max_new_tokens: The most tokens of an answer.
+        temperature: Divides the logits. 0 is greedy.
+        top_p: Smallest set of tokens whose probability reaches this. 1 keeps all.
+        top_k: Most probable tokens kept. 0 keeps all.
+        repetition_penalty: Divides positive and multiplies negative logits of tokens already seen (CTRL,
+            arXiv 1909.05858). 1 changes nothing.
+        stop_ids: Tokens that end a sequence. They are part of it.
+        stop: Strings that end a sequence as soon as its text holds one. The string is part of it.
+        seed: Seed of the drawing. None draws from torch's global generator.
 
     Raises:
-        ValueError: a value outside its range.
+        ValueError: If a value is outside its range.
     """
 
     max_new_tokens: int = 128
@@ -48,7 +48,7 @@ class Sampling:
         }
         for name, (is_fine, limit) in limits.items():
             if not is_fine:
-                raise ValueError(f"{name}={getattr(self, name)} must be {limit}; set {name} so.")
+                raise ValueError(f"{name}={getattr(self, name)} must be {limit}.")
 
     @property
     def is_greedy(self) -> bool:
@@ -60,9 +60,9 @@ def penalise_repeats(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tens
     """Make tokens that were seen less likely.
 
     Args:
-        logits_BV: [B, V].
-        seen_BV: [B, V] bool.
-        penalty: above 1 discourages.
+        logits_BV: Logits, [B, V].
+        seen_BV: Whether each token was seen, [B, V] bool.
+        penalty: How much less likely. 1 changes nothing.
     """
     penalised = torch.where(logits_BV > 0, logits_BV / penalty, logits_BV * penalty)
     return torch.where(seen_BV, penalised, logits_BV)
@@ -72,28 +72,33 @@ def candidates(logits_BV: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor | 
     """What may be drawn, under temperature, top-k and top-p (arXiv 1904.09751).
 
     Args:
-        logits_BV: [B, V].
-        sampling: not greedy.
+        logits_BV: Logits, [B, V].
+        sampling: Temperature, top-k and top-p. It must not be greedy.
 
     Returns:
-        Probabilities [B, K], not normalised again after truncation, 0 for tokens that are cut off; and the token of
-        each, the most probable first, or None where all V tokens stand in their own order.
+        Probabilities [B, K], not normalised again after truncation, 0 for tokens that are cut off. The second value is
+        the token of each, [B, K], the most probable first, or None where all V tokens are in their own order.
     """
     V = logits_BV.shape[-1]
     is_cut = 0 < sampling.top_k < V
     if not is_cut and sampling.top_p == 1:
         return (logits_BV / sampling.temperature).softmax(-1), None
-    # Cut first: what follows then works on a few tokens instead of the vocabulary.
+    # Cut first, so that the rest works on a few tokens instead of the vocabulary.
     values_BK, ids_BK = logits_BV.topk(sampling.top_k) if is_cut else logits_BV.sort(descending=True)
     probs_BK = (values_BK / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
-        # A token goes when those before it already reach top_p; the first never does.
+        # A token is cut when those before it already reach top_p. The first never is.
         probs_BK = probs_BK.masked_fill(probs_BK.cumsum(-1) - probs_BK >= sampling.top_p, 0.0)
     return probs_BK, ids_BK
 
 
 def draw(probs_BK: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One place a row, in proportion to its weights, [B, 1]: where a uniform number falls in their running sum."""
+    """One place a row, in proportion to its weights, [B, 1]: where a uniform number falls in their running sum.
+
+    Args:
+        probs_BK: Weights of the places, [B, K].
+        generator: Source of randomness. None takes torch's global one.
+    """
     sums_BK = probs_BK.cumsum(-1)
     uniform_B1 = torch.rand(len(probs_BK), 1, generator=generator, device=probs_BK.device)
     places_B1 = torch.searchsorted(sums_BK, uniform_B1 * sums_BK[:, -1:], right=True)
@@ -106,9 +111,9 @@ def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | N
     """Draw one token a row.
 
     Args:
-        logits_BV: [B, V] fp32, penalties applied.
-        sampling: temperature, top-k and top-p.
-        generator: source of randomness.
+        logits_BV: Logits with penalties applied, [B, V] fp32.
+        sampling: Temperature, top-k and top-p.
+        generator: Source of randomness. None takes torch's global one.
 
     Returns:
         Ids [B] and their log-probability [B] under the model itself, before temperature and truncation: what a fresh

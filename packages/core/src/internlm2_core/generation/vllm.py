@@ -1,7 +1,7 @@
 """Generation by vLLM (extra ``vllm``), for throughput on GPUs.
 
-vLLM reads Llama's layout with its own code; the released layout would need code from the checkpoint's folder, which is
-never run here. `internlm2 convert format=llama` makes it readable.
+vLLM reads Llama's layout with its own code. The released layout would need code from the checkpoint's folder, which is
+never run here. ``internlm2 convert format=llama`` makes it readable.
 """
 
 from collections.abc import Sequence
@@ -9,47 +9,50 @@ from pathlib import Path
 from typing import Any
 
 from internlm2_core.checkpoint.any_layout import layout_of
-from internlm2_core.generation.engine import Completion
+from internlm2_core.generation.engine import Completion, check_prompts
 from internlm2_core.generation.sampling import Sampling
 
 
 class VLLMEngine:
-    """An :class:`~internlm2_core.generation.Engine` for a model folder.
+    """An `Engine` for a model folder.
 
     Log-probabilities are vLLM's raw ones: before temperature, truncation *and* repetition penalty
-    (:class:`~internlm2_core.generation.LocalEngine` gives them after the penalty).
+    (`LocalEngine` gives them after the penalty).
 
     Args:
-        checkpoint: a model folder in Llama's layout.
-        options: of ``vllm.LLM``, such as ``tensor_parallel_size`` or ``gpu_memory_utilization``.
+        checkpoint: A model folder in Llama's layout.
+        options: Arguments of ``vllm.LLM``, such as ``tensor_parallel_size`` or ``gpu_memory_utilization``.
 
     Raises:
-        ModuleNotFoundError: vLLM is not installed.
-        ValueError: another layout.
+        ModuleNotFoundError: If vLLM is not installed.
+        ValueError: If the layout is another one.
     """
 
     def __init__(self, checkpoint: str | Path, **options: Any) -> None:
         if layout_of(checkpoint) != "llama":
             raise ValueError(
-                f"vLLM cannot read the layout of {checkpoint}; "
-                f"`internlm2 convert from={checkpoint} to=FOLDER format=llama` and give it FOLDER."
+                f"vLLM cannot read the layout of {checkpoint}. "
+                f"Convert it with `internlm2 convert from={checkpoint} to=FOLDER format=llama`."
             )
         try:
             from vllm import LLM
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError('vLLM is not installed; pip install "internlm2-core[vllm]".') from error
+            raise ModuleNotFoundError('vLLM is not installed: pip install "internlm2-core[vllm]".') from error
         self.llm = LLM(model=str(checkpoint), trust_remote_code=False, logprobs_mode="raw_logprobs", **options)
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
         """One completion per prompt, in order.
 
+        Args:
+            prompts: Token ids of each.
+            sampling: How to choose and when to stop.
+
         Raises:
-            ValueError: a prompt is empty.
+            ValueError: If a prompt is empty.
         """
         from vllm import SamplingParams
 
-        if any(not prompt for prompt in prompts):
-            raise ValueError(f"prompt {[not p for p in prompts].index(True)} is empty; give at least one token.")
+        check_prompts(prompts)
         params = SamplingParams(
             max_tokens=sampling.max_new_tokens,
             temperature=sampling.temperature,

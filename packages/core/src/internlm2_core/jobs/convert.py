@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
@@ -10,32 +10,34 @@ from internlm2_core.checkpoint.folder import checked, new_folder
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released, tensor_shapes
 
+Format = Literal["released", "llama", "reward"]
 
-def convert(source: str, to: str, format: Literal["released", "llama", "reward"]) -> None:
-    """Write the model of ``source`` in another layout; the source's layout is recognised.
 
-    A reward model's condition table goes along. The head of a Llama that is tied becomes a copy of the embedding.
+def convert(source: str, to: str, format: Format) -> None:
+    """Write the model of ``source`` in another layout. The layout of ``source`` is recognised.
+
+    A reward model's condition table goes along. A tied head of a Llama becomes a copy of the embedding.
 
     Args:
-        source: a model folder.
-        to: the new folder.
-        format: ``released`` and ``llama`` for language models, ``reward`` for reward models in released layout;
-            a reward model in Llama's layout becomes a sequence classifier.
+        source: A model folder.
+        to: The new folder.
+        format: ``released`` and ``llama`` for language models, ``reward`` for reward models in released layout.
+            A reward model in Llama's layout becomes a sequence classifier.
 
     Raises:
-        ValueError: an unknown format; a reward model asked to be a language model or the reverse; equal folders; a
-            missing, surplus or misshapen tensor.
+        ValueError: If the format is not known or does not fit the kind of model, the folders are the same, or a tensor
+            is missing, surplus or misshapen.
     """
-    if format not in ("released", "llama", "reward"):
-        raise ValueError(f"format={format!r} is none of released, llama, reward; set format= to one of them.")
+    if format not in get_args(Format):
+        raise ValueError(f"format={format!r} must be one of {', '.join(get_args(Format))}.")
     if Path(source).resolve() == Path(to).resolve():
-        raise ValueError(f"from and to are both {source}; set to= to another folder.")
+        raise ValueError(f"to={to} must be another folder than the one that is read.")
     layout, size = layout_of(source), read_size(source)
     is_reward = layout.endswith("reward")
     if is_reward and format == "released":
-        raise ValueError(f"{source} is a reward model, which has no head for words; set format=reward or format=llama.")
+        raise ValueError(f"format={format!r} must be reward or llama: {source} holds a reward model.")
     if format == "reward" and not is_reward:
-        raise ValueError(f"{source} has no v_head; train one with `internlm2 reward checkpoint={source}`.")
+        raise ValueError(f"format={format!r} must be released or llama: {source} holds a language model.")
     save = save_llama if format == "llama" else save_released
     table = Path(source) / CONDITIONS_FILE
     with new_folder(to) as draft:

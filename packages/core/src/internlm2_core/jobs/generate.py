@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from internlm2_records import Message
+
 from internlm2_core.generation import Engine, Sampling, engine_of
-from internlm2_core.text import ChatFormat, load_tokenizer
+from internlm2_core.generation.answers import complete
+from internlm2_core.text import load_tokenizer
 
 
 def generate(
@@ -19,36 +22,27 @@ def generate(
     """Print what the model says after a prompt.
 
     Args:
-        checkpoint: a model folder of either layout.
-        prompt: the user's words, or with ``is_chat=False`` the text to be continued.
-        is_chat: wrap the prompt as a user's turn of ChatML.
-        system: system prompt of the chat.
-        sampling: how to choose; the end of a turn or document always stops.
-        stop: strings that end the text, or one; they are not printed.
-        engine: makes the engine from the checkpoint's folder.
+        checkpoint: A model folder of either layout.
+        prompt: The user's words, or with ``is_chat=False`` the text to be continued.
+        is_chat: Wrap the prompt as a user's turn of ChatML.
+        system: System prompt of the chat.
+        sampling: How to choose tokens. The end of a turn or document always stops.
+        stop: Strings that end the text, or one string. They are not printed.
+        engine: Makes the engine from the checkpoint's folder.
 
     Returns:
         The text.
 
     Raises:
-        FileNotFoundError: no model there.
-        ValueError: an empty prompt.
+        FileNotFoundError: If the folder holds no model.
+        ValueError: If the prompt is empty.
     """
     if not prompt:
-        raise ValueError('prompt="" is empty; give some text: prompt="...".')
+        raise ValueError("prompt='' must not be empty.")
+    turns: list[Message] = [{"role": "system", "content": system}] if system else []
+    turns.append({"role": "user", "content": prompt})
+    strings = [stop] if isinstance(stop, str) else stop or []
     answers, tokenizer = engine(checkpoint), load_tokenizer(Path(checkpoint))
-    chat = ChatFormat(tokenizer)
-    if is_chat:
-        opening = [{"role": "system", "content": system}] if system else []
-        ids = chat.prompt([*opening, {"role": "user", "content": prompt}])  # type: ignore[list-item]
-    else:
-        ids = tokenizer.encode(prompt)
-    ends = {chat.end, tokenizer.special("</s>")}
-    strings = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    fields = vars(sampling) | {"stop_ids": (*sampling.stop_ids, *ends), "stop": strings}
-    [completion] = answers.generate([ids], Sampling(**fields))
-    text = tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends])
-    for string in strings:
-        text = text.split(string)[0]
+    text = complete(answers, tokenizer, turns if is_chat else prompt, sampling, strings)
     print(text)
     return text

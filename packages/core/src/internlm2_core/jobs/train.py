@@ -1,10 +1,11 @@
 """The job of every training: a module, its data and a Trainer, composed and run."""
 
-from typing import Any
+from __future__ import annotations
 
-import lightning as L
+from typing import TYPE_CHECKING, Any
 
-from internlm2_core.training.run import run
+if TYPE_CHECKING:  # the other jobs of this package start without Lightning
+    import lightning as L
 
 
 def train(
@@ -22,6 +23,10 @@ def train(
     Returns:
         The last figures that were logged.
     """
-    L.seed_everything(seed, verbose=False)
+    from lightning import seed_everything
+
+    from internlm2_core.training.run import run
+
+    seed_everything(seed, verbose=False)
     run(trainer, module, data, output)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}

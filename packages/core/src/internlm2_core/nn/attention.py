@@ -10,7 +10,7 @@ Legend: B rows, T tokens, D width, N query heads, G kv groups, Q query heads per
 from torch import Tensor, nn
 
 from internlm2_core.nn.cache import LayerCache
-from internlm2_core.nn.rope import rotate
+from internlm2_core.nn.rope import Rotation, rotate
 from internlm2_core.nn.segments import Segments
 
 
@@ -18,11 +18,11 @@ class Attention(nn.Module):
     """Attention over the documents of a batch, or over a cache.
 
     Args:
-        dim: D.
-        num_kv_heads: G.
-        q_per_kv: Q.
-        head_dim: H.
-        attend: called ``attend(q_BTNH, k_BTGH, v_BTGH, segments) -> out_BTNH``; causal, inside documents.
+        dim: Width D.
+        num_kv_heads: Key/value groups G.
+        q_per_kv: Query heads per group Q.
+        head_dim: Head width H.
+        attend: Called ``attend(q_BTNH, k_BTGH, v_BTGH, segments) -> out_BTNH``: causal, inside documents.
     """
 
     def __init__(self, dim: int, *, num_kv_heads: int, q_per_kv: int, head_dim: int, attend: nn.Module) -> None:
@@ -35,23 +35,17 @@ class Attention(nn.Module):
         """Queries, keys and values of each group side by side, [B, T, G, Q + 2, H]."""
         return self.wqkv(x_BTD).unflatten(-1, (-1, self.q_per_kv + 2, self.head_dim))
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        segments: Segments,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, rotation: Rotation, segments: Segments, cache: LayerCache | None = None) -> Tensor:
         """Mix tokens.
 
         Args:
-            x_BTD: [B, T, D].
-            rotation: cosine and sine of :class:`~internlm2_core.nn.rope.Rope`.
-            segments: the documents of the batch.
-            cache: keys and values of earlier tokens, extended in place; ``segments`` is not read then.
+            x_BTD: Normed states, [B, T, D].
+            rotation: Cosine and sine of `Rope`.
+            segments: The documents of the batch.
+            cache: Keys and values of earlier tokens, extended in place. ``segments`` is not read then.
 
         Returns:
-            [B, T, D].
+            What is added to the residual stream, [B, T, D].
         """
         qkv_BTGPH = self.project(x_BTD)
         # Queries and keys of a group lie side by side, so one rotation turns both. Split, not sliced: the backward pass

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from internlm2_core.nn.attention import Attention
 from internlm2_core.nn.cache import LayerCache
 from internlm2_core.nn.feed_forward import FeedForward
+from internlm2_core.nn.rope import Rotation
 from internlm2_core.nn.segments import Segments
 from internlm2_core.sizes import ModelSize
 
@@ -13,8 +14,8 @@ class Block(nn.Module):
     """``x + attention(norm x)``, then ``x + feed_forward(norm x)``.
 
     Args:
-        size: the model's shape.
-        attend: see :class:`~internlm2_core.nn.attention.Attention`.
+        size: The model's shape.
+        attend: Attention back end, see `Attention`.
     """
 
     def __init__(self, size: ModelSize, attend: nn.Module) -> None:
@@ -30,13 +31,7 @@ class Block(nn.Module):
         self.ffn_norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
         self.feed_forward = FeedForward(size.dim, size.ffn_dim)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        segments: Segments,
-        cache: LayerCache | None = None,
-    ) -> Tensor:
-        """[B, T, D] to [B, T, D]; arguments as of :class:`~internlm2_core.nn.attention.Attention`."""
+    def forward(self, x_BTD: Tensor, rotation: Rotation, segments: Segments, cache: LayerCache | None = None) -> Tensor:
+        """One step of the residual stream, [B, T, D] to [B, T, D]. The arguments are those of `Attention`."""
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, segments, cache)
         return x_BTD + self.feed_forward(self.ffn_norm(x_BTD))

@@ -15,16 +15,16 @@ class KeyValueCache:
     """Preallocated cache of all layers, in the size of the kv heads.
 
     Args:
-        layers: L.
-        rows: B.
-        capacity: S.
-        num_kv_heads: G (the local ones under tensor parallelism).
-        head_dim: H.
-        dtype: of keys and values.
-        device: where they live.
+        layers: Layers L.
+        rows: Rows B.
+        capacity: Tokens S of a row.
+        num_kv_heads: Key/value groups G (the local ones under tensor parallelism).
+        head_dim: Head width H.
+        dtype: Dtype of keys and values.
+        device: Where they live.
 
     Attributes:
-        prompt_tokens: of a prompt that comes in chunks: dynamic RoPE then scales the first as it will the last.
+        prompt_tokens: Length of a prompt that comes in chunks. Dynamic RoPE then scales the first chunk as the last.
     """
 
     def __init__(
@@ -57,17 +57,15 @@ class KeyValueCache:
         """Tokens of the longest row once ``tokens`` more are stored.
 
         Raises:
-            ValueError: the cache is too small.
+            ValueError: If the cache is too small.
         """
         after = self.longest + tokens
         if after > self.capacity:
-            raise ValueError(
-                f"the cache holds {self.capacity} tokens a row but {after} are needed; ask for fewer new tokens."
-            )
+            raise ValueError(f"The cache holds capacity={self.capacity} tokens a row but {after} are needed.")
         return after
 
     def advance(self, tokens: int) -> None:
-        """Count ``tokens`` more tokens in every row; called once all layers have stored them."""
+        """Count ``tokens`` more tokens in every row. Called once all layers have stored them."""
         self.lengths_B += tokens
         self.longest += tokens
 
@@ -75,7 +73,7 @@ class KeyValueCache:
         """Forget what lies beyond each row's length: the padding of a prefill of unequal prompts.
 
         Args:
-            lengths_B: [B] int64 tokens to keep.
+            lengths_B: Tokens to keep, [B] int64.
         """
         self.lengths_B = lengths_B.clone()
         self.longest = int(lengths_B.max())
@@ -85,7 +83,7 @@ class KeyValueCache:
         """Drop the rows of sequences that are finished.
 
         Args:
-            rows: [kept] int64 indices, ascending.
+            rows: Indices of the others, ascending, [kept] int64.
         """
         self.keys_LBGSH = self.keys_LBGSH.index_select(1, rows)
         self.values_LBGSH = self.values_LBGSH.index_select(1, rows)
@@ -93,11 +91,11 @@ class KeyValueCache:
 
 
 class LayerCache:
-    """One layer of a :class:`KeyValueCache`.
+    """One layer of a `KeyValueCache`.
 
     Args:
-        cache: the whole.
-        index: the layer.
+        cache: The cache of all layers.
+        index: Index of the layer.
     """
 
     def __init__(self, cache: KeyValueCache, index: int) -> None:
@@ -107,12 +105,12 @@ class LayerCache:
         """Store the new keys and values, then attend from the new queries to all that is stored, causally.
 
         Args:
-            q_BTNH: [B, T, N, H], already rotated.
-            k_BTGH: [B, T, G, H], already rotated.
-            v_BTGH: [B, T, G, H].
+            q_BTNH: Rotated queries, [B, T, N, H].
+            k_BTGH: Rotated keys, [B, T, G, H].
+            v_BTGH: Values, [B, T, G, H].
 
         Returns:
-            [B, T, N, H].
+            Mixed values, [B, T, N, H].
         """
         cache, T = self.cache, q_BTNH.shape[1]
         keys_BGSH, values_BGSH = cache.keys_LBGSH[self.index], cache.values_LBGSH[self.index]
@@ -151,13 +149,13 @@ def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, mask_B11S
     On CPU this is faster than the fused kernel, which repeats keys for grouped queries.
 
     Args:
-        q_B1NH: [B, 1, N, H].
-        keys_BGSH: [B, G, S, H].
-        values_BGSH: [B, G, S, H].
-        mask_B11S: [B, 1, 1, S] bool, False where a row has ended; None: all rows are equally long.
+        q_B1NH: Queries, [B, 1, N, H].
+        keys_BGSH: Stored keys, [B, G, S, H].
+        values_BGSH: Stored values, [B, G, S, H].
+        mask_B11S: False where a row has ended, [B, 1, 1, S] bool. None where all rows are equally long.
 
     Returns:
-        [B, 1, N, H].
+        Mixed values, [B, 1, N, H].
     """
     B, _, N, H = q_B1NH.shape
     G = keys_BGSH.shape[1]

@@ -8,8 +8,8 @@ class FeedForward(nn.Module):
     """``w2(silu(w1 x) * w3 x)``, width D to D through F.
 
     Args:
-        dim: D.
-        ffn_dim: F.
+        dim: Width D of input and output.
+        ffn_dim: Inner width F.
     """
 
     def __init__(self, dim: int, ffn_dim: int) -> None:

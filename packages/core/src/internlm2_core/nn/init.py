@@ -23,12 +23,12 @@ def drawn_weights(
     """Random weights by name, one at a time, on the generator's device.
 
     Args:
-        like: shape and dtype of each weight by its released name (``wo`` and ``w2`` end the two residual branches);
-            they may be on the meta device.
-        layers: number of blocks.
-        generator: source of randomness; None takes torch's own for the CPU.
-        std: standard deviation; 0.02 suits widths of thousands, 1/sqrt(dim) narrow models.
-        embedding_std: of the embedding; None takes ``std``.
+        like: A tensor of the shape and dtype of each weight by its released name, on any device. ``wo`` and ``w2`` are
+            the ends of the two residual branches.
+        layers: Number of blocks.
+        generator: Source of randomness. None takes torch's own for the CPU.
+        std: Standard deviation. 0.02 suits widths of thousands, 1/sqrt(dim) narrow models.
+        embedding_std: Standard deviation of the embedding. None takes ``std``.
     """
 
     def scale(name: str) -> float:
@@ -50,7 +50,15 @@ def init_weights(
     std: float = STD,
     embedding_std: float | None = None,
 ) -> None:
-    """Fill every weight of ``net`` in place with :func:`drawn_weights`, which says what the arguments are."""
+    """Fill every weight of ``net`` in place with `drawn_weights`.
+
+    Args:
+        net: The network.
+        layers: Number of blocks.
+        generator: Source of randomness. None takes torch's own for the CPU.
+        std: Standard deviation.
+        embedding_std: Standard deviation of the embedding. None takes ``std``.
+    """
     weights = dict(net.named_parameters())
     for name, value in drawn_weights(weights, layers, generator, std, embedding_std):
         weights[name].copy_(value)

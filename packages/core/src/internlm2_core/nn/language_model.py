@@ -19,16 +19,16 @@ class LanguageModel(nn.Module):
     """InternLM2 for next-token prediction.
 
     Args:
-        size: the model's shape, kept as ``size``.
-        attend: attention back end; None chooses.
-        max_logits: logits held at once while the loss is computed; more are computed in chunks and recomputed in
-            the backward pass. 2**27 fp32 logits are 512 MiB.
-        with_z_loss: compute the z-loss beside the cross-entropy.
+        size: The model's shape, kept as ``size``.
+        attend: Attention back end without weights. None takes the fastest on this machine.
+        max_logits: Logits held at once while the loss is computed. Where there are more, they are computed in chunks.
+            2**27 fp32 logits are 512 MiB.
+        with_z_loss: Compute the z-loss beside the cross-entropy.
         head_loss: ``chunked`` as above, or ``liger`` for Liger's fused kernel (CUDA, without z-loss).
 
     Attributes:
-        initial_weights: where the weights are on the meta device, what they shall be: a strategy fills what it keeps of
-            them. None where they are in place.
+        initial_weights: Gives the weights of a network on the meta device, for a strategy that fills what it keeps of
+            them. None where the weights are in place.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class LanguageModel(nn.Module):
     def init_weights(
         self, generator: torch.Generator | None = None, std: float = STD, embedding_std: float | None = None
     ) -> None:
-        """Random weights as the recipe starts from; see :func:`~internlm2_core.nn.init.init_weights`."""
+        """Draw the random weights that the recipe starts from. The arguments are those of `drawn_weights`."""
         init_weights(self, self.size.layers, generator, std, embedding_std)
 
     def set_positions(self, **fields: Any) -> None:
         """Read the same weights with another RoPE or trained length, as a new phase wants.
 
         Args:
-            fields: of :class:`~internlm2_core.sizes.ModelSize`, such as ``rope_base`` and ``max_positions``.
+            fields: Fields of `ModelSize`, such as ``rope_base`` and ``max_positions``.
         """
         self.size = self.model.rope.size = replace(self.size, **fields)
 
@@ -69,26 +69,30 @@ class LanguageModel(nn.Module):
         places_N: Tensor | None = None,
         targets_N: Tensor | None = None,
     ) -> Tensor | TokenLosses:
-        """Logits; or the losses of labels, or log-probabilities of tokens, without ever holding all logits.
+        """Logits, losses of labels, or log-probabilities of tokens. The last two never hold all logits.
 
         Everything goes through this one call, since strategies gather weights when it begins.
 
         Args:
-            input_ids_BT: [B, T] int64.
-            position_ids_BT: [B, T] int64, restarting at each packed document; None: each row is one document.
-            labels_BT: [B, T] int64, shifted, -100 where there is no loss.
-            cache: earlier keys and values, for generation.
-            places_N: [N] int64 indices into the B * T positions; nothing is computed at others.
-            targets_N: [N] int64 tokens whose log-probability at those places is wanted.
+            input_ids_BT: Token ids, [B, T] int64.
+            position_ids_BT: Positions, [B, T] int64, restarting at each packed document. None reads each row as one
+                document.
+            labels_BT: Labels, [B, T] int64, shifted, where -100 carries no loss.
+            cache: Earlier keys and values, for generation.
+            places_N: Indices into the B * T positions, [N] int64. Nothing is computed elsewhere.
+            targets_N: Tokens whose log-probability at those places is wanted, [N] int64.
 
         Returns:
-            Logits [B, T, V]; :class:`~internlm2_core.losses.TokenLosses` when labels are given; logits [N, V] with
-            places; log-probabilities [N] in nats with places and targets.
+            With labels, `TokenLosses`. With places and targets, log-probabilities in nats, [N]. With places alone,
+            logits [N, V]. Otherwise all logits, [B, T, V].
+
+        Raises:
+            ValueError: If Liger's loss is asked for a z-loss.
         """
         hidden_BTD = self.model(input_ids_BT, position_ids_BT, cache)
         if labels_BT is not None and self.head_loss == "liger":
             if self.with_z_loss:
-                raise ValueError("Liger's kernel has no z-loss here; set module.z_loss=0 or model.head_loss=chunked.")
+                raise ValueError("head_loss='liger' has no z-loss: z_loss must be 0, or head_loss 'chunked'.")
             return liger_losses(hidden_BTD.flatten(0, 1), self.output, labels_BT.flatten())
         if labels_BT is not None:
             return head_losses(hidden_BTD, self.output, labels_BT, self.max_logits, self.with_z_loss)

@@ -3,38 +3,38 @@
 from collections.abc import Iterable
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 Recompute = Literal["none", "selective", "full"]
-"""What of a block is computed again: nothing; all but matrix products; everything."""
+"""What of a block is computed again: nothing, all but matrix products, or everything."""
 
 MATMULS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default)
 
 
 def keep_matmuls(_context: Any, op: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
-    """Matrix products are dear and their results small; what lies between them is cheap."""
+    """Keep the results of matrix products, which are expensive and small. The rest is cheap to compute again."""
     return CheckpointPolicy.MUST_SAVE if op in MATMULS else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def recompute_blocks(blocks: Iterable[nn.Module], what: Recompute, every: int = 1) -> None:
-    """Wrap the forward of blocks in place; names of weights stay.
+    """Wrap the forward of blocks in place. The names of the weights do not change.
 
     Args:
-        blocks: in order.
-        what: see :data:`Recompute`.
-        every: each ``every``-th block is wrapped, from the first.
+        blocks: The blocks in order.
+        what: See `Recompute`.
+        every: Each ``every``-th block is wrapped, from the first.
 
     Raises:
-        ValueError: another word, or ``every`` below 1.
+        ValueError: If ``what`` is another word, or ``every`` is below 1.
     """
-    if what not in ("none", "selective", "full"):
-        raise ValueError(f"recompute={what!r} is none of none, selective, full; set module.recompute to one of them.")
+    if what not in get_args(Recompute):
+        raise ValueError(f"recompute={what!r} must be one of {', '.join(get_args(Recompute))}.")
     if every < 1:
-        raise ValueError(f"recompute_every={every} must be 1 or more; set module.recompute=none to recompute nothing.")
+        raise ValueError(f"recompute_every={every} must be 1 or more. recompute='none' recomputes nothing.")
     if what == "none":
         return
     options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}

@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from internlm2_core.sizes import ModelSize
 
+Rotation = tuple[Tensor, Tensor]
+"""Cosine and sine of every angle, each [B, T, 1, H/2] float32."""
+
 
 class Rope(nn.Module):
     """Angles of rotary positions. Holds no tensor: they are computed where and when they are needed.
 
     Args:
-        size: for head width, base, trained length and scaling. It may be replaced between phases.
+        size: Gives head width, base, trained length and scaling. It may be replaced between phases.
     """
 
     def __init__(self, size: ModelSize) -> None:
@@ -35,12 +38,12 @@ class Rope(nn.Module):
         exponents = torch.arange(0, H, 2, dtype=torch.float32, device=device) / H
         return torch.pow(base, -exponents)
 
-    def forward(self, position_ids_BT: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    def forward(self, position_ids_BT: Tensor, length: int) -> Rotation:
         """Cosine and sine of every angle, each [B, T, 1, H/2] float32.
 
         Args:
-            position_ids_BT: [B, T] int64.
-            length: the longest position plus one; read only by dynamic scaling.
+            position_ids_BT: Positions, [B, T] int64.
+            length: The longest position plus one. Only dynamic scaling reads it.
         """
         positions = position_ids_BT.float()
         if self.size.rope_scaling == "linear":
@@ -53,9 +56,9 @@ def rotate(x_BTNH: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn the pairs (h, h + H/2) of every head by the angle of its position.
 
     Args:
-        x_BTNH: [B, T, heads, H].
-        cos: [B, T, 1, H/2].
-        sin: [B, T, 1, H/2].
+        x_BTNH: Queries or keys, [B, T, heads, H].
+        cos: Cosines, [B, T, 1, H/2].
+        sin: Sines, [B, T, 1, H/2].
     """
     cos, sin = cos.to(x_BTNH.dtype), sin.to(x_BTNH.dtype)
     first, second = x_BTNH.chunk(2, dim=-1)

@@ -17,11 +17,11 @@ class Segments:
     """Documents of a batch of B rows of T tokens, read row by row.
 
     Attributes:
-        lengths: tokens of each document; they add up to B * T.
-        rows: B.
-        device: where ``cu_seqlens`` is wanted.
-        is_whole_rows: every row is exactly one document. A plain value: compiled code asks for it and must not depend
-            on the number of documents.
+        lengths: Tokens of each document. They add up to B * T.
+        rows: Rows B.
+        device: Where ``cu_seqlens`` is wanted.
+        is_whole_rows: Whether every row is exactly one document. It is a plain value, since compiled code asks for it
+            and must not depend on the number of documents.
     """
 
     lengths: tuple[int, ...]
@@ -37,7 +37,7 @@ class Segments:
         """Cut where positions restart at 0, and at every row.
 
         Args:
-            position_ids_BT: [B, T] int64.
+            position_ids_BT: Positions, [B, T] int64.
         """
         B, T = position_ids_BT.shape
         starts_BT = position_ids_BT == 0
@@ -49,7 +49,7 @@ class Segments:
 
     @classmethod
     def whole_rows(cls, rows: int, tokens: int, device: torch.device) -> "Segments":
-        """Each row is one document."""
+        """Each of ``rows`` rows is one document of ``tokens`` tokens."""
         return cls((tokens,) * rows, rows, device)
 
     @property

@@ -1,4 +1,4 @@
-"""Query, key and value projections as three matrices instead of one: for comparison with the fused one.
+"""Query, key and value projections as three matrices instead of one, for comparison.
 
 Checkpoints stay in the released layout: what is saved is joined again (`internlm2_core.checkpoint.released`).
 
@@ -20,29 +20,40 @@ def split_wqkv(wqkv: Tensor, q_per_kv: int, head_dim: int) -> tuple[Tensor, Tens
     """Interleaved rows to query, key and value matrices.
 
     Args:
-        wqkv: [G * (Q + 2) * H, D].
-        q_per_kv: Q.
-        head_dim: H.
+        wqkv: The fused matrix, [G * (Q + 2) * H, D].
+        q_per_kv: Query heads per group Q.
+        head_dim: Head width H.
 
     Returns:
-        [G*Q*H, D], [G*H, D], [G*H, D].
+        Query, key and value matrix: [G*Q*H, D], [G*H, D], [G*H, D].
     """
     rows = wqkv.unflatten(0, (-1, q_per_kv + 2, head_dim))
     return rows[:, :-2].flatten(0, 2), rows[:, -2].flatten(0, 1), rows[:, -1].flatten(0, 1)
 
 
 def join_wqkv(q: Tensor, k: Tensor, v: Tensor, q_per_kv: int, head_dim: int) -> Tensor:
-    """The inverse of :func:`split_wqkv`."""
+    """The inverse of `split_wqkv`.
+
+    Args:
+        q: Query matrix, [G*Q*H, D].
+        k: Key matrix, [G*H, D].
+        v: Value matrix, [G*H, D].
+        q_per_kv: Query heads per group Q.
+        head_dim: Head width H.
+
+    Returns:
+        The fused matrix, [G * (Q + 2) * H, D].
+    """
     q = q.unflatten(0, (-1, q_per_kv, head_dim))
     k, v = (x.unflatten(0, (-1, 1, head_dim)) for x in (k, v))
     return torch.cat((q, k, v), dim=1).flatten(0, 2)
 
 
 class SplitAttention(Attention):
-    """Attention with ``wq``, ``wk`` and ``wv``; made from a fused one, whose other weights it shares.
+    """Attention with ``wq``, ``wk`` and ``wv``. It is made from a fused one, whose other weights it shares.
 
     Args:
-        fused: the attention to take over.
+        fused: The attention to take over.
     """
 
     wq: nn.Linear
@@ -66,7 +77,7 @@ class SplitAttention(Attention):
 
 
 def split_projections(net: LanguageModel) -> None:
-    """Give every block a :class:`SplitAttention`, in place."""
+    """Give every block a `SplitAttention`, in place."""
     for block in net.model.layers:
         block.attention = SplitAttention(block.attention)  # type: ignore[arg-type]
     if (whole := net.initial_weights) is not None:
@@ -74,7 +85,13 @@ def split_projections(net: LanguageModel) -> None:
 
 
 def separated(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors with each ``wqkv`` as three matrices; others pass."""
+    """Names and tensors with each ``wqkv`` as three matrices.
+
+    Args:
+        tensors: Names and tensors. Those without ``wqkv`` pass.
+        q_per_kv: Query heads per group Q.
+        head_dim: Head width H.
+    """
     for name, tensor in tensors:
         prefix, found, suffix = name.partition("wqkv")
         if not found:
@@ -85,7 +102,13 @@ def separated(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: in
 
 
 def joined(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
-    """Names and tensors with the three matrices of each block joined to ``wqkv``; others pass."""
+    """Names and tensors with the three matrices of each block joined to ``wqkv``: the inverse of `separated`.
+
+    Args:
+        tensors: Names and tensors. Others than the three matrices pass.
+        q_per_kv: Query heads per group Q.
+        head_dim: Head width H.
+    """
     waiting: dict[str, Tensor] = {}
     for name, tensor in tensors:
         prefix, part = name.removesuffix(".weight").rpartition(".")[::2]

@@ -1,4 +1,4 @@
-"""The trunk: embedding, blocks, last norm. Language model and reward model each put a head on it."""
+"""The trunk: embedding, blocks, last norm. The language model and the reward model each put a head on it."""
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,8 @@ class Transformer(nn.Module):
     """InternLM2 without a head: LLaMA's layout, pre-norm, no biases (report section 2.2).
 
     Args:
-        size: the model's shape.
-        attend: attention back end without weights; None takes what is fastest on the device at hand.
+        size: The model's shape.
+        attend: Attention back end without weights. None takes the fastest on this machine.
     """
 
     def __init__(self, size: ModelSize, attend: nn.Module | None = None) -> None:
@@ -26,6 +26,8 @@ class Transformer(nn.Module):
         self.layers = nn.ModuleList(Block(size, attend) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
         self.rope = Rope(size)
+
+    segments_of = staticmethod(Segments.of_positions)
 
     def forward(
         self,
@@ -37,13 +39,14 @@ class Transformer(nn.Module):
         """Hidden states after the last norm.
 
         Args:
-            input_ids_BT: [B, T] int64.
-            position_ids_BT: [B, T] int64, restarting at 0 at each packed document; None: each row is one document.
-            cache: earlier keys and values, extended in place by these tokens; positions then default to what follows.
-            segments: the documents, if the caller knows them already.
+            input_ids_BT: Token ids, [B, T] int64.
+            position_ids_BT: Positions, [B, T] int64, restarting at 0 at each packed document. None reads each row as
+                one document.
+            cache: Earlier keys and values, extended in place by these tokens. Positions then follow the stored ones.
+            segments: The documents, if the caller knows them already.
 
         Returns:
-            [B, T, D].
+            The states, [B, T, D].
         """
         B, T = input_ids_BT.shape
         device = input_ids_BT.device
@@ -53,7 +56,7 @@ class Transformer(nn.Module):
             if position_ids_BT is None or cache is not None:
                 segments = Segments.whole_rows(B, T, device)
             else:
-                segments = Segments.of_positions(position_ids_BT)
+                segments = self.segments_of(position_ids_BT)
         if position_ids_BT is None:
             position_ids_BT = torch.arange(T, device=device).expand(B, T)
         length = max(cache.length_after(T), cache.prompt_tokens) if cache is not None else segments.max_length

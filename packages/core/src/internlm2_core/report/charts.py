@@ -12,11 +12,11 @@ class Chart:
     """A chart with its words.
 
     Attributes:
-        title: what is drawn.
-        svg: the drawing.
-        legend: label and colour number of each series.
-        note: how it was drawn, where that matters.
-        simulated: drawn from what the simulated annotator said.
+        title: What is drawn.
+        svg: The drawing.
+        legend: Label and colour number of each series.
+        note: How it was drawn, where that matters.
+        simulated: Whether it is drawn from what the simulated annotator said.
     """
 
     title: str
@@ -27,7 +27,15 @@ class Chart:
 
 
 def chart(title: str, lines: Sequence[Line], x_label: str, note: str = "", simulated: bool = False) -> Chart | None:
-    """A chart of the lines that have points; None if none has."""
+    """A chart of the lines that have points, or None if there are none.
+
+    Args:
+        title: What is drawn.
+        lines: One line for each series.
+        x_label: What runs to the right, with its unit.
+        note: How it was drawn, where that matters.
+        simulated: Whether it is drawn from what the simulated annotator said.
+    """
     drawn = [line for line in lines if len(line.xs)]
     if not drawn:
         return None
@@ -59,7 +67,12 @@ PPO_CHARTS = (
 
 
 def ppo_charts(figures: Mapping[str, Any], judge: str | None) -> list[Chart]:
-    """Course of a PPO run; the score by the judge of that name stands beside the reward that was optimised."""
+    """Course of a PPO run, with the judge's score beside the reward that was optimised.
+
+    Args:
+        figures: What ``ppo`` wrote.
+        judge: Name of the judge.
+    """
     history = figures["history"]
     judged = [_line(history, "valid/judge", "held-out prompts", 1)]
     judge_title = "Simulated annotator's own score" if is_simulated(judge) else f"Score by {judge}"
@@ -72,7 +85,7 @@ def ppo_charts(figures: Mapping[str, Any], judge: str | None) -> list[Chart]:
 
 
 def is_simulated(name: str | None) -> bool:
-    """Whether a judge's name says that it is a program standing in for people."""
+    """Whether a judge's name says that it is a program in place of people."""
     return name is not None and name.startswith("Simulated")
 
 

@@ -18,22 +18,22 @@ def report(sources: Sequence[Source], output: str, title: str, targets: Sequence
     """Write ``OUTPUT/report.html`` and ``OUTPUT/report.json``.
 
     Args:
-        sources: what it is made from, in the order in which it is shown; what is missing is shown as missing.
-        output: folder of the report.
-        title: of the page.
-        targets: what the run set out to reach.
+        sources: What it is made from, in the order in which it is shown. What is missing is shown as missing.
+        output: Folder of the report.
+        title: Title of the page.
+        targets: What the run set out to reach.
 
     Returns:
         What ``report.json`` holds, laid out as ``schema.json`` says.
 
     Raises:
-        ValueError: no sources, two of one title, or a target that names none of them.
+        ValueError: If there are no sources, two have the same title, or a target names another one.
     """
     titles = [source.title for source in sources]
     if not sources:
-        raise ValueError("the report has no sources; set sources=.")
+        raise ValueError("sources=[] of the report must hold one source or more.")
     if twice := {name for name in titles if titles.count(name) > 1}:
-        raise ValueError(f"several report sources are called {min(twice)!r}; give each a title of its own in sources=.")
+        raise ValueError(f"title={min(twice)!r} is that of several sources. Each must have a title of its own.")
     loaded = {source.title: load(source) for source in sources}
     checked = [target.check(loaded) for target in targets]
     found = [item.to_json() for item in loaded.values()]
@@ -45,7 +45,13 @@ def report(sources: Sequence[Source], output: str, title: str, targets: Sequence
 
 
 def tell(targets: Sequence[dict[str, Any]], sources: Sequence[dict[str, Any]], page: Path) -> None:
-    """Print targets, what is missing, and where the page is."""
+    """Print targets, what is missing, and where the page is.
+
+    Args:
+        targets: Entries of ``report.json``.
+        sources: Entries of ``report.json``.
+        page: The page.
+    """
     console = Console(soft_wrap=True)
     for target in targets:
         value = "unknown" if target["value"] is None else f"{target['value']:.3f}"

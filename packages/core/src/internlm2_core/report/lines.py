@@ -14,11 +14,11 @@ class Line:
     """One series.
 
     Attributes:
-        label: its name.
-        xs: places.
-        ys: values, of the same length.
-        color: number of the page's colour, from 0.
-        dots: mark each point.
+        label: Its name.
+        xs: Places of the points.
+        ys: Their values.
+        color: Number of the page's colour, from 0.
+        dots: Whether each point is marked.
     """
 
     label: str
@@ -29,7 +29,13 @@ class Line:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers that span a range."""
+    """Round numbers that span a range.
+
+    Args:
+        low: Its lower end.
+        high: Its upper end.
+        count: About how many.
+    """
     span = high - low or abs(high) or 1.0
     rough = span / max(1, count - 1)
     magnitude = 10.0 ** math.floor(math.log10(rough))
@@ -49,9 +55,9 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> str:
     """An SVG element with axes, grid and one polyline per series.
 
     Args:
-        lines: at least one point among them.
-        x_label: what runs to the right, with its unit.
-        y_label: what runs upwards, for readers who cannot see.
+        lines: The series, with at least one point among them.
+        x_label: What runs to the right, with its unit.
+        y_label: What runs upwards, for readers who cannot see.
     """
     xs = [x for line in lines for x in line.xs]
     ys = [y for line in lines for y in line.ys]
@@ -86,6 +92,11 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> str:
 
 
 def summary(lines: Sequence[Line], y_label: str) -> str:
-    """The chart in words: where each series starts and ends."""
+    """The chart in words: where each series starts and ends.
+
+    Args:
+        lines: The series, with at least one point among them.
+        y_label: What runs upwards.
+    """
     ways = [f"{line.label} from {short(line.ys[0])} to {short(line.ys[-1])}" for line in lines if len(line.ys)]
     return f"{y_label}: {'; '.join(ways)}"

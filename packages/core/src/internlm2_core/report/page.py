@@ -11,17 +11,17 @@ def render(title: str, loaded: Sequence[Loaded], targets: Sequence[Mapping[str, 
     """The page.
 
     Args:
-        title: of the page.
-        loaded: all sources, in the order in which they are shown.
-        targets: entries of :meth:`~internlm2_core.report.target.Target.check`.
+        title: Title of the page.
+        loaded: All sources, in the order in which they are shown.
+        targets: Entries as `Target.check` makes them.
 
     Raises:
-        ModuleNotFoundError: jinja2 is not installed.
+        ModuleNotFoundError: If jinja2 is not installed.
     """
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('jinja2 is not installed; pip install "internlm2-core[report]".') from error
+        raise ModuleNotFoundError('jinja2 is not installed: pip install "internlm2-core[report]".') from error
     environment = Environment(
         loader=PackageLoader("internlm2_core.report"),
         autoescape=True,
@@ -37,7 +37,7 @@ def render(title: str, loaded: Sequence[Loaded], targets: Sequence[Mapping[str, 
 
 
 def ordered_kinds(loaded: Sequence[Loaded]) -> dict[str, list[Loaded]]:
-    """Sources by kind; a kind without sources is not a key."""
+    """Sources by kind. A kind without sources is not a key."""
     kinds: dict[str, list[Loaded]] = {}
     for item in loaded:
         kinds.setdefault(item.source.kind, []).append(item)
@@ -45,14 +45,19 @@ def ordered_kinds(loaded: Sequence[Loaded]) -> dict[str, list[Loaded]]:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent, one decimal unless it is whole; the space does not break."""
+    """A share in percent, one decimal unless it is whole. The space does not break."""
     if share is None:
         return "–"
     return f"{100 * share:.1f}".removesuffix(".0") + "\u202f%"
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A number with so many decimals; a dash for None."""
+    """A number, or a dash for None.
+
+    Args:
+        value: The number.
+        digits: Its decimals.
+    """
     return "–" if value is None else f"{value:,.{digits}f}"
 
 

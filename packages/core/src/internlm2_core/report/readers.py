@@ -3,7 +3,7 @@
 ===============  ======================================================================================
 `funnel`         ``funnel.json`` of a data pipeline: documents and bytes after each stage, and reasons
 `vocabulary`     ``card.json`` of a trained vocabulary
-`curves`         ``metrics.csv`` of Lightning's CSVLogger; named columns over steps
+`curves`         ``metrics.csv`` of Lightning's CSVLogger: named columns over steps
 `evaluation`     ``metrics.json`` of ``internlm2 evaluate``
 `labels`         ``metrics.json`` of ``internlm2 label``
 `reward`         ``metrics.json`` of ``internlm2 reward``
@@ -24,7 +24,7 @@ from typing import Any
 
 Figures = dict[str, Any]
 MAX_POINTS = 200
-"""Points of a curve that are kept; more are averaged in stretches of equal steps."""
+"""Points of a curve that are kept. Where there are more, neighbouring ones are averaged."""
 
 EXCERPT = ("stage", "command", "seconds", "config_hash", "code_hash", "build", "inputs")
 
@@ -32,29 +32,44 @@ EXCERPT = ("stage", "command", "seconds", "config_hash", "code_hash", "build", "
 def read_json(path: Path, needs: tuple[str, ...]) -> Figures:
     """A JSON object with some keys.
 
+    Args:
+        path: The file.
+        needs: The keys.
+
     Raises:
-        ValueError: it is something else.
+        ValueError: If the file holds something else.
     """
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict) or (missing := [key for key in needs if key not in value]):
-        raise ValueError(f"no object with {', '.join(needs if not isinstance(value, dict) else missing)}")
+        lacking = needs if not isinstance(value, dict) else missing
+        raise ValueError(f"It must be an object with {', '.join(lacking)}.")
     return value
 
 
 def json_with(*needs: str, schema: str | None = None) -> Callable[[Path, Mapping[str, str]], Figures]:
-    """A reader of JSON objects that have these keys, and this schema."""
+    """A reader of JSON objects.
+
+    Args:
+        needs: Keys that an object must have.
+        schema: Its ``schema``. None reads any.
+    """
 
     def read(path: Path, columns: Mapping[str, str]) -> Figures:
         value = read_json(path, needs)
         if schema is not None and value.get("schema") != schema:
-            raise ValueError(f"its schema is {value.get('schema')!r}, not {schema!r}")
+            raise ValueError(f"schema={value.get('schema')!r} must be {schema!r}.")
         return value
 
     return read
 
 
 def read_funnel(path: Path, columns: Mapping[str, str]) -> Figures:
-    """Counts of each stage, without the list of single faults."""
+    """Counts of each stage, without the list of single faults.
+
+    Args:
+        path: The file.
+        columns: Not used.
+    """
     value = read_json(path, ("stages", "shares"))
     stages = [{name: part for name, part in stage.items() if name != "faults"} for stage in value["stages"]]
     return {"stages": stages, "shares": value["shares"]}
@@ -63,8 +78,13 @@ def read_funnel(path: Path, columns: Mapping[str, str]) -> Figures:
 def read_curves(path: Path, columns: Mapping[str, str]) -> Figures:
     """Named columns of a CSV file over its column ``step``.
 
+    Args:
+        path: The file.
+        columns: Label of each column.
+
     Returns:
-        ``series``: by label, ``steps`` and ``values`` of equal length and ``steps_per_point``; ``missing_columns``.
+        ``series`` holds ``steps`` and ``values`` of equal length and ``rows_per_point`` by label. ``missing_columns``
+        names the columns that the file has not.
     """
     points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as stream:
@@ -77,7 +97,12 @@ def read_curves(path: Path, columns: Mapping[str, str]) -> Figures:
 
 
 def thinned(points: list[tuple[int, float]], limit: int = MAX_POINTS) -> Figures:
-    """At most ``limit`` points, each the mean of neighbouring ones."""
+    """Points of which neighbouring ones are averaged.
+
+    Args:
+        points: Step and value of each.
+        limit: The most points that are left.
+    """
     stretch = -(-len(points) // limit)
     groups = [points[start : start + stretch] for start in range(0, len(points), stretch)]
     return {
@@ -88,10 +113,18 @@ def thinned(points: list[tuple[int, float]], limit: int = MAX_POINTS) -> Figures
 
 
 def read_record(path: Path, columns: Mapping[str, str]) -> Figures:
-    """Excerpts of the manifests of a run, each stage after those that it reads."""
+    """Excerpts of the manifests of a run, each stage after those that it reads.
+
+    Args:
+        path: Folder of the run.
+        columns: Not used.
+
+    Raises:
+        ValueError: If the folder holds no manifests.
+    """
     manifests = {m["stage"]: m for m in (json.loads(file.read_text()) for file in path.glob("*/manifest.json"))}
     if not manifests:
-        raise ValueError("it holds no STAGE/manifest.json")
+        raise ValueError("It holds no STAGE/manifest.json.")
     needs = {name: sorted(set(manifests[name]["inputs"]) & manifests.keys()) for name in sorted(manifests)}
     return {"stages": [excerpt(manifests[name]) for name in TopologicalSorter(needs).static_order()]}
 

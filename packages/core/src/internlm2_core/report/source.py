@@ -15,12 +15,15 @@ class Source:
     """One file or folder of a run.
 
     Attributes:
-        title: what the report calls it; targets name it by this.
-        kind: one of :data:`~internlm2_core.report.readers.READERS`, which says how it is read and where it is shown.
-        path: where it should be.
-        simulated: its figures rest on the simulated annotator, and the report says so beside them.
-        note: one sentence shown with it.
-        columns: for ``curves``, column of the CSV file to the label it is drawn under.
+        title: Its name in the report. Targets name it by this.
+        kind: One of `READERS`. It says how the source is read and where it is shown.
+        path: Where it should be.
+        simulated: Whether its figures rest on the simulated annotator. The report says so beside them.
+        note: One sentence that is shown with it.
+        columns: Label of each column of a CSV file, for ``curves``.
+
+    Raises:
+        ValueError: If the kind is not known.
     """
 
     title: str
@@ -32,10 +35,7 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.kind not in READERS:
-            raise ValueError(
-                f"report source {self.title!r} is of kind {self.kind!r}, which is none of {', '.join(READERS)}; "
-                "set its kind in sources=."
-            )
+            raise ValueError(f"kind={self.kind!r} of the source {self.title!r} must be one of {', '.join(READERS)}.")
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Loaded:
     """A source as it was found.
 
     Attributes:
-        source: what was looked for.
-        status: whether it is there.
-        figures: what it holds, in JSON types; empty unless present.
-        reason: why it is not there.
+        source: What was looked for.
+        status: Whether it is there.
+        figures: What it holds, in JSON types. It is empty unless present.
+        reason: Why it is not there.
     """
 
     source: Source
@@ -62,11 +62,13 @@ class Loaded:
 
 
 def load(source: Source) -> Loaded:
-    """Read a source; what is not there is said, never made up."""
+    """Read a source. Where that fails, the reason is kept. Nothing is made up."""
     path = Path(source.path)
     if not path.exists():
         return Loaded(source, "missing", reason=f"{path} has not been written")
     try:
         return Loaded(source, "present", READERS[source.kind](path, source.columns))
-    except (ValueError, KeyError, OSError) as error:
-        return Loaded(source, "unreadable", reason=f"{path} could not be read: {error!r}")
+    except KeyError as error:
+        return Loaded(source, "unreadable", reason=f"{path} could not be read: it lacks {error}.")
+    except (ValueError, OSError) as error:
+        return Loaded(source, "unreadable", reason=f"{path} could not be read: {error}")

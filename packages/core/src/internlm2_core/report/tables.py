@@ -9,7 +9,12 @@ Row = dict[str, Any]
 
 
 def tasks_of(evaluations: Sequence[Loaded], kind: str) -> dict[str, list[tuple[Loaded, Mapping[str, Any]]]]:
-    """By the task's name in the suite: the sources that ran it, with its figures."""
+    """The sources that ran a task and its figures, by the task's name in the suite.
+
+    Args:
+        evaluations: Sources of ``evaluate``.
+        kind: Kind of the task.
+    """
     found: dict[str, list[tuple[Loaded, Mapping[str, Any]]]] = {}
     for loaded in evaluations:
         for name, task in loaded.figures.get("tasks", {}).items():
@@ -19,7 +24,7 @@ def tasks_of(evaluations: Sequence[Loaded], kind: str) -> dict[str, list[tuple[L
 
 
 def ordered(names: Iterator[str] | Sequence[str]) -> list[str]:
-    """Names once each, in the order in which they first come."""
+    """Each name once, in the order of first appearance."""
     return list(dict.fromkeys(names))
 
 

@@ -14,16 +14,16 @@ class Target:
     """A bound for one figure, or for all figures that a pattern finds.
 
     Attributes:
-        title: in words.
-        source: title of the source that holds the figure.
-        figure: keys that lead to it; ``*`` stands for every key or entry, and then the worst figure counts.
-        minus: keys of another figure of the same source that is subtracted: a gain. With ``*``, one for each.
-        at_least: the lower bound, reached by equality.
-        below: the upper bound, missed by equality.
-        above: a lower bound that is missed by equality.
+        title: The target in words.
+        source: Title of the source that holds the figure.
+        figure: Keys that lead to it. ``*`` means every key or entry, and then the worst figure counts.
+        minus: Keys of another figure of the same source, which is subtracted. With ``*``, one for each.
+        at_least: The lower bound, reached by equality.
+        below: The upper bound, missed by equality.
+        above: A lower bound that is missed by equality.
 
     Raises:
-        ValueError: not exactly one bound.
+        ValueError: If there is not exactly one bound.
     """
 
     title: str
@@ -36,25 +36,23 @@ class Target:
 
     def __post_init__(self) -> None:
         if sum(bound is not None for bound in (self.at_least, self.below, self.above)) != 1:
-            raise ValueError(f"target {self.title!r} needs exactly one of at_least, below, above; set it in targets=.")
+            raise ValueError(f"The target {self.title!r} must have exactly one of at_least, below, above.")
 
     def check(self, loaded: Mapping[str, Loaded]) -> dict[str, Any]:
         """Its entry in ``report.json``.
 
         Args:
-            loaded: sources by title.
+            loaded: Sources by title.
 
         Returns:
             ``title``, ``source``, ``figure``, ``bound`` in words, ``value`` (the worst, None where it is not known),
             ``outcome`` and ``simulated`` (the figure rests on the simulated annotator).
 
         Raises:
-            ValueError: no source has that title.
+            ValueError: If no source has that title.
         """
         if self.source not in loaded:
-            raise ValueError(
-                f"target {self.title!r} names the source {self.source!r}; the sources are {', '.join(loaded)}."
-            )
+            raise ValueError(f"source={self.source!r} of the target {self.title!r} must be one of {', '.join(loaded)}.")
         found = loaded[self.source]
         value = self._worst(found.figures)
         outcome: Outcome = "unknown" if value is None else "reached" if self._holds(value) else "missed"
@@ -94,7 +92,12 @@ class Target:
 
 
 def find(figures: Any, path: Sequence[Any]) -> Iterator[float]:
-    """All numbers that keys lead to; ``*`` takes every key of an object and every entry of a list."""
+    """All numbers that keys lead to.
+
+    Args:
+        figures: JSON values.
+        path: Keys. ``*`` takes every key of an object and every entry of a list.
+    """
     if not path:
         if isinstance(figures, int | float) and not isinstance(figures, bool):
             yield float(figures)

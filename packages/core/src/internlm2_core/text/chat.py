@@ -1,46 +1,16 @@
 r"""ChatML as InternLM2 speaks it (report section 4.4).
 
 ``<|im_start|>ROLE[ name=<|plugin|>]\nCONTENT<|im_end|>\n`` for the roles system, user, assistant and environment.
-A tool call inside a turn stands between ``<|action_start|>`` and ``<|action_end|>``. Loss falls on what the trained
-roles say and on their end, never on headers: a model without loss on the end of a turn never learns to stop.
+A tool call inside a turn is enclosed in ``<|action_start|>`` and ``<|action_end|>``. Loss falls on what the trained
+roles say and on their end, never on headers. A model without loss on the end of a turn never learns to stop.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+
+from internlm2_records import ROLES, TOOLS, Message
 
 from internlm2_core.text.tokenizer import Tokenizer
-
-ROLES = ("system", "user", "assistant", "environment")
-TOOLS = ("<|plugin|>", "<|interpreter|>")
-
-
-class ToolCall(TypedDict):
-    """A call that an assistant turn ends in.
-
-    Attributes:
-        tool: ``<|plugin|>`` or ``<|interpreter|>``.
-        content: JSON for a plugin, code for the interpreter.
-    """
-
-    tool: str
-    content: str
-
-
-class Message(TypedDict):
-    """One turn.
-
-    Attributes:
-        role: system, user, assistant or environment.
-        content: what is said.
-        name: ``<|plugin|>`` or ``<|interpreter|>`` for what a tool gets or gives.
-        tool_call: the call that ends an assistant's turn.
-    """
-
-    role: str
-    content: str
-    name: NotRequired[str]
-    tool_call: NotRequired[ToolCall]
 
 
 @dataclass(frozen=True)
@@ -48,8 +18,8 @@ class EncodedChat:
     """Ids of a conversation and which of them carry loss.
 
     Attributes:
-        ids: token ids.
-        loss_mask: of the same length, True where the token itself is to be predicted.
+        ids: Token ids.
+        loss_mask: Whether each of these tokens is to be predicted.
     """
 
     ids: list[int]
@@ -60,7 +30,7 @@ class ChatFormat:
     """Turns into ids.
 
     Args:
-        tokenizer: encodes contents; text that spells a special token stays text.
+        tokenizer: Encodes contents. Text that spells a special token stays text.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -77,12 +47,12 @@ class ChatFormat:
         """Encode a conversation.
 
         Args:
-            messages: the turns in order.
-            train_roles: roles whose words carry loss.
-            add_generation_prompt: open an assistant turn at the end.
+            messages: The turns in order.
+            train_roles: Roles whose words carry loss.
+            add_generation_prompt: Open an assistant turn at the end.
 
         Raises:
-            ValueError: an unknown role or tool.
+            ValueError: If a role or a tool is not known.
         """
         ids: list[int] = []
         mask: list[bool] = []
@@ -104,7 +74,7 @@ class ChatFormat:
     def _header(self, message: Message) -> list[int]:
         role, name = message["role"], message.get("name")
         if role not in ROLES:
-            raise ValueError(f"chat role {role!r} is none of {', '.join(ROLES)}; rename it in the data.")
+            raise ValueError(f"role={role!r} of a message must be one of {', '.join(ROLES)}.")
         ids = [self.start, *self.tokenizer.encode(role)]
         if name:
             ids += [*self.tokenizer.encode(" name="), self._tool(name)]
@@ -122,7 +92,7 @@ class ChatFormat:
 
     def _tool(self, name: str) -> int:
         if name not in TOOLS:
-            raise ValueError(f"chat tool {name!r} is none of {', '.join(TOOLS)}; rename it in the data.")
+            raise ValueError(f"name={name!r} of a tool must be one of {', '.join(TOOLS)}.")
         return self.tokenizer.special(name)
 
 
@@ -130,24 +100,21 @@ class ChatEncoder:
     """A conversation as ids and loss mask: the encoder that batches of conversations are made with.
 
     Args:
-        tokenizer: encodes contents.
-        train_roles: roles whose words carry loss; or one of them.
+        tokenizer: Encodes contents.
+        train_roles: Roles whose words carry loss, or one role.
 
     Raises:
-        ValueError: an unknown role, or none.
+        ValueError: If a role is not known, or there are no roles.
     """
 
     def __init__(self, tokenizer: Tokenizer, train_roles: str | Collection[str] = ("assistant",)) -> None:
         self.chat = ChatFormat(tokenizer)
         self.train_roles = (train_roles,) if isinstance(train_roles, str) else tuple(train_roles)
         if not self.train_roles or not set(self.train_roles) <= set(ROLES):
-            raise ValueError(
-                f"train_roles={list(self.train_roles)} must name some of {', '.join(ROLES)}; "
-                "set batches.encode.train_roles=[assistant] or others of them."
-            )
+            raise ValueError(f"train_roles={list(self.train_roles)} must be one or more of {', '.join(ROLES)}.")
 
     def __call__(self, messages: Sequence[Message]) -> EncodedChat:
-        """Encode one conversation; see :meth:`ChatFormat.encode`."""
+        """Encode one conversation, see `ChatFormat.encode`."""
         return self.chat.encode(messages, self.train_roles)
 
 

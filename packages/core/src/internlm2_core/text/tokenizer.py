@@ -1,9 +1,8 @@
 """Three tokenizers behind one protocol.
 
-`TrainedTokenizer` reads a ``tokenizer.json`` of the `tokenizers` library, `ReleasedTokenizer` the SentencePiece
-model of the released checkpoints, `ByteTokenizer` needs no file. ``encode`` is for text that people wrote: it never
-yields a
-special token, however the text is spelt. Special tokens come from ``special`` alone.
+`TrainedTokenizer` reads a ``tokenizer.json`` of the ``tokenizers`` library, `ReleasedTokenizer` the SentencePiece model
+of the released checkpoints, and `ByteTokenizer` needs no file. ``encode`` is for text that people wrote. It never gives
+a special token, however the text is spelt. Special tokens come from ``special`` alone.
 """
 
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Protocol
 from tokenizers import Tokenizer as TokenizersTokenizer
 
 SCORE_TOKEN = "[UNUSED_TOKEN_130]"
-"""Ends a conversation that a reward model scores; the score is read there."""
+"""Ends a conversation that a reward model scores. The score is read there."""
 
 SPECIAL_TOKENS = (
     "<unk>",
@@ -44,15 +43,18 @@ class Tokenizer(Protocol):
     """Text to ids and back.
 
     Attributes:
-        vocab_size: number of ids.
-        path: its file, if it has one.
+        vocab_size: Number of ids.
     """
 
     vocab_size: int
-    path: Path | None
+
+    @property
+    def path(self) -> Path | None:
+        """Its file. None where it needs none."""
+        ...
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; never a special token."""
+        """Ids of plain text, never a special token."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -63,7 +65,7 @@ class Tokenizer(Protocol):
         """Id of a special token.
 
         Raises:
-            KeyError: the vocabulary has no such token.
+            KeyError: If the vocabulary has no such token.
         """
         ...
 
@@ -73,28 +75,24 @@ class Tokenizer(Protocol):
 
 
 class TrainedTokenizer:
-    """A ``tokenizer.json`` of the `tokenizers` library.
+    """A ``tokenizer.json`` of the ``tokenizers`` library.
 
     Args:
-        path: the file.
+        path: The file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: If the file does not exist.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(
-                f"tokenizer file {self.path} does not exist; set tokenizer.path or run `internlm2 vocabulary`."
-            )
+        self.path = existing(path)
         self._tokenizer = TokenizersTokenizer.from_file(str(self.path))
         # Text that spells a special token is text.
         self._tokenizer.encode_special_tokens = True
         self.vocab_size = self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; never a special token."""
+        """Ids of plain text, never a special token."""
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -102,10 +100,10 @@ class TrainedTokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def special(self, name: str) -> int:
-        """Id of a special token; KeyError if there is none."""
+        """Id of a special token. Raises KeyError if there is none."""
         token_id = self._tokenizer.token_to_id(name)
         if token_id is None:
-            raise KeyError(f"{self.path} has no token {name!r}; train it with `internlm2 vocabulary`.")
+            raise KeyError(f"{self.path} has no token {name!r}. `internlm2 vocabulary` trains one that has.")
         return token_id
 
     def pieces(self) -> list[str]:
@@ -117,29 +115,27 @@ class ReleasedTokenizer:
     """The SentencePiece model of the released checkpoints, ChatML names mapped to its spare pieces.
 
     Args:
-        path: ``tokenizer.model``.
+        path: The file ``tokenizer.model``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ModuleNotFoundError: sentencepiece is not installed.
+        FileNotFoundError: If the file does not exist.
+        ModuleNotFoundError: If sentencepiece is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"tokenizer file {self.path} does not exist; set tokenizer.path.")
+        self.path = existing(path)
         try:
             from sentencepiece import SentencePieceProcessor
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
-                'sentencepiece is not installed; pip install "internlm2-core[released-tokenizer]".'
+                'sentencepiece is not installed: pip install "internlm2-core[released-tokenizer]".'
             ) from error
         self._pieces = SentencePieceProcessor(model_file=str(self.path))
         self.vocab_size = self._pieces.vocab_size()
         self._names = {self.special(name): name for name in SPECIAL_TOKENS}
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; never a special token."""
+        """Ids of plain text, never a special token."""
         ids = self._pieces.encode(text)
         if not self._names.keys() & set(ids):
             return ids
@@ -170,7 +166,7 @@ class ReleasedTokenizer:
         return "".join([*parts, self._pieces.decode(run)])
 
     def special(self, name: str) -> int:
-        """Id of a special token; KeyError if there is none."""
+        """Id of a special token. Raises KeyError if there is none."""
         piece = RELEASED_NAMES.get(name, name)
         token_id = self._pieces.piece_to_id(piece)
         if self._pieces.id_to_piece(token_id) != piece:
@@ -178,7 +174,7 @@ class ReleasedTokenizer:
         return token_id
 
     def pieces(self) -> list[str]:
-        """How the vocabulary spells each id; ChatML tokens by their own names."""
+        """How the vocabulary spells each id, with ChatML tokens by their own names."""
         return [self._names.get(id_, self._pieces.id_to_piece(id_)) for id_ in range(self.vocab_size)]
 
 
@@ -199,9 +195,9 @@ class ByteTokenizer:
         return raw.decode(errors="replace")
 
     def special(self, name: str) -> int:
-        """Id of a special token; KeyError if there is none."""
+        """Id of a special token. Raises KeyError if there is none."""
         if name not in SPECIAL_TOKENS:
-            raise KeyError(f"the byte tokenizer has no token {name!r}; it has {', '.join(SPECIAL_TOKENS)}.")
+            raise KeyError(f"The byte tokenizer has no token {name!r}. It has {', '.join(SPECIAL_TOKENS)}.")
         return 256 + SPECIAL_TOKENS.index(name)
 
     def pieces(self) -> list[str]:
@@ -209,15 +205,27 @@ class ByteTokenizer:
         return [*map(chr, range(256)), *SPECIAL_TOKENS]
 
 
+def existing(path: str | Path) -> Path:
+    """The path of a tokenizer's file.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The tokenizer file {path} does not exist. `internlm2 vocabulary` trains one.")
+    return path
+
+
 def check_same_vocabulary(tokenizer: Tokenizer, model: str | Path) -> None:
     """Refuse a tokenizer that gives a model's ids another meaning.
 
     Args:
-        tokenizer: to be used with the model.
-        model: its folder; one without a tokenizer of its own takes any.
+        tokenizer: The tokenizer that the model shall be used with.
+        model: The model's folder. If it holds no tokenizer, any one will do.
 
     Raises:
-        ValueError: with the first id that the two spell differently.
+        ValueError: If the two differ. The error names the first id that they spell differently.
     """
     try:
         own = load_tokenizer(model).pieces()
@@ -230,7 +238,8 @@ def check_same_vocabulary(tokenizer: Tokenizer, model: str | Path) -> None:
     id_ = next((i for i, (a, b) in enumerate(zip(given, own, strict=False)) if a != b), size)
     here, there = (repr(pieces[id_]) if id_ < len(pieces) else "nothing" for pieces in (given, own))
     raise ValueError(
-        f"The tokenizer is not that of {model}: id {id_} of {len(given)} is {here}, there of {len(own)} {there}."
+        f"The tokenizer is not that of {model}: id {id_} of {len(given)} is {here}, "
+        f"but {there} of {len(own)} in the model's."
     )
 
 
@@ -249,9 +258,7 @@ def load_tokenizer(path: str | Path, like: str | Path | None = None) -> Tokenize
     if path.is_dir():
         files = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
         if not files:
-            raise FileNotFoundError(
-                f"{path} holds neither tokenizer.json nor tokenizer.model; set tokenizer.path to one."
-            )
+            raise FileNotFoundError(f"{path} holds no tokenizer: neither tokenizer.json nor tokenizer.model.")
         path = files[0]
     tokenizer = ReleasedTokenizer(path) if path.suffix == ".model" else TrainedTokenizer(path)
     if like is not None:

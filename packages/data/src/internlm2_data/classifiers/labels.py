@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
+from internlm2_records import Placed, Record, read_records
 from internlm2_records.streams import open_binary
 
 from internlm2_data.document import content_id
@@ -62,41 +62,39 @@ class LabelFile:
         """Its texts.
 
         Raises:
-            FileNotFoundError: when it is not there.
-            ValueError: for a row without text or labels, with its number.
+            FileNotFoundError: If it is not there.
+            ValueError: If a row lacks text or labels, or a label is neither 0 nor 1. The message begins with its place.
         """
-        if not Path(self.path).is_file():
-            raise FileNotFoundError(f"there are no labels at {self.path}: set labels.source.file.path")
-        for number, row in enumerate(self._rows(), 1):
-            try:
-                # Typed without quotes, columns and values may arrive as numbers.
-                text = str(row[str(self.text)] or "")
-                labels = tuple(self._number(row[str(key)]) for key in self.labels)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"row {number} of {self.path} has not {self.text} and {list(self.labels)} as needed ({error!r}): "
-                    f"set labels.source.file.text and .labels to names of its columns, and .positive=[VALUE] to what "
-                    f"means 1 where labels are no numbers"
-                ) from None
-            if any(label not in (0, 1) for label in labels):
-                raise ValueError(
-                    f"row {number} of {self.path} has {list(labels)} under {list(self.labels)}, not 0 or 1: "
-                    f"set labels.source.file.positive=[VALUE] to what means 1"
-                )
-            if text.strip():
-                yield Labelled(text, labels, self.language or identify(text))
+        tables = {f"{suffix}{packed}": self._table for suffix in (".csv", ".tsv") for packed in ("", ".gz", ".zst")}
+        for placed in read_records(self.path, tables):
+            labelled = placed.parse(self._labelled)
+            if labelled.text.strip():
+                yield labelled
+
+    def _labelled(self, row: Record) -> Labelled:
+        if any(str(key) not in row for key in (self.text, *self.labels)):
+            raise ValueError(f"text={self.text} and labels={list(self.labels)} must be among its columns {list(row)}.")
+        # Typed without quotes, columns and values may arrive as numbers.
+        text = str(row[str(self.text)] or "")
+        labels = tuple(self._number(row[str(key)]) for key in self.labels)
+        if any(label not in (0, 1) for label in labels):
+            raise ValueError(
+                f"{list(labels)} under labels={list(self.labels)} must be 0 or 1. Name what means 1 in positive."
+            )
+        return Labelled(text, labels, self.language or identify(text))
 
     def _number(self, value: object) -> float:
-        return float(str(value) in map(str, self.positive)) if self.positive else float(str(value))
+        if self.positive:
+            return float(str(value) in map(str, self.positive))
+        try:
+            return float(str(value))
+        except ValueError:
+            raise ValueError(f"label={value!r} is not a number. Name the values that mean 1 in positive.") from None
 
-    def _rows(self) -> Iterator[dict[str, object]]:
-        with open_binary(Path(self.path)) as stream:
-            kind = Path(self.path.removesuffix(".gz")).suffix
-            if kind not in (".csv", ".tsv"):
-                yield from (orjson.loads(line) for line in stream if line.strip())
-                return
+    def _table(self, path: Path) -> Iterator[Placed]:
+        with open_binary(path) as stream:
             lines = io.TextIOWrapper(stream, "utf-8", "replace", newline="")
-            rows = csv.reader(lines, delimiter="\t" if kind == ".tsv" else ",")
+            rows = csv.reader(lines, delimiter="\t" if ".tsv" in path.suffixes else ",")
             names = next(rows) if self.header else None
-            for row in rows:
-                yield dict(zip(names or map(str, range(len(row))), row, strict=False))
+            for number, row in enumerate(rows, 1):
+                yield Placed(path, number, dict(zip(names or map(str, range(len(row))), row, strict=False)), unit="row")

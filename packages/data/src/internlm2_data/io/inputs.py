@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from glob import glob
 from pathlib import Path
 
+from internlm2_records.files import arrow, json_lines, parquet
 from internlm2_records.streams import UNREADABLE
+from internlm2_records.tables import saved_files
 
-from internlm2_data.io.items import Fault, Item
-from internlm2_data.io.jsonl import read_jsonl
-from internlm2_data.io.parquet import read_arrow_folder, read_parquet
+from internlm2_data.io.items import Fault, Item, items_of
 from internlm2_data.io.plain import read_html, read_text
 from internlm2_data.io.warc import read_warc, read_wet
 
 Reader = Callable[[Path], Iterator[Item | Fault]]
 
+# Crawls hold bytes that are not UTF-8, and name files of JSON lines .json.
+_lines = items_of(partial(json_lines, errors="replace"))
+
 PLAIN: dict[str, Reader] = {
     ".warc": read_warc,
     ".wet": read_wet,
-    ".jsonl": read_jsonl,
-    ".json": read_jsonl,
-    ".ndjson": read_jsonl,
+    ".jsonl": _lines,
+    ".json": _lines,
+    ".ndjson": _lines,
     ".txt": read_text,
     ".md": read_text,
     ".rst": read_text,
@@ -31,7 +35,7 @@ PLAIN: dict[str, Reader] = {
 }
 READERS: dict[str, Reader] = {
     ending + packed: reader for ending, reader in PLAIN.items() for packed in ("", ".gz", ".zst")
-} | {".parquet": read_parquet}
+} | {".parquet": items_of(parquet), ".arrow": items_of(arrow)}
 
 
 # What the pipelines write beside documents.
@@ -78,16 +82,14 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
 
 
 def read_items(path: Path) -> Iterator[Item | Fault]:
-    """The items of one file, with faults in between."""
-    if path.is_dir():
-        yield from read_arrow_folder(path)
-        return
-    reader = reader_of(path)
-    assert reader is not None, path
-    try:
-        yield from reader(path)
-    except (*UNREADABLE, ValueError) as error:
-        yield Fault(str(path), 0, f"the file cannot be read: {error}")
+    """The items of one file, or of a folder of `datasets`, with faults in between."""
+    for file in saved_files(path) if path.is_dir() else [path]:
+        reader = reader_of(file)
+        assert reader is not None, file
+        try:
+            yield from reader(file)
+        except (*UNREADABLE, ValueError) as error:
+            yield Fault(str(file), 0, f"the file cannot be read: {error}")
 
 
 def _inside(folder: Path) -> list[Path]:

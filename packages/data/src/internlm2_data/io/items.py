@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
+
+from internlm2_records import Placed
+
+TEXT_KEYS = ("text", "content", "raw_content")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +48,21 @@ class Fault:
     def to_json(self) -> dict[str, Any]:
         """Its fields."""
         return asdict(self)
+
+
+def items_of(reader: Callable[[Path], Iterable[Placed]]) -> Callable[[Path], Iterator[Item | Fault]]:
+    """A reader of items, given one of records: their text is under one of `TEXT_KEYS`, and other keys are kept."""
+
+    def read(path: Path) -> Iterator[Item | Fault]:
+        return map(_item, reader(path))
+
+    return read
+
+
+def _item(placed: Placed) -> Item | Fault:
+    record, fault = placed.value, placed.fault
+    key = next((key for key in TEXT_KEYS if isinstance(record, dict) and isinstance(record.get(key), str)), None)
+    if fault or key is None:
+        return Fault(str(placed.file), placed.number, fault or f"no string under {' or '.join(TEXT_KEYS)}", placed.unit)
+    text = record.pop(key)
+    return Item(text, record={key: value for key, value in record.items() if value is not None})

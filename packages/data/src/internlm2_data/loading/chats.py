@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
+from internlm2_records import Message, Reader, conversation_of, read_records
 
-from internlm2_data.loading.conversations import Messages, Paths, fault, listed, read_conversations
 from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packed import PackedBatches
@@ -36,30 +37,41 @@ class Encoded(Protocol):
         ...
 
 
-Encode = Callable[[Messages], Encoded]
-
+Encode = Callable[[list[Message]], Encoded]
+Paths = str | Path | Sequence[str | Path]
+"""A file or folder, or several."""
 
 Overlong = Literal["drop", "cut"]
 """What happens to a conversation longer than a row."""
 
 
-def encoded_conversations(paths: Paths, encode: Encode) -> Iterator[Encoded]:
+def encoded_conversations(
+    paths: Paths, encode: Encode, readers: Mapping[str, Reader] | None = None
+) -> Iterator[Encoded]:
     """Every conversation of some files, encoded.
 
     Args:
-        paths: see `read_conversations`.
-        encode: for example `ChatFormat(tokenizer).encode` of internlm2_core.
+        paths: A file or folder, or several, see `internlm2_records`. Each record may be of another format.
+        encode: For example ``ChatEncoder(tokenizer)`` of internlm2_core.
+        readers: Readers of your own by suffix.
 
     Raises:
-        FileNotFoundError: for a path that is not there.
-        ValueError: for what cannot be read or encoded, with file and line.
+        FileNotFoundError: If a path is not there.
+        ValueError: If a record cannot be read or encoded. The message begins with file and line.
     """
-    for place, messages in read_conversations(paths):
-        try:
-            encoded = encode(messages)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{place} cannot be encoded ({fault(error)})") from error
-        yield encoded
+    for path in listed(paths):
+        for placed in read_records(path, readers):
+            messages = placed.parse(conversation_of)
+            try:
+                encoded = encode(messages)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{placed.place} cannot be encoded: {error}") from error
+            yield encoded
+
+
+def listed(paths: Paths) -> list[Path]:
+    """One path or several, as a list."""
+    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
 class Conversations:
@@ -169,7 +181,7 @@ class ChatBatches:
     """One pass over the conversations per iteration, whole conversations packed first-fit into rows.
 
     Attributes:
-        conversations: a file, or several, of the formats of `internlm2_data.loading.conversations`.
+        conversations: Files of OpenAI messages, ShareGPT, Alpaca or ChatML, see `internlm2_records`.
         encode: messages -> object with `.ids` and `.loss_mask`.
         context: tokens of a row.
         batch_rows: rows of a batch over all ranks; the last batch of a pass is filled up with rows of
@@ -180,6 +192,7 @@ class ChatBatches:
         pretrain: rows of plain text to mix in (report section 4.3), with the same context.
         pretrain_fraction: their share of all rows.
         pad_id: token id of padding.
+        readers: Readers of your own by suffix.
     """
 
     conversations: Paths
@@ -191,6 +204,7 @@ class ChatBatches:
     pretrain: PackedBatches | None = None
     pretrain_fraction: float = 0.0
     pad_id: int = 0
+    readers: Mapping[str, Reader] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the settings, and that what is mixed in fits."""
@@ -219,7 +233,7 @@ class ChatBatches:
 
     @cached_property
     def _chats(self) -> ChatRows:
-        encoded = encoded_conversations(self.conversations, self.encode)
+        encoded = encoded_conversations(self.conversations, self.encode, self.readers)
         source = ", ".join(map(str, listed(self.conversations)))
         conversations = Conversations(encoded, self.context, self.overlong, source)
         return ChatRows(conversations, self.context, self.seed, self.pad_id)

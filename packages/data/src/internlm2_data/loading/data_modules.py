@@ -12,8 +12,7 @@ from typing import Any, Protocol
 import lightning as L
 from lightning.pytorch.strategies import ParallelStrategy
 
-from internlm2_data.loading.chats import ChatBatches, Encode
-from internlm2_data.loading.conversations import Paths
+from internlm2_data.loading.chats import ChatBatches, Encode, Paths
 from internlm2_data.loading.loader import Batch
 from internlm2_data.loading.packed import PackedBatches
 from internlm2_data.tokens.token_file import token_sources
@@ -78,8 +77,12 @@ class BatchData(L.LightningDataModule):
         """Names of the validation loaders, in their order."""
         return list(self.held_out)
 
-    def batches_per_pass(self) -> int:
-        """Global batches of one pass over the training data."""
+    def steps_per_pass(self, replicas: int) -> int:
+        """Global batches, and so optimizer steps, of one pass over the training data.
+
+        Args:
+            replicas: Ranks that read different rows. A global batch is theirs together, so the number does not matter.
+        """
         return len(self.batches.loader(0, 1, 0))
 
     def train_dataloader(self) -> BatchLoader:

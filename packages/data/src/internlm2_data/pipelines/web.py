@@ -14,7 +14,7 @@ from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
 from internlm2_data.stages.sieves import FormatSieve, RuleSieve
 from internlm2_data.tokens.encoding import TextEncoder
-from internlm2_data.verdict import Rule
+from internlm2_data.verdict import Rules
 from internlm2_data.web.formatting import Format
 
 
@@ -24,9 +24,9 @@ class WebPipeline:
 
     Attributes:
         format: makes documents of inputs.
-        clean: rules of the Clean stage, in order.
+        clean: Rules of the Clean stage by name, in order. None takes one out.
         dedup: the Dedup stage.
-        safe: rules of the Safe stage by what they check; None where that is not configured.
+        safe: Rules of the Safe stage by what they check. None where that is not configured.
         high_quality: the same for the High-quality stage.
         shard_bytes: small inputs are grouped to shards of about this size.
         shards: format of the stages' outputs.
@@ -34,10 +34,10 @@ class WebPipeline:
     """
 
     format: Format
-    clean: Sequence[Rule]
+    clean: Rules
     dedup: Dedup = field(default_factory=Dedup)
-    safe: dict[str, Rule | None] = field(default_factory=dict)
-    high_quality: dict[str, Rule | None] = field(default_factory=dict)
+    safe: Rules = field(default_factory=dict)
+    high_quality: Rules = field(default_factory=dict)
     shard_bytes: int = SHARD_BYTES
     shards: Literal["jsonl.zst", "parquet"] = "jsonl.zst"
     count_tokens_with: str | None = None
@@ -56,16 +56,10 @@ class WebPipeline:
         run = StageRun(output, executor, self.shards, counter)
         shards = run.sift("format", FormatSieve(self.format), input_shards(files, self.shard_bytes))
         run.require_documents(inputs)
-        shards = run.sift("clean", RuleSieve(list(self.clean)), shards)
+        shards = run.sift("clean", RuleSieve.of(self.clean), shards)
         shards = self.dedup.run(run, shards)
-        shards = run.sift("safe", configured(self.safe), shards)
-        run.sift("high_quality", configured(self.high_quality), shards)
+        shards = run.sift("safe", RuleSieve.of(self.safe), shards)
+        run.sift("high_quality", RuleSieve.of(self.high_quality), shards)
         funnel = Funnel(run.reports)
         funnel.write(output)
         funnel.show()
-
-
-def configured(rules: dict[str, Rule | None]) -> RuleSieve:
-    """A sieve of the rules that are there, which says what is not."""
-    present = [rule for rule in rules.values() if rule is not None]
-    return RuleSieve(present, absent=[name for name, rule in rules.items() if rule is None])

@@ -13,7 +13,7 @@ from internlm2_data.io.inputs import read_items
 from internlm2_data.io.items import Fault
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.page import Page
-from internlm2_data.verdict import Drop, Keep, Rule, apply
+from internlm2_data.verdict import Drop, Keep, Rule, Rules, apply
 from internlm2_data.web.formatting import Format
 
 Sifted = tuple[Document, bool] | Fault
@@ -63,6 +63,17 @@ class RuleSieve:
 
     rules: Sequence[Rule]
     absent: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, rules: Rules, absent: Sequence[str] = ()) -> RuleSieve:
+        """A sieve of the rules that are there, which says what is not.
+
+        Args:
+            rules: Rules by name, in order. None where one is not configured.
+            absent: What else could be checked.
+        """
+        missing = [name for name, rule in rules.items() if rule is None]
+        return cls([rule for rule in rules.values() if rule is not None], [*absent, *missing])
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""

@@ -1,4 +1,4 @@
-"""A checkpoint folder on disk: draft, manifest, publication, and finding the newest whole one."""
+"""A checkpoint folder on disk: draft, manifest, publication, and what is damaged."""
 
 import ctypes
 import hashlib
@@ -27,7 +27,12 @@ def digest(file: Path) -> str:
 
 
 def write_durably(file: Path, content: str) -> None:
-    """Write text and wait until it is on the disk."""
+    """Write text and wait until it is on the disk.
+
+    Args:
+        file: Is overwritten.
+        content: The text.
+    """
     with file.open("w", encoding="utf-8") as stream:
         stream.write(content)
         stream.flush()
@@ -38,10 +43,10 @@ def publish(draft: Path, target: Path, digests: dict[str, str]) -> None:
     """Complete a draft with its manifest and give it its name.
 
     Args:
-        draft: folder with every file in place.
-        target: the final folder; one that exists is replaced, and is back in place if this process dies in between
-            (see :func:`recover`).
-        digests: SHA-256 of files that were hashed by their writers; the rest is hashed here.
+        draft: Folder with every file in place.
+        target: The final folder. One that exists is replaced, and is back in place if this process dies in between
+            (see `recover`).
+        digests: SHA-256 of files that were hashed by their writers. The rest is hashed here.
     """
     files = sorted(file for file in draft.iterdir() if file.name != MANIFEST and file.suffix != ".sha256")
     entries = {
@@ -60,7 +65,12 @@ def publish(draft: Path, target: Path, digests: dict[str, str]) -> None:
 
 
 def replace_folder(draft: Path, target: Path) -> None:
-    """Put ``draft`` in the place of the folder ``target``: in one step where the system can, else in two renames."""
+    """Put a draft in the place of a folder: in one step where the system can, else in two renames.
+
+    Args:
+        draft: The new content.
+        target: The folder that is replaced.
+    """
     if exchange(draft, target):
         shutil.rmtree(draft)
         return
@@ -72,7 +82,15 @@ def replace_folder(draft: Path, target: Path) -> None:
 
 
 def exchange(a: Path, b: Path) -> bool:
-    """Swap two names atomically (Linux ``renameat2``); False where the system or file system cannot."""
+    """Swap two names atomically (Linux ``renameat2``).
+
+    Args:
+        a: A path that exists.
+        b: Another.
+
+    Returns:
+        False where the system or file system cannot.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
@@ -107,34 +125,13 @@ def completed(folder: str | Path) -> bool:
 
 
 def damage(folder: str | Path) -> list[str]:
-    """Names of files that are missing or whose checksum differs; reads everything.
+    """Names of files that are missing or whose checksum differs. Every file is read.
 
     Raises:
-        FileNotFoundError: no manifest.
+        FileNotFoundError: If the manifest is missing.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
-        raise FileNotFoundError(
-            f"{folder} has no {MANIFEST}: it is no whole checkpoint; give an earlier one as ckpt_path."
-        )
+        raise FileNotFoundError(f"{folder} is not a whole checkpoint: it has no {MANIFEST}.")
     files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
     return [n for n, entry in files.items() if not (folder / n).is_file() or digest(folder / n) != entry["sha256"]]
-
-
-def latest(folder: str | Path) -> Path | None:
-    """The newest whole checkpoint below ``folder``; None before the first. Drafts and torn replacements are mended.
-
-    Single-file checkpoints of plain Lightning count too.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        return None
-    for old in folder.glob(".*.old"):
-        recover(old.with_name(old.name.removeprefix(".").removesuffix(".old")))
-    found = [path for path in folder.glob("*.ckpt") if path.is_file() or completed(path)]
-    return max(found, key=modified, default=None)
-
-
-def modified(path: Path) -> int:
-    """When a checkpoint was completed, in nanoseconds."""
-    return (path / MANIFEST if path.is_dir() else path).stat().st_mtime_ns

@@ -19,15 +19,15 @@ def as_one_file(folder: str | Path, file: str | Path) -> None:
     """Join a sharded checkpoint into the single file that plain Lightning loads (``strategy=single``).
 
     Args:
-        folder: a sharded checkpoint.
-        file: the new file.
+        folder: A sharded checkpoint.
+        file: The new file.
 
     Raises:
-        FileNotFoundError: ``folder`` is no whole checkpoint.
+        FileNotFoundError: If ``folder`` is not a whole checkpoint.
     """
     folder = Path(folder)
     if not completed(folder):
-        raise FileNotFoundError(f"{folder} is no whole sharded checkpoint; give another folder.")
+        raise FileNotFoundError(f"{folder} is not a whole sharded checkpoint.")
     state = _load_state_dict_from_keys(checkpoint_id=folder)
     checkpoint = torch.load(folder / "trainer.pt", weights_only=True)
     names: list[list[list[str]]] = checkpoint.pop("weight_names")
@@ -39,7 +39,12 @@ def as_one_file(folder: str | Path, file: str | Path) -> None:
 
 
 def numbered(flat: dict[str, Any], groups: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Optimizer state by weight number in groups, torch's own format, from state by weight name."""
+    """Optimizer state by weight number in groups, torch's own format, from state by weight name.
+
+    Args:
+        flat: State and settings by kind, weight name and field.
+        groups: Weight names of each parameter group.
+    """
     order = [name for group in groups for name in group]
     fields = {name: {} for name in order}  # type: dict[str, dict[str, Any]]
     settings = {name: {} for name in order}  # type: dict[str, dict[str, Any]]
@@ -56,11 +61,11 @@ def numbered(flat: dict[str, Any], groups: Sequence[Sequence[str]]) -> dict[str,
 
 
 def set_whole_state(module: nn.Module, optimizers: Sequence[Optimizer], checkpoint: dict[str, Any]) -> None:
-    """Put the state of a single file into a module that is taken apart; every rank reads the file.
+    """Put the state of a single file into a split module. Every rank reads the file.
 
     Args:
-        module: the LightningModule.
-        optimizers: over its weights, in the order of the file's.
+        module: The LightningModule.
+        optimizers: Optimizers over its weights, in the order of the file's.
         checkpoint: Lightning's dictionary with whole tensors.
     """
     set_model_state_dict(module, checkpoint["state_dict"], options=StateDictOptions(full_state_dict=True))
@@ -74,7 +79,12 @@ def set_whole_state(module: nn.Module, optimizers: Sequence[Optimizer], checkpoi
 
 
 def like(value: Any, weight: Tensor) -> Any:
-    """A field of optimizer state, taken apart as its weight is if it has the weight's shape."""
+    """A field of optimizer state, split as its weight is if it has the weight's shape.
+
+    Args:
+        value: A whole tensor, or anything else.
+        weight: [*], perhaps a DTensor.
+    """
     if not isinstance(value, Tensor) or value.shape != weight.shape or not isinstance(weight, DTensor):
         return value
     local = shard_of(value.to(weight.device), weight)

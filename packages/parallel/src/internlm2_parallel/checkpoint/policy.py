@@ -19,10 +19,10 @@ class CheckpointPolicy:
     """What happens to a sharded checkpoint.
 
     Attributes:
-        asynchronous: training goes on while the copy of the state is written.
+        asynchronous: Whether training continues while a copy of the state is written.
         remote: URL of a store (any that fsspec knows) to which each checkpoint is copied in the background, once it is
-            whole locally; None copies nothing.
-        keep_local: newest checkpoints that stay on the local (hot) disk once they are in the remote (cold) store;
+            whole locally. None copies nothing.
+        keep_local: Newest checkpoints that stay on the local (hot) disk once they are in the remote (cold) store.
             0 keeps all. Nothing that is not in the remote store is ever removed.
     """
 
@@ -35,7 +35,7 @@ class Archive:
     """Copies whole checkpoints to a remote store in the background, one after the other.
 
     Args:
-        policy: where to, and what stays.
+        policy: Where to, and what stays.
     """
 
     def __init__(self, policy: CheckpointPolicy) -> None:
@@ -44,7 +44,7 @@ class Archive:
         self._failed: BaseException | None = None
 
     def __call__(self, folder: Path) -> None:
-        """Start copying ``folder``; waits for the copy before."""
+        """Start copying ``folder``, once the copy before is complete."""
         if self.policy.remote is None:
             return
         self.wait()
@@ -52,12 +52,12 @@ class Archive:
         self._worker.start()
 
     def wait(self) -> None:
-        """Until the last copy is complete. A copy that failed is warned of; the local checkpoint is still there."""
+        """Until the last copy is complete. A copy that failed is warned of, and the local checkpoint is still there."""
         if self._worker is not None:
             self._worker.join()
             self._worker = None
         if self._failed is not None:
-            log.warning("a checkpoint was not copied to %s: %s", self.policy.remote, self._failed)
+            log.warning("A checkpoint was not copied to %s: %s", self.policy.remote, self._failed)
             self._failed = None
 
     def _run(self, folder: Path) -> None:
@@ -71,10 +71,10 @@ class Archive:
 
 
 def upload(folder: Path, remote: str) -> None:
-    """Copy a whole checkpoint; the manifest goes last and marks the copy as whole.
+    """Copy a whole checkpoint. The manifest comes last and marks the copy as whole.
 
     Args:
-        folder: local checkpoint.
+        folder: Local checkpoint.
         remote: URL of the store.
     """
     files, root = fsspec.core.url_to_fs(remote)
@@ -91,19 +91,17 @@ def fetch(name: str, remote: str, folder: Path) -> Path:
     """Copy a checkpoint back from the store.
 
     Args:
-        name: of the checkpoint.
+        name: Name of the checkpoint, such as ``last.ckpt``.
         remote: URL of the store.
-        folder: where it goes.
+        folder: Where it belongs.
 
     Raises:
-        FileNotFoundError: no whole checkpoint of that name there.
+        FileNotFoundError: If no whole checkpoint of that name is there.
     """
     files, root = fsspec.core.url_to_fs(remote)
     source = f"{root.rstrip('/')}/{name}"
     if not files.exists(f"{source}/{MANIFEST}"):
-        raise FileNotFoundError(
-            f"{remote} has no whole checkpoint {name}; set strategy.checkpoints.remote or ckpt_path."
-        )
+        raise FileNotFoundError(f"remote={remote} has no whole checkpoint called {name}.")
     draft = folder / f".{name}.draft"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -117,9 +115,9 @@ def thin(folder: Path, remote: str, keep: int) -> list[Path]:
     """Remove all but the newest ``keep`` numbered checkpoints that are whole in the remote store.
 
     Args:
-        folder: local checkpoints, named with their step (``step-100.ckpt``, ``step-step=100.ckpt``).
+        folder: Local checkpoints, named with their step (``step-100.ckpt``).
         remote: URL of the store.
-        keep: newest that stay.
+        keep: Newest that stay.
 
     Returns:
         What was removed.

@@ -20,16 +20,16 @@ FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 def weights_of(module: nn.Module) -> dict[str, Any]:
-    """Weights by name, still taken apart."""
+    """Weights by name, still split."""
     return dict(get_model_state_dict(module, options=FLAT))
 
 
 def optimizers_of(module: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
-    """State of each optimizer by weight name, still taken apart.
+    """State of each optimizer by weight name, still split.
 
     Args:
-        module: the LightningModule.
-        optimizers: over its weights.
+        module: The LightningModule.
+        optimizers: Optimizers over its weights.
     """
     states = (get_optimizer_state_dict(module, optimizer, options=FLAT) for optimizer in optimizers)
     return {f"optimizer_{index}": state for index, state in enumerate(states)}
@@ -39,8 +39,8 @@ def set_state(module: nn.Module, optimizers: Sequence[Optimizer], state: dict[st
     """Put weights and optimizer state, perhaps from another layout, in place.
 
     Args:
-        module: the LightningModule; weights that ``state`` lacks stay.
-        optimizers: over its weights.
+        module: The LightningModule. Weights that ``state`` lacks stay.
+        optimizers: Optimizers over its weights.
         state: ``weights`` and ``optimizer_N``.
     """
     options = StateDictOptions(flatten_optimizer_state_dict=True, strict=False)
@@ -64,7 +64,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put :func:`random_state` back."""
+    """Put the result of `random_state` back."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, cached = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))

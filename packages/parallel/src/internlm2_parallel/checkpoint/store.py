@@ -19,13 +19,14 @@ from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
 from internlm2_parallel.checkpoint.state import optimizers_of, random_state, set_random_state, set_state, weights_of
 from internlm2_parallel.checkpoint.writer import AtomicWriter
+from internlm2_parallel.names import named_weights
 
 
 class CheckpointStore:
     """Sharded checkpoints of one run.
 
     Args:
-        policy: synchronous or not, remote store, retention.
+        policy: Synchronous or not, remote store, retention.
     """
 
     def __init__(self, policy: CheckpointPolicy) -> None:
@@ -42,15 +43,15 @@ class CheckpointStore:
         layout: str,
         weight_names: list[list[list[str]]],
     ) -> None:
-        """Write a checkpoint; collective.
+        """Write a checkpoint. Collective.
 
         Args:
-            target: final folder, the same on every rank.
-            checkpoint: Lightning's dictionary; ``state_dict`` holds the weights that are saved, still taken apart.
-            module: the LightningModule.
-            optimizers: whose state is saved; empty saves weights alone.
-            layout: description of the layout; random state is only restored under the same one.
-            weight_names: for each optimizer, the weight names of its groups.
+            target: Final folder, the same on every rank.
+            checkpoint: Lightning's dictionary. ``state_dict`` holds the weights that are saved, still split.
+            module: The LightningModule.
+            optimizers: Optimizers whose state is saved. None of them saves weights alone.
+            layout: Description of the layout. Random state is only restored under the same one.
+            weight_names: Weight names of the groups of each optimizer.
         """
         self.wait()
         rank, draft = dist.get_rank(), draft_of(target)
@@ -79,7 +80,7 @@ class CheckpointStore:
         """Until the checkpoint that is being written is whole.
 
         Raises:
-            Exception: what went wrong while it was written.
+            Exception: If something went wrong while it was written.
         """
         if self._pending is not None:
             pending, self._pending = self._pending, None
@@ -99,13 +100,13 @@ class CheckpointStore:
         strict: bool,
         weights_only: bool | None,
     ) -> dict[str, Any]:
-        """Read a checkpoint of any layout, or one file of plain Lightning; collective.
+        """Read a checkpoint of any layout, or one file of plain Lightning. Collective.
 
         Returns:
-            Lightning's dictionary; ``state_dict`` holds the weights that were read, already in place.
+            Lightning's dictionary. ``state_dict`` holds the weights that were read, already in place.
 
         Raises:
-            FileNotFoundError: nothing there, or a folder that is no whole checkpoint.
+            FileNotFoundError: If there is nothing, or a folder that is not a whole checkpoint.
         """
         recover(source)
         safely = True if weights_only is None else weights_only
@@ -114,7 +115,7 @@ class CheckpointStore:
             set_whole_state(module, optimizers, checkpoint)
             return checkpoint
         if not completed(source):
-            raise FileNotFoundError(f"{source} is no whole checkpoint; give another ckpt_path.")
+            raise FileNotFoundError(f"ckpt_path={source} is not a whole checkpoint.")
         state = {"weights": weights_of(module), **optimizers_of(module, optimizers)}
         if not strict:
             stored = FileSystemReader(source).read_metadata().state_dict_metadata
@@ -133,6 +134,12 @@ class CheckpointStore:
 
 
 def names_in_groups(module: nn.Module, optimizer: Optimizer, join: Callable[[list[str]], list[str]]) -> list[list[str]]:
-    """Weight names of each parameter group; ``join`` adds those of the other stages."""
-    name_of = {weight: name for name, weight in module.named_parameters()}
+    """Weight names of each parameter group.
+
+    Args:
+        module: The LightningModule.
+        optimizer: Over its weights.
+        join: Adds the names of the other stages.
+    """
+    name_of = {weight: name for name, weight in named_weights(module)}
     return [join([name_of[weight] for weight in group["params"]]) for group in optimizer.param_groups]

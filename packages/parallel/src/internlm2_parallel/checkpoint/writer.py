@@ -13,11 +13,11 @@ from internlm2_parallel.checkpoint.folder import digest, draft_of, publish, writ
 
 
 class AtomicWriter(FileSystemWriter):
-    """Writes to the draft of ``target``; the coordinator publishes it once every rank has written.
+    """Writes to the draft of ``target``. The coordinator publishes it once every rank has written.
 
     Args:
-        target: final folder.
-        then: called with ``target`` on the first rank after publication.
+        target: Final folder.
+        then: Called with ``target`` on the first rank after publication.
     """
 
     def __init__(self, target: Path, then: Callable[[Path], None] | None = None) -> None:

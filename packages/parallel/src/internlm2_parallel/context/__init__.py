@@ -1,6 +1,6 @@
 """Context parallelism: the tokens of a row over several ranks.
 
-    rows [B, T] ──cut──► rank 0: chunks 0 and 3    each rank runs the whole network on its tokens;
+    rows [B, T] ──cut──► rank 0: chunks 0 and 3    each rank runs the whole network on its tokens,
                          rank 1: chunks 1 and 2    only attention has to see the other ranks' keys
 
 Chunks are paired from both ends (zigzag), so that under a causal mask every rank has the same work. Attention itself is

@@ -20,16 +20,20 @@ from internlm2_parallel.context.documents import SplitDocuments, zigzag
 ContextAttention = Literal["gather", "ulysses", "ring"]
 
 
-class GatherAttend(nn.Module):
-    """Own queries against everybody's keys and values.
+class OverRanks(nn.Module):
+    """A replacement of ``attend`` that talks to the context ranks.
 
     Args:
-        group: the context ranks.
+        group: The context ranks.
     """
 
     def __init__(self, group: Group) -> None:
         super().__init__()
         self.group = group
+
+
+class GatherAttend(OverRanks):
+    """Own queries against everybody's keys and values."""
 
     def forward(self, q_BLNH: Tensor, k_BLGH: Tensor, v_BLGH: Tensor, segments: SplitDocuments) -> Tensor:
         """Causal attention inside documents, one call per chunk: a chunk needs no key behind its last token."""
@@ -45,29 +49,29 @@ class GatherAttend(nn.Module):
         return torch.cat(parts, 1)
 
 
-class UlyssesAttend(nn.Module):
+class UlyssesAttend(OverRanks):
     """All tokens of some heads, through the network's own attention.
 
     Args:
-        group: the context ranks.
-        inner: the attention that the network came with.
+        group: The context ranks.
+        inner: The attention that the network came with.
     """
 
     def __init__(self, group: Group, inner: nn.Module) -> None:
-        super().__init__()
-        self.group, self.inner = group, inner
+        super().__init__(group)
+        self.inner = inner
 
     def forward(self, q_BLNH: Tensor, k_BLGH: Tensor, v_BLGH: Tensor, segments: SplitDocuments) -> Tensor:
-        """Heads to ranks, attention over whole rows, tokens back to ranks; kv heads are repeated to fill the ranks.
+        """Heads to ranks, attention over whole rows, tokens back to ranks. Kv heads are repeated to fill the ranks.
 
         Raises:
-            ValueError: the query heads do not divide.
+            ValueError: If the query heads do not divide.
         """
         ranks, N, G = dist.get_world_size(self.group), q_BLNH.shape[2], k_BLGH.shape[2]
         if N % ranks:
             raise ValueError(
-                f"{N} query heads do not divide over context={ranks} ranks; "
-                "set strategy.treatment.context=gather or ring, or layout.context to a divisor."
+                f"{N} query heads must divide over context={ranks} ranks under ulysses attention. Use gather or "
+                "ring, or a number of ranks that divides them."
             )
         repeats = ranks // math.gcd(G, ranks)
         kv = (x.repeat_interleave(repeats, 2) if repeats > 1 else x for x in (k_BLGH, v_BLGH))
@@ -76,16 +80,11 @@ class UlyssesAttend(nn.Module):
         return exchange(out_BTNH, 1, 2, self.group)
 
 
-class RingAttend(nn.Module):
-    """Keys and values travel round; partial results are merged by their log-sum-exp. Scores live one block at a time.
+class RingAttend(OverRanks):
+    """Keys and values travel round, and partial results are merged by their log-sum-exp.
 
-    Args:
-        group: the context ranks.
+    Scores live one block at a time.
     """
-
-    def __init__(self, group: Group) -> None:
-        super().__init__()
-        self.group = group
 
     def forward(self, q_BLNH: Tensor, k_BLGH: Tensor, v_BLGH: Tensor, segments: SplitDocuments) -> Tensor:
         """Causal attention inside documents."""
@@ -108,9 +107,9 @@ def visible(queries: Tensor, keys: Tensor, documents_BT: Tensor) -> Tensor:
     """Which key each query may see: not behind it, and of its document, [B, queries, keys] bool.
 
     Args:
-        queries: [queries] int64, their index in the row.
-        keys: [keys] int64.
-        documents_BT: [B, T] document of every token.
+        queries: [queries] int64, index in the row of each.
+        keys: [keys] int64, index in the row of each.
+        documents_BT: [B, T] int64, document of every token.
     """
     same = documents_BT[:, queries, None] == documents_BT[:, None, keys]
     return same & (queries[:, None] >= keys)
@@ -119,8 +118,14 @@ def visible(queries: Tensor, keys: Tensor, documents_BT: Tensor) -> Tensor:
 def block_attention(q_BLNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, mask_BLS: Tensor) -> tuple[Tensor, Tensor]:
     """Attention over one block of keys, with what is needed to merge it.
 
+    Args:
+        q_BLNH: Local queries, [B, L, N, H].
+        k_BSGH: Keys of the block, [B, S, G, H].
+        v_BSGH: Values of the block, [B, S, G, H].
+        mask_BLS: Which key each query may see, [B, L, S] bool.
+
     Returns:
-        Output [B, L, N, H] and log-sum-exp of the scores [B, L, N], both fp32; a query without any visible key gets
+        Output [B, L, N, H] and log-sum-exp of the scores [B, L, N], both fp32. A query without any visible key gets
         zeros and the lowest finite number.
     """
     q_BLGQH = q_BLNH.unflatten(2, (k_BSGH.shape[2], -1)).float()
@@ -133,7 +138,12 @@ def block_attention(q_BLNH: Tensor, k_BSGH: Tensor, v_BSGH: Tensor, mask_BLS: Te
 
 
 def merge(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Attention over the union of two blocks of keys from the attention over each."""
+    """Attention over the union of two blocks of keys from the attention over each.
+
+    Args:
+        a: Output and log-sum-exp of one block, see `block_attention`.
+        b: Those of another.
+    """
     total = torch.logaddexp(a[1], b[1])
     share_a, share_b = (a[1] - total).exp()[..., None], (b[1] - total).exp()[..., None]
     return a[0] * share_a + b[0] * share_b, total
@@ -142,8 +152,13 @@ def merge(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, T
 def context_attend(kind: ContextAttention, group: Group, inner: nn.Module) -> nn.Module:
     """The replacement of that name.
 
+    Args:
+        kind: Name of the replacement.
+        group: The context ranks.
+        inner: The attention that the network came with.
+
     Raises:
-        ValueError: no such kind.
+        ValueError: If the name is unknown.
     """
     if kind == "gather":
         return GatherAttend(group)
@@ -151,6 +166,4 @@ def context_attend(kind: ContextAttention, group: Group, inner: nn.Module) -> nn
         return UlyssesAttend(group, inner)
     if kind == "ring":
         return RingAttend(group)
-    raise ValueError(
-        f"context attention {kind!r} is none of gather, ulysses, ring; set strategy.treatment.context to one."
-    )
+    raise ValueError(f"context={kind!r} must be one of gather, ulysses, ring.")

@@ -1,23 +1,35 @@
 """Where rows are cut into the ranks' tokens, and where results become whole again.
 
-The LightningModule hands whole rows to the network and gets whole results: the cut happens inside, by hooks.
+The LightningModule hands whole rows to the network and gets whole results, since hooks cut and join inside:
 
-    net(input_ids, position_ids, labels)     labels are cut; loss sums are added over the ranks
-      └ model(input_ids, position_ids)       ids and positions are cut; hidden states are joined,
+    net(input_ids, position_ids, labels)     labels are cut, loss sums are added over the ranks
+      └ model(input_ids, position_ids)       ids and positions are cut, hidden states are joined,
                                              unless a loss over local tokens follows
 """
 
-import inspect
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.utils import _pytree as pytree
 
+from internlm2_parallel.calls import NET, TRUNK, Arguments
 from internlm2_parallel.context.attends import ContextAttention, context_attend
 from internlm2_parallel.context.collectives import gather, sum_over
 from internlm2_parallel.context.documents import Documents, SplitDocuments, joined_order, zigzag
+
+
+@runtime_checkable
+class KnowsDocuments(Protocol):
+    """A trunk that can say where the packed documents of its rows begin and end."""
+
+    def segments_of(self, position_ids_BT: Tensor, /) -> Documents:
+        """What its attention gets as ``segments``.
+
+        Args:
+            position_ids_BT: [B, T] int64, restarting at 0 at each document.
+        """
 
 
 def split_tokens(
@@ -26,22 +38,24 @@ def split_tokens(
     """Make ``net`` compute every row on all context ranks together, in place.
 
     Args:
-        net: network whose trunk is its child ``model`` (or itself) and whose attentions have a child ``attend``.
-        mesh: one-dimensional mesh of the context ranks.
-        attention: how queries meet the keys of other ranks.
-        ends_here: False for a pipeline stage that is not the last: its hidden states go on as they are.
+        net: Network whose trunk is its child ``model`` (or itself) and whose attentions have a child ``attend``.
+        mesh: One-dimensional mesh of the context ranks.
+        attention: How queries meet the keys of other ranks.
+        ends_here: False for a pipeline stage that is not the last. Its hidden states leave as they are.
 
     Raises:
-        ValueError: no module called ``attend``.
+        ValueError: If no module is called ``attend``, or the trunk does not know documents.
     """
-    owners = [module for module in net.modules() if isinstance(getattr(module, "attend", None), nn.Module)]
-    if not owners:
-        raise ValueError(f"{type(net).__name__} has no module called attend to replace; set layout.context=1.")
+    children = dict(net.named_children())
+    trunk = children.get("model", net)
+    owners = [module for module in net.modules() if "attend" in dict(module.named_children())]
+    if not owners or not isinstance(trunk, KnowsDocuments):
+        lacking = "method segments_of(position_ids)" if owners else "module called attend to replace"
+        raise ValueError(f"{type(net).__name__} has no {lacking}. It trains with context=1.")
     group = mesh.get_group()
     for owner in owners:
         owner.attend = context_attend(attention, group, owner.get_submodule("attend"))
-    boundary = TokenBoundary(mesh, always_local=not ends_here)
-    trunk = getattr(net, "model", net)
+    boundary = TokenBoundary(mesh, trunk, always_local=not ends_here)
     trunk.register_forward_pre_hook(boundary.cut_trunk, with_kwargs=True)
     trunk.register_forward_hook(boundary.join_trunk)
     if trunk is not net and ends_here:
@@ -54,12 +68,13 @@ class TokenBoundary:
     """The hooks of one network.
 
     Args:
-        mesh: one-dimensional mesh of the context ranks.
-        always_local: hidden states are never joined.
+        mesh: One-dimensional mesh of the context ranks.
+        documents: Says where documents begin and end.
+        always_local: Hidden states are never joined.
     """
 
-    def __init__(self, mesh: DeviceMesh, always_local: bool = False) -> None:
-        self.always_local = always_local
+    def __init__(self, mesh: DeviceMesh, documents: KnowsDocuments, always_local: bool = False) -> None:
+        self.documents, self.always_local = documents, always_local
         self.group, self.rank, self.ranks = mesh.get_group(), mesh.get_local_rank(), mesh.size()
         self.with_labels = False
 
@@ -69,21 +84,17 @@ class TokenBoundary:
 
     def cut_trunk(self, trunk: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Ids and positions of the local tokens, and the documents of the whole rows as segments."""
-        call = inspect.signature(trunk.forward).bind(*args, **kwargs).arguments
-        ids, positions = _named(call, "input_ids"), _named(call, "position_ids")
-        if call.get("cache") is not None:
-            raise ValueError(
-                "generation over a cache does not split tokens; run it under a layout with layout.context=1."
-            )
-        ids_BT = call[ids]
+        call = Arguments(TRUNK, args, kwargs)
+        if call["cache"] is not None:
+            raise ValueError("Generation over a cache needs context=1, since it does not split tokens.")
+        ids_BT, positions_BT = call["input_ids"], call["position_ids"]
         T = ids_BT.shape[1]
-        positions_BT = call.get(positions)
         if positions_BT is None:
-            positions_BT = torch.arange(T, device=ids_BT.device).expand(ids_BT.shape[0], T)
+            positions_BT = torch.arange(T, device=ids_BT.device).expand_as(ids_BT)
         here, order = self.tokens_here(T, ids_BT.device), joined_order(T, self.ranks, ids_BT.device)
-        call[ids], call[positions] = ids_BT[:, here], positions_BT[:, here]
-        call["segments"] = SplitDocuments(Documents.of_positions(positions_BT), here, order)
-        return (), call
+        call["input_ids"], call["position_ids"] = ids_BT[:, here], positions_BT[:, here]
+        call.kwargs["segments"] = SplitDocuments(self.documents.segments_of(positions_BT), here, order)
+        return tuple(call.args), call.kwargs
 
     def join_trunk(self, trunk: nn.Module, args: Any, hidden_BLD: Tensor) -> Tensor:
         """Hidden states of whole rows, unless the loss of the local tokens comes next."""
@@ -94,14 +105,12 @@ class TokenBoundary:
 
     def cut_labels(self, net: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Labels of the local tokens."""
-        call = inspect.signature(net.forward).bind(*args, **kwargs).arguments
-        name = _named(call, "labels", default="")
-        self.with_labels = call.get(name) is not None
-        if not self.with_labels:
-            return None
-        labels_BT = call[name]
-        call[name] = labels_BT[:, self.tokens_here(labels_BT.shape[1], labels_BT.device)]
-        return (), call
+        call = Arguments(NET, args, kwargs)
+        labels_BT = call["labels"]
+        self.with_labels = labels_BT is not None
+        if self.with_labels:
+            call["labels"] = labels_BT[:, self.tokens_here(labels_BT.shape[1], labels_BT.device)]
+        return tuple(call.args), call.kwargs
 
     def join_losses(self, net: nn.Module, args: Any, output: Any) -> Any:
         """Loss sums over all tokens."""
@@ -111,11 +120,3 @@ class TokenBoundary:
         return pytree.tree_map(
             lambda value: sum_over(value, self.group) if isinstance(value, Tensor) else value, output
         )
-
-
-def _named(call: dict[str, Any], stem: str, default: str | None = None) -> str:
-    """The argument's full name; a shape suffix may follow the stem."""
-    found = next((name for name in call if name == stem or name.startswith(f"{stem}_")), default)
-    if found is None:
-        raise ValueError(f"the network was called without {stem}; context parallelism needs it, or layout.context=1.")
-    return found

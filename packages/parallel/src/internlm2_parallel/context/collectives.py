@@ -87,20 +87,47 @@ def _passed(x: Tensor, step: int, group: Group) -> Tensor:
 
 
 def gather(x: Tensor, dim: int, group: Group) -> Tensor:
-    """Join the ranks' tensors along ``dim`` in order of rank."""
+    """Join the ranks' tensors along ``dim`` in order of rank.
+
+    Args:
+        x: [*] of any shape, the same on every rank.
+        dim: Dimension that grows.
+        group: The ranks.
+    """
     return _Gather.apply(x, dim, group)
 
 
 def sum_over(x: Tensor, group: Group) -> Tensor:
-    """Sum over the ranks."""
+    """Sum over the ranks.
+
+    Args:
+        x: [*] of any shape.
+        group: The ranks.
+    """
     return _Sum.apply(x, group)
 
 
 def exchange(x: Tensor, scatter: int, gather: int, group: Group) -> Tensor:
-    """All-to-all: cut dimension ``scatter`` over the ranks, join dimension ``gather``."""
+    """All-to-all.
+
+    Args:
+        x: [*] of any shape.
+        scatter: Dimension that is cut over the ranks.
+        gather: Dimension that is joined.
+        group: The ranks.
+    """
     return _Exchange.apply(x, scatter, gather, group)
 
 
 def pass_on(x: Tensor, step: int, group: Group) -> Tensor:
-    """Send to the rank ``step`` further round the ring, receive from the one ``step`` before."""
+    """Send round the ring.
+
+    Args:
+        x: [*] of any shape.
+        step: Distance to the rank that receives.
+        group: The ranks of the ring.
+
+    Returns:
+        What the rank ``step`` before sent.
+    """
     return _Pass.apply(x, step, group)

@@ -12,10 +12,10 @@ class Cause:
     """A known cause.
 
     Attributes:
-        name: short.
-        advice: what to do, as one sentence.
-        is_worth_a_restart: whether running the same again may succeed.
-        line: the line of the log that showed it.
+        name: Short.
+        advice: What to do, as one sentence.
+        is_worth_a_restart: Whether running the same again may succeed.
+        line: The line of the log that showed it.
     """
 
     name: str
@@ -29,13 +29,13 @@ KNOWN: tuple[tuple[str, str, str, bool], ...] = (
     (
         "preempted",
         rf"stopped after step \d+ .*state saved|exitcode *: {TRY_AGAIN}\b",
-        "Start it again; it continues.",
+        "Start it again. It continues.",
         True,
     ),
     (
         "out of GPU memory",
         r"CUDA out of memory|torch\.OutOfMemoryError",
-        "Ask `internlm2 plan` for a layout, or set strategy.treatment.recompute.",
+        "Ask `internlm2 plan` for a layout, or recompute blocks (module.recompute).",
         False,
     ),
     (
@@ -47,7 +47,7 @@ KNOWN: tuple[tuple[str, str, str, bool], ...] = (
     (
         "disk full",
         r"No space left on device|Disk quota exceeded",
-        "Free space below output; drafts of checkpoints may go.",
+        "Free space below output. Drafts of checkpoints may be removed.",
         False,
     ),
     (
@@ -59,36 +59,36 @@ KNOWN: tuple[tuple[str, str, str, bool], ...] = (
     (
         "node failed",
         r"NODE_FAIL|DUE TO NODE FAILURE|slurmstepd: .*NODE",
-        "Start again; leave the node out if it happens twice.",
+        "Start again. Leave the node out if it happens twice.",
         True,
     ),
     (
         "hang",
         rf"has not moved for \d+ s|exitcode *: {HUNG}\b|Watchdog caught collective operation timeout",
-        "See which rank the message names; start again.",
+        "See which rank the message names, and start again.",
         True,
     ),
     (
         "loss is not finite",
         r"loss (is|=) ?(nan|inf)|found NaN or Inf",
-        "Go on from an earlier checkpoint with a lower learning rate.",
+        "Resume from an earlier checkpoint with a lower learning rate.",
         False,
     ),
     ("bad layout", r"layout .* does not f(it|ill)", "Set the degrees as the message says.", False),
     (
         "connection lost",
         r"Connection (closed by peer|reset by peer|refused)|NCCL error|ProcessGroup.* failed",
-        "Another rank went first: read its log.",
+        "Another rank ended first: read its log.",
         True,
     ),
 )
 
 
 def diagnose(log: str) -> Cause | None:
-    """The cause that a log shows; None where it shows none of the known.
+    """The cause that a log shows. None where it shows no known one.
 
     Args:
-        log: text of all ranks' logs.
+        log: Text of all ranks' logs.
     """
     for name, pattern, advice, is_worth_a_restart in KNOWN:
         match = re.search(pattern, log, re.IGNORECASE)

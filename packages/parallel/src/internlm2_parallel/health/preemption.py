@@ -1,7 +1,7 @@
 """Stop when the cluster asks, between two optimizer steps, on all ranks together.
 
-A signal reaches some ranks in the middle of a batch. It only sets a flag; after each step the ranks agree whether
-anyone was asked, save, and leave. Under Slurm the first rank puts the job back into the queue; started again, the job
+A signal reaches some ranks in the middle of a batch. It only sets a flag. After each step the ranks agree whether
+anyone was asked, save, and leave. Under Slurm the first rank puts the job back into the queue. Started again, the job
 continues from what was saved.
 """
 
@@ -15,7 +15,9 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
 
+from internlm2_parallel.lightning_private import log_finished_step
 from internlm2_parallel.strategy import MeshStrategy
 
 log = logging.getLogger(__name__)
@@ -31,30 +33,47 @@ class Preemption(L.Callback):
     """Save and leave at the step boundary after a signal.
 
     Args:
-        folder: checkpoints of the run; the state goes to ``last.ckpt`` in it, from where jobs continue.
-        signals: names of the signals that ask. Schedulers send them some time before they kill.
-        requeue: ask Slurm to run the job again, where the run is a Slurm job.
+        folder: Checkpoints of the run. The state is saved as ``last.ckpt`` in it, from where jobs continue. None takes
+            the folder of the trainer's ModelCheckpoint.
+        signals: Names of the signals that ask. Schedulers send them some time before they kill.
+        requeue: Ask Slurm to run the job again, where the run is a Slurm job.
 
     Raises:
-        ValueError: an unknown signal.
+        ValueError: If a signal is unknown. When training starts, if nothing says where checkpoints are written.
     """
 
     def __init__(
-        self, folder: str | Path, signals: Sequence[str] = ("SIGUSR1", "SIGUSR2", "SIGTERM"), requeue: bool = True
+        self,
+        folder: str | Path | None = None,
+        signals: Sequence[str] = ("SIGUSR1", "SIGUSR2", "SIGTERM"),
+        requeue: bool = True,
     ) -> None:
         unknown = [name for name in signals if name not in signal.Signals.__members__]
         if unknown:
-            raise ValueError(
-                f"signal {unknown[0]!r} does not exist; set callbacks.preemption.signals, e.g. to [SIGUSR1]."
-            )
-        self.folder, self.signals, self.requeue = Path(folder), tuple(signals), requeue
+            raise ValueError(f"signals={unknown} must be names of signals, such as SIGUSR1.")
+        self.folder, self.signals, self.requeue = folder, tuple(signals), requeue
         self.asked_by: str | None = None
         self._before: dict[str, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over from Lightning and submitit, which would act in mid-batch."""
+        self.checkpoints(trainer)
         for name in self.signals:
             self._before[name] = signal.signal(signal.Signals[name], self._note)
+
+    def checkpoints(self, trainer: L.Trainer) -> Path:
+        """The folder of the run's checkpoints.
+
+        Raises:
+            ValueError: If neither ``folder`` nor a ModelCheckpoint says it.
+        """
+        writer = trainer.checkpoint_callback
+        folder = self.folder or (writer.dirpath if isinstance(writer, ModelCheckpoint) else None)
+        if folder is None:
+            raise ValueError(
+                "folder=None takes the folder of a ModelCheckpoint with a dirpath, and the trainer has none."
+            )
+        return Path(folder)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked_by = signal.Signals(number).name
@@ -63,14 +82,14 @@ class Preemption(L.Callback):
         """Agree, and if anyone was asked save and leave.
 
         Raises:
-            Preempted: after the state was saved.
+            Preempted: If anyone was asked, after the state was saved.
         """
         asked = self.asked_by is not None
         if not trainer.strategy.reduce_boolean_decision(asked, all=False):
             return
-        trainer.save_checkpoint(self.folder / "last.ckpt")
+        trainer.save_checkpoint(self.checkpoints(trainer) / "last.ckpt")
         finish_writing(trainer)
-        log.warning("stopped after step %d (%s); state saved", trainer.global_step, self.asked_by or "another rank")
+        log.warning("Stopped after step %d (%s), state saved.", trainer.global_step, self.asked_by or "another rank")
         trainer.strategy.barrier("preemption")
         if trainer.is_global_zero and self.requeue:
             requeue()
@@ -85,9 +104,7 @@ class Preemption(L.Callback):
 
 def finish_writing(trainer: L.Trainer) -> None:
     """Have on disk what is still in memory: once a job is requeued, Slurm kills its ranks within milliseconds."""
-    # Lightning logs a step after the hook from which the run leaves.
-    trainer._logger_connector.on_batch_end()
-    trainer._logger_connector.update_train_step_metrics()
+    log_finished_step(trainer)
     if isinstance(trainer.strategy, MeshStrategy):
         trainer.strategy.store.close()
     else:
@@ -107,21 +124,21 @@ def requeue() -> bool:
     name = f"{job}_{task}" if task is not None else job
     reason = requeue_or_say_why_not(name)
     if reason:
-        log.warning("job %s is not requeued: %s", name, reason)
+        log.warning("Job %s is not requeued: %s.", name, reason)
     return not reason
 
 
 def requeue_or_say_why_not(job: str) -> str:
-    """Ask Slurm; empty where the job was requeued."""
+    """Ask Slurm. Empty where the job was requeued."""
     try:
         # scancel sends SIGTERM like a pre-emption does, and Slurm would requeue even a job that it is cancelling.
         if "JobState=COMPLETING" in scontrol("show", "job", job).stdout:
             return "Slurm is ending it"
         done = scontrol("requeue", job)
     except FileNotFoundError:
-        return "there is no scontrol here; submit it again"
+        return "there is no scontrol here, submit it again"
     # Below zero: Slurm ended scontrol along with the job that it requeued.
-    return f"{done.stderr.strip()}; submit it again" if done.returncode > 0 else ""
+    return f"{done.stderr.strip()}, submit it again" if done.returncode > 0 else ""
 
 
 def scontrol(*words: str) -> subprocess.CompletedProcess[str]:

@@ -1,7 +1,7 @@
-"""Notice that a run stands still, say which rank waits in which operation for whom, and end it.
+"""Notice that a run no longer moves, say which rank waits in which operation for whom, and end it.
 
 Every rank notes its last finished step in a file of its own. A thread looks at the clock. When a rank has not moved
-for too long, it reads off its main thread's stack where it stands, looks at the notes of the others, and names those
+for too long, it reads off its main thread's stack where it waits, looks at the notes of the others, and names those
 that are behind or not inside a collective. Ending the process lets torchrun or Slurm start again.
 """
 
@@ -20,16 +20,16 @@ import lightning as L
 
 log = logging.getLogger(__name__)
 HUNG = 76
-"""Exit code of a rank that stood still."""
+"""Exit code of a rank that no longer moved."""
 
 
 class HangWatch(L.Callback):
     """Ends a run that makes no step for too long.
 
     Args:
-        folder: for the ranks' notes; on a file system that all ranks see.
-        timeout_s: seconds without a finished step.
-        ends_run: leave with exit code 76; False only reports.
+        folder: For the ranks' notes, on a file system that all ranks see.
+        timeout_s: Seconds without a finished step.
+        ends_run: Leave with exit code 76. False only reports.
     """
 
     def __init__(self, folder: str | Path, timeout_s: float = 1200.0, ends_run: bool = True) -> None:
@@ -83,7 +83,7 @@ class HangWatch(L.Callback):
 
 
 def operation_of(frame: FrameType | None) -> str:
-    """The innermost collective that a stack stands in and who called it, or just its innermost line."""
+    """The innermost collective of a stack and who called it, or just its innermost line."""
     stack = traceback.extract_stack(frame)
     for index in range(len(stack) - 1, 0, -1):
         if "torch/distributed/" in stack[index].filename and "torch/distributed/" not in stack[index - 1].filename:
@@ -95,10 +95,18 @@ def operation_of(frame: FrameType | None) -> str:
 
 
 def report(rank: int, step: int, operation: str, stood_s: float, folder: Path) -> str:
-    """One sentence: who stands where, and for whom it probably waits."""
+    """One sentence: who waits where, and probably for whom.
+
+    Args:
+        rank: The rank that no longer moves.
+        step: Its last finished step.
+        operation: Where it waits.
+        stood_s: For how many seconds.
+        folder: Notes of all ranks.
+    """
     notes = [json.loads(file.read_text()) for file in sorted(folder.glob("rank-*.json"))]
     others = [note for note in notes if note["rank"] != rank]
     behind = [n for n in others if n["step"] < step or n["operation"].endswith("no collective")]
-    waits_for = "; ".join(f"rank {n['rank']} at step {n['step']} in {n['operation']}" for n in behind)
+    waits_for = ", ".join(f"rank {n['rank']} at step {n['step']} in {n['operation']}" for n in behind)
     suspects = f" It seems to wait for {waits_for}." if waits_for else ""
-    return f"rank {rank} has not moved for {stood_s:.0f} s: after step {step} it stands in {operation}.{suspects}"
+    return f"Rank {rank} has not moved for {stood_s:.0f} s: after step {step} it waits in {operation}.{suspects}"

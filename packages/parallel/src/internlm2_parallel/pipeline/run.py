@@ -1,8 +1,6 @@
 """One network as a pipeline: what runs when the LightningModule calls it."""
 
-import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,49 +11,24 @@ from torch.distributed.pipelining import PipelineStage
 from torch.distributed.tensor import DTensor
 from torch.utils import _pytree as pytree
 
+from internlm2_parallel.calls import NET, Arguments
 from internlm2_parallel.pipeline.schedule import Pipeline, blocks_of_stages
 from internlm2_parallel.pipeline.stages import Arriving, cut, keep_only
 
 
-@dataclass(frozen=True)
-class Names:
-    """How the network calls its arguments (a shape suffix may follow)."""
-
-    ids: str
-    positions: str
-    labels: str
-
-    @classmethod
-    def of(cls, net: nn.Module) -> "Names":
-        """Read off the signature.
-
-        Raises:
-            ValueError: an argument is missing.
-        """
-        found = list(inspect.signature(type(net).forward).parameters)
-        by_stem = {
-            stem: next((n for n in found if n.startswith(stem)), None)
-            for stem in ("input_ids", "position_ids", "labels")
-        }
-        missing = [stem for stem, name in by_stem.items() if name is None]
-        if missing:
-            raise ValueError(f"{type(net).__name__}.forward takes no {', '.join(missing)}; set layout.pipeline=1.")
-        return cls(*(str(name) for name in by_stem.values()))
-
-
 class PipelinedNet:
-    """Takes a network apart into stages and becomes its forward.
+    """Cuts a network into stages and becomes its forward.
 
     Args:
-        net: network with the released names whose forward takes input_ids, position_ids and labels; with labels it
+        net: Network with the released names whose forward takes input_ids, position_ids and labels. With labels it
             returns the loss sum, or a tuple that begins with it and whose other parts carry no gradient.
-        mesh: one-dimensional mesh of the pipeline ranks.
-        how: schedule.
-        tokens_split: ranks that share the tokens of a row (context).
-        param_dtype: dtype of the hidden states between stages; None takes that of the weights.
+        mesh: One-dimensional mesh of the pipeline ranks.
+        how: The schedule.
+        tokens_split: Ranks that share the tokens of a row (context).
+        param_dtype: Dtype of the hidden states between stages. None takes that of the weights.
 
     Raises:
-        ValueError: more stages than blocks.
+        ValueError: If there are more stages than blocks.
     """
 
     def __init__(
@@ -67,7 +40,7 @@ class PipelinedNet:
         param_dtype: torch.dtype | None = None,
     ) -> None:
         self.net, self.mesh, self.how, self.tokens_split = net, mesh, how, tokens_split
-        self.names, trunk = Names.of(net), net.get_submodule("model")
+        trunk = net.get_submodule("model")
         embedding = trunk.get_submodule("tok_embeddings").weight
         assert isinstance(embedding, Tensor)
         self.dim, self.dtype = embedding.shape[1], param_dtype or embedding.dtype
@@ -96,31 +69,32 @@ class PipelinedNet:
 
     def _run_last(self, shell: nn.Module, x: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
         def losses(ids: Tensor) -> Any:
-            call = {self.names.ids: ids, self.names.positions: position_ids, self.names.labels: labels}
-            return type(shell).forward(shell, **call)
+            return type(shell).forward(shell, ids, position_ids, labels)
 
         leaves, self.structure = pytree.tree_flatten(_with_hidden(shell, x, position_ids, losses))
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves[1:]):
-            raise ValueError("a pipeline carries the gradient of one loss; set module.z_loss=0 or layout.pipeline=1.")
+            raise ValueError(
+                f"pipeline={self.mesh.size()} carries the gradient of one loss alone. Other losses, such as the z-loss "
+                "(z_loss), need pipeline=1."
+            )
         loss = leaves[0]
         return (loss.full_tensor() if isinstance(loss, DTensor) else loss).reshape(1)
 
     # ---- what the LightningModule calls
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Loss sums of a batch, on every rank; in training its gradient is already computed.
+        """Loss sums of a batch, on every rank. In training its gradient is already computed.
 
         Raises:
-            ValueError: no labels (a pipeline gives losses, not logits), or rows that do not divide.
+            ValueError: If there are no labels (a pipeline gives losses, not logits), or rows do not divide.
         """
-        names = inspect.signature(type(self.net).forward).bind(self.net, *args, **kwargs).arguments
-        ids, positions, labels = (names.get(name) for name in (self.names.ids, self.names.positions, self.names.labels))
+        call = Arguments(NET, args, kwargs)
+        ids, positions, labels = call["input_ids"], call["position_ids"], call["labels"]
         if ids is None or labels is None:
-            raise ValueError("a pipeline gives losses, not logits; give labels, or set layout.pipeline=1.")
+            raise ValueError(f"pipeline={self.mesh.size()} gives losses and no logits. It needs labels, or pipeline=1.")
         if len(ids) % self.how.micro_batches:
             raise ValueError(
-                f"{len(ids)} rows of a rank do not divide into {self.how.micro_batches} micro-batches; "
-                "set strategy.treatment.pipeline.micro_batches or phase.batch_rows."
+                f"{len(ids)} rows of a rank must divide into micro_batches={self.how.micro_batches} pieces."
             )
         if positions is None:
             positions = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
@@ -131,7 +105,7 @@ class PipelinedNet:
         return self._structured(_ScheduledLoss.apply(anchor, self, batch))
 
     def _losses(self, batch: tuple[Tensor, Tensor, Tensor], train: bool) -> Tensor:
-        """Run the schedule; the loss sum over all micro-batches, on every rank."""
+        """Run the schedule. The loss sum over all micro-batches comes back on every rank."""
         ids, positions, labels = batch
         schedule = self._schedule(ids)
         run = schedule.step if train else schedule.eval
@@ -169,7 +143,7 @@ class PipelinedNet:
         )
 
     def _structured(self, loss: Tensor) -> Any:
-        """The loss in the shape of what the network returns; the last stage tells the others once."""
+        """The loss in the shape of what the network returns. The last stage tells the others once."""
         if not hasattr(self, "_template"):
             told = [self.structure]
             dist.broadcast_object_list(told, group=self.mesh.get_group(), group_src=self.last_rank)
@@ -210,7 +184,7 @@ def _local(tensor: Tensor) -> Tensor:
 
 
 def _with_hidden(shell: nn.Module, x: Tensor, position_ids: Tensor, compute: Callable[[Tensor], Any]) -> Any:
-    """Compute from ids in the first stage; elsewhere ``x`` is what arrives in place of the embedding."""
+    """Compute from ids in the first stage. Elsewhere ``x`` arrives in place of the embedding."""
     door = shell.get_submodule("model").get_submodule("tok_embeddings")
     if not isinstance(door, Arriving):
         return compute(x)
@@ -222,7 +196,7 @@ def _with_hidden(shell: nn.Module, x: Tensor, position_ids: Tensor, compute: Cal
 
 
 def _bound(run: Callable[..., Tensor], shell: nn.Module) -> Callable[..., Tensor]:
-    """A forward with a readable signature; hooks bind its arguments by name."""
+    """A forward that the schedule calls without the network."""
 
     def forward(x: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
         return run(shell, x, position_ids, labels)

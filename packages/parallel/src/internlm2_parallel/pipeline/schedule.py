@@ -27,13 +27,14 @@ class Pipeline:
     """How a batch passes the stages.
 
     Attributes:
-        schedule: gpipe and 1f1b (arXiv 2104.04473) have one stage a rank; interleaved (same) and zero_bubble
-            (arXiv 2401.10241) have ``stages_per_rank``, dealt out in turn; zbv has two a rank, in a V.
-        micro_batches: pieces of a batch; its rows must divide.
-        stages_per_rank: of interleaved and zero_bubble.
+        schedule: ``gpipe`` and ``1f1b`` (arXiv 2104.04473) have one stage a rank. ``interleaved`` (same) and
+            ``zero_bubble`` (arXiv 2401.10241) have ``stages_per_rank``, dealt out in turn. ``zbv`` has two a rank, in a
+            V.
+        micro_batches: Pieces of a batch. Its rows must divide.
+        stages_per_rank: Stages of a rank under interleaved and zero_bubble.
 
     Raises:
-        ValueError: unknown schedule, or numbers that it cannot use.
+        ValueError: If the schedule is unknown, or cannot use the numbers.
     """
 
     schedule: ScheduleName = "1f1b"
@@ -42,21 +43,16 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
-            raise ValueError(
-                f"pipeline schedule {self.schedule!r} is none of {', '.join(SCHEDULES)}; set "
-                "strategy.treatment.pipeline.schedule."
-            )
+            raise ValueError(f"schedule={self.schedule!r} must be one of {', '.join(SCHEDULES)}.")
         needed = 1 if self.schedule in ONE_STAGE else 2
         fits = self.stages_per_rank == needed if self.schedule in (*ONE_STAGE, "zbv") else self.stages_per_rank >= 2
         if not fits:
             raise ValueError(
-                f"schedule {self.schedule} with stages_per_rank={self.stages_per_rank}; "
-                f"set strategy.treatment.pipeline.stages_per_rank={needed}."
+                f"stages_per_rank={self.stages_per_rank} must be {needed}{' or more' * (needed == 2)} under "
+                f"schedule={self.schedule}."
             )
         if self.micro_batches < 1:
-            raise ValueError(
-                f"micro_batches={self.micro_batches}; set strategy.treatment.pipeline.micro_batches to 1 or more."
-            )
+            raise ValueError(f"micro_batches={self.micro_batches} must be 1 or more.")
 
     def stages_of(self, rank: int, ranks: int) -> list[int]:
         """Indices of the stages on a rank."""
@@ -65,21 +61,25 @@ class Pipeline:
         return [rank + turn * ranks for turn in range(self.stages_per_rank)]
 
     def make(self, stages: list[Any], loss: Any) -> Any:
-        """The schedule of torch over this rank's stages; gradients of loss sums are not scaled."""
+        """The schedule of torch over this rank's stages. Gradients of loss sums are not scaled."""
         kind = SCHEDULES[self.schedule]
         where = stages[0] if self.schedule in ONE_STAGE else stages
         return kind(where, n_microbatches=self.micro_batches, loss_fn=loss, scale_grads=False)
 
 
 def blocks_of_stages(blocks: int, stages: int) -> list[range]:
-    """Blocks of every stage, as even as can be; the earlier stages take what is over.
+    """Blocks of every stage, as even as can be. The earlier stages take what is over.
+
+    Args:
+        blocks: Number of blocks.
+        stages: Number of stages.
 
     Raises:
-        ValueError: more stages than blocks.
+        ValueError: If there are more stages than blocks.
     """
     if stages > blocks:
         raise ValueError(
-            f"{stages} pipeline stages for {blocks} blocks; set layout.pipeline x stages_per_rank to at most {blocks}."
+            f"{stages} pipeline stages must not be more than {blocks} blocks. They are pipeline x stages_per_rank."
         )
     sizes = [blocks // stages + (index < blocks % stages) for index in range(stages)]
     starts = [sum(sizes[:index]) for index in range(stages)]

@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 
 class PassThrough(nn.Module):
-    """Stands where a module of another stage was; returns its first argument."""
+    """In the place of a module of another stage. Returns its first argument."""
 
     def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """What came in."""
@@ -19,20 +19,20 @@ class PassThrough(nn.Module):
 
 
 class Arriving(nn.Module):
-    """Stands where the embedding was; returns the hidden states of the stage before."""
+    """In the place of the embedding. Returns the hidden states of the stage before."""
 
     def __init__(self) -> None:
         super().__init__()
         self.hidden: Tensor | None = None
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """Hidden states that the stage put here; the ids are not read."""
+        """Hidden states that the stage put here. The ids are not read."""
         assert self.hidden is not None
         return self.hidden
 
 
 def shell_of(module: nn.Module) -> nn.Module:
-    """Another module object with the same children, weights and hooks; changing its children leaves the first alone."""
+    """Another module with the same children, weights and hooks. Changing its children leaves the first alone."""
     shell = copy.copy(module)
     for name, value in vars(module).items():
         if isinstance(value, dict):
@@ -44,10 +44,10 @@ def cut(net: nn.Module, blocks: Iterable[int], is_first: bool, is_last: bool) ->
     """A shell of ``net`` with some blocks, and the ends if it is the first or last stage.
 
     Args:
-        net: with a child ``model`` (tok_embeddings, layers, norm) and perhaps a head beside it.
-        blocks: indices that stay.
-        is_first: whether the embedding stays.
-        is_last: whether norm and head stay.
+        net: Has a child ``model`` (tok_embeddings, layers, norm) and perhaps a head beside it.
+        blocks: Indices that stay.
+        is_first: Whether the embedding stays.
+        is_last: Whether norm and head stay.
     """
     kept = set(blocks)
     shell = shell_of(net)
@@ -66,17 +66,24 @@ def cut(net: nn.Module, blocks: Iterable[int], is_first: bool, is_last: bool) ->
 
 
 def keep_only(net: nn.Module, blocks: Iterable[int], has_first: bool, has_last: bool) -> None:
-    """Drop the weights of other ranks from ``net`` in place; names of the rest stay."""
+    """Drop the weights of other ranks from ``net`` in place. Names of the rest stay.
+
+    Args:
+        net: As `cut` takes it.
+        blocks: Indices that stay.
+        has_first: Whether the embedding stays.
+        has_last: Whether norm and head stay.
+    """
     remains = cut(net, blocks, has_first, has_last)
     net.__dict__["_modules"] = remains.__dict__["_modules"]
 
 
 def whole_state(net: nn.Module, pipeline: DeviceMesh) -> dict[str, Tensor]:
-    """All weights, whole, on the CPU of the first rank, nothing on the others; collective.
+    """All weights, whole, on the CPU of the first rank, nothing on the others. Collective.
 
     Args:
-        net: the network, taken apart in any way.
-        pipeline: ranks that hold other blocks.
+        net: The network, split in any way.
+        pipeline: Ranks that hold other blocks.
     """
     here = pipeline.get_local_rank() == 0
     own: dict[str, Tensor] = {}

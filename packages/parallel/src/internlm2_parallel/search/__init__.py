@@ -5,7 +5,7 @@
                                          │
 
 The model is analytic: it counts bytes and operations, and turns them into seconds by a few machine constants. It ranks
-layouts; its absolute times are as good as the constants. Figures published for real runs are beside it in the docs.
+layouts. Its absolute times are as good as the constants. Figures published for real runs are beside it in the docs.
 """
 
 from internlm2_parallel.search.job import plan

@@ -7,11 +7,14 @@ from rich.console import Console
 from rich.table import Table
 
 from internlm2_parallel.layout import describe
-from internlm2_parallel.search.machine import MACHINES, Machine
+from internlm2_parallel.search.machine import machine_called
 from internlm2_parallel.search.memory import Memory
 from internlm2_parallel.search.plans import Plan, PlannedShape, Workload
 from internlm2_parallel.search.ranking import ranked
 from internlm2_parallel.search.time import Time
+
+RECOMPUTE = {"matmuls": "selective", "nothing": "full"}
+"""What a plan keeps of a block, in the words of LM's ``recompute``."""
 
 
 def plan(
@@ -20,19 +23,19 @@ def plan(
     """Print the best plans, and write them all to ``OUTPUT/plans.json``.
 
     Args:
-        shape: sizes of the model.
-        gpus: number of GPUs.
-        seq: length of a row in tokens.
-        batch_tokens: tokens of a global batch.
-        hardware: name of a machine.
-        output: folder.
-        top: plans that are printed.
+        shape: Sizes of the model.
+        gpus: Number of GPUs.
+        seq: Length of a row in tokens.
+        batch_tokens: Tokens of a global batch.
+        hardware: Name of a machine.
+        output: Folder.
+        top: Plans that are printed.
 
     Returns:
         The printed plans as records.
 
     Raises:
-        ValueError: unknown hardware, or nothing divides or fits.
+        ValueError: If the hardware is unknown, or nothing divides or fits.
     """
     machine = machine_called(hardware)
     plans = ranked(Workload(shape, seq, batch_tokens), gpus, machine)
@@ -44,19 +47,14 @@ def plan(
     return records[:top]
 
 
-def machine_called(name: str) -> Machine:
-    """The machine of that name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in MACHINES:
-        raise ValueError(f"hardware={name!r} is none of {', '.join(MACHINES)}; set hardware= to one of them.")
-    return MACHINES[name]
-
-
 def record(plan: Plan, memory: Memory, time: Time) -> dict[str, object]:
-    """A plan as plain values: degrees, GB per rank, seconds, shares, and the overrides that run it."""
+    """A plan as plain values: degrees, GB per rank, seconds, shares, and the overrides that run it.
+
+    Args:
+        plan: The plan.
+        memory: What it holds.
+        time: What it takes.
+    """
     layout = plan.layout
     degrees = {axis: getattr(layout, axis) for axis in ("pipeline", "replicate", "shard", "context", "tensor")}
     overrides = [f"layout.{axis}={degree}" for axis, degree in degrees.items()]
@@ -71,7 +69,7 @@ def record(plan: Plan, memory: Memory, time: Time) -> dict[str, object]:
     has_copies = layout.data_parallel_size * layout.context > 1
     overrides.append("strategy.treatment.param_dtype=bfloat16" if has_copies else "trainer.precision=bf16-mixed")
     if plan.keep != "all":
-        overrides.append(f"strategy.treatment.recompute={{_target_: internlm2_parallel.Recompute, keep: {plan.keep}}}")
+        overrides.append(f"module.recompute={RECOMPUTE[plan.keep]}")
     return {
         "layout": describe(layout),
         **degrees,
@@ -102,7 +100,12 @@ COLUMNS = (
 
 
 def as_table(records: list[dict[str, object]], title: str) -> Table:
-    """Plans for the terminal."""
+    """Plans for the terminal.
+
+    Args:
+        records: As `record` gives them.
+        title: Line above the table.
+    """
     table = Table(title=title)
     for column in COLUMNS:
         table.add_column(column.replace("_", " "))

@@ -1,6 +1,6 @@
 """Bytes that a plan needs on its fullest rank.
 
-Weights, gradients and AdamW's two moments are fp32; what a step computes (gathered weights, activations) has
+Weights, gradients and AdamW's two moments are fp32. What a step computes (gathered weights, activations) has
 ``Workload.value_bytes`` a value, two for bf16.
 """
 
@@ -17,12 +17,12 @@ class Memory:
     """Bytes by what they hold.
 
     Attributes:
-        weights: stored fp32 weights.
-        gathered: copies while a step computes.
-        gradients: between micro-batches.
-        optimizer: moments.
-        activations: kept for the backward pass, all micro-batches in flight.
-        working: one chunk of logits and its gradient, or a block that is computed again, whichever is larger.
+        weights: Stored fp32 weights.
+        gathered: Copies while a step computes.
+        gradients: Between micro-batches.
+        optimizer: Moments.
+        activations: Kept for the backward pass, all micro-batches in flight.
+        working: One chunk of logits and its gradient, or a block that is computed again, whichever is larger.
     """
 
     weights: float
@@ -39,7 +39,12 @@ class Memory:
 
 
 def weights_per_rank(plan: Plan, work: Workload) -> float:
-    """Weights of the fullest stage, split over its tensor ranks."""
+    """Weights of the fullest stage, split over its tensor ranks.
+
+    Args:
+        plan: How it is trained.
+        work: What is trained.
+    """
     stages = plan.layout.pipeline
     blocks = -(-work.shape.layers // stages)
     ends = work.shape.vocab_size * work.shape.dim * (2 if stages == 1 else 1)
@@ -47,28 +52,33 @@ def weights_per_rank(plan: Plan, work: Workload) -> float:
 
 
 def memory_of(plan: Plan, work: Workload) -> Memory:
-    """Memory of a plan's fullest rank."""
+    """Memory of a plan's fullest rank.
+
+    Args:
+        plan: How it is trained.
+        work: What is trained.
+    """
     layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
     shards = layout.shard * layout.context
     split = {"replica": 1, "partial": shards, "full": shards}
     stored = plan.state_shards
     two_blocks = 2 * max(work.block_weights, work.shape.vocab_size * work.shape.dim) / layout.tensor
     gathered = weights if sharding.parameters == "replica" else min(weights, two_blocks)
-    # Reduced gradients leave block by block; one block's whole gradient is alive at a time.
+    # Reduced gradients leave block by block, so one block's whole gradient is alive at a time.
     gradients = weights / split[sharding.gradients] + (two_blocks / 2 if split[sharding.gradients] > 1 else 0)
     logits = min(HEAD_CHUNK, plan.micro_rows * work.tokens / layout.context * work.shape.vocab_size) / layout.tensor
-    recomputed = 0.0 if plan.keep == "all" else block_activations(replace(plan, keep="all"), work)
+    recomputed = 0.0 if plan.keep == "all" else _block_activations(replace(plan, keep="all"), work)
     return Memory(
         weights=4 * weights / stored,
         gathered=work.value_bytes * gathered if stored > 1 or layout.replicate > 1 else 0,
         gradients=4 * gradients,
         optimizer=8 * weights / stored,
-        activations=activations(plan, work),
+        activations=_activations(plan, work),
         working=max(2 * 4 * logits, recomputed),
     )
 
 
-def activations(plan: Plan, work: Workload) -> float:
+def _activations(plan: Plan, work: Workload) -> float:
     """Bytes kept for the backward pass on the first stage, which has the most micro-batches in flight."""
     layout = plan.layout
     blocks = -(-work.shape.layers // layout.pipeline)
@@ -76,24 +86,24 @@ def activations(plan: Plan, work: Workload) -> float:
     # The last norm keeps what it normalised and what the head reads.
     tokens = plan.micro_rows * work.tokens / layout.context
     ends = 2 * tokens * work.value_bytes * work.shape.dim if layout.pipeline == 1 else 0
-    return in_flight * blocks * block_activations(plan, work) + ends
+    return in_flight * blocks * _block_activations(plan, work) + ends
 
 
-def block_activations(plan: Plan, work: Workload) -> float:
+def _block_activations(plan: Plan, work: Workload) -> float:
     """Bytes that one block keeps of a micro-batch."""
-    return plan.micro_rows * work.tokens / plan.layout.context * bytes_per_token(plan, work)
+    return plan.micro_rows * work.tokens / plan.layout.context * _bytes_per_token(plan, work)
 
 
-def bytes_per_token(plan: Plan, work: Workload) -> float:
+def _bytes_per_token(plan: Plan, work: Workload) -> float:
     """Bytes that one block keeps of a token on each tensor rank.
 
-    Kept by autograd: both norms' inputs, normalised values and outputs; q, k, v before and after the rotation;
-    attention's output; both halves of the feed-forward, the gate's activation and the product.
+    Autograd keeps both norms' inputs, normalised values and outputs. It keeps q, k and v before and after the rotation,
+    and attention's output. Of the feed-forward it keeps both halves, the gate's activation and the product.
     """
     s, layout = work.shape, plan.layout
     q, kv = work.q_width, work.kv_width
-    # Values as wide as the model are whole on every tensor rank unless tokens are split between the matrices; what goes
-    # into wqkv, w1 and w3 and what comes out of wo and w2 is whole even then.
+    # Values as wide as the model are whole on every tensor rank unless tokens are split between the matrices. What
+    # enters wqkv, w1 and w3 and what leaves wo and w2 is whole even then.
     whole = layout.tensor * s.dim
     norms = s.dim if layout.sequence_parallel else whole
     if plan.keep == "nothing":

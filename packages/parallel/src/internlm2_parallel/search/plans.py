@@ -2,29 +2,29 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, Protocol
 
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.search.machine import Machine
-from internlm2_parallel.zero import Sharding
+from internlm2_parallel.zero import SHARDINGS, Sharding
 
 Kept = Literal["all", "matmuls", "nothing"]
-SHARDINGS = {
-    "ddp": Sharding("replica", "replica", "replica"),
-    "zero1": Sharding("replica", "replica", "full"),
-    "zero2": Sharding("replica", "full", "full"),
-    "zero3": Sharding(),
-    "hsdp": Sharding("partial", "partial", "partial"),
-}
+"""What a block keeps for the backward pass."""
 
 
 class PlannedShape(NetShape, Protocol):
-    """Sizes that the cost model reads besides those that a layout divides."""
+    """What the cost model asks of a shape, besides the sizes that a layout divides. core's ModelSize answers."""
 
     @property
     def dim(self) -> int: ...  # noqa: D102
     @property
     def head_dim(self) -> int: ...  # noqa: D102
+    def matrix_flops_per_token(self) -> float:
+        """Operations of a training step in matrices, per token: 6 per weight, the embedding left out."""
+
+    def flops_per_pair(self) -> float:
+        """Operations of a training step of all blocks for one token that attends to one token."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Workload:
     """What is trained.
 
     Attributes:
-        shape: sizes of the network.
-        tokens: length of a row.
-        batch_tokens: tokens of a global batch.
-        value_bytes: bytes of a value while a step computes: 2 for bf16, 4 for fp32.
+        shape: Sizes of the network.
+        tokens: Length of a row.
+        batch_tokens: Tokens of a global batch.
+        value_bytes: Bytes of a value while a step computes: 2 for bf16, 4 for fp32.
 
     Raises:
-        ValueError: the batch is shorter than a row.
+        ValueError: If the batch is shorter than a row.
     """
 
     shape: PlannedShape
@@ -49,7 +49,7 @@ class Workload:
     def __post_init__(self) -> None:
         if self.batch_tokens < self.tokens:
             raise ValueError(
-                f"a batch of {self.batch_tokens} tokens holds no row of {self.tokens}; set batch_tokens or seq."
+                f"batch_tokens={self.batch_tokens} holds no row of tokens={self.tokens}. It must be as long or longer."
             )
 
     @property
@@ -79,15 +79,18 @@ class Workload:
 
     @property
     def flops(self) -> float:
-        """Operations of one step that the model needs: 6 per matrix weight and token, causal attention as half."""
-        s = self.shape
-        matrices = 6.0 * (self.weights - s.vocab_size * s.dim) * self.batch_tokens
-        return matrices + self.attention_flops
+        """Operations of one step that the model needs, causal attention counted as half."""
+        return self.matrix_flops + self.attention_flops
 
-    @property
+    @cached_property
+    def matrix_flops(self) -> float:
+        """Operations of one step in matrices."""
+        return self.shape.matrix_flops_per_token() * self.batch_tokens
+
+    @cached_property
     def attention_flops(self) -> float:
         """Operations of one step in attention, each row one document."""
-        return 6.0 * self.shape.layers * self.q_width * self.tokens * self.batch_tokens
+        return self.shape.flops_per_pair() * self.tokens / 2 * self.batch_tokens
 
 
 @dataclass(frozen=True)
@@ -95,12 +98,12 @@ class Plan:
     """One way to run a workload.
 
     Attributes:
-        layout: degrees.
-        sharding: extents, and their usual name.
-        sharding_name: key of :data:`SHARDINGS`.
-        keep: activations that are kept: all, the matrix products, or nothing but the blocks' inputs.
-        micro_batches: pieces of a data rank's share of the batch.
-        micro_rows: rows of a piece.
+        layout: Degrees.
+        sharding: Extents, and their usual name.
+        sharding_name: Key of `SHARDINGS`.
+        keep: Activations that are kept: all, the matrix products, or nothing but the blocks' inputs.
+        micro_batches: Pieces of a data rank's share of the batch.
+        micro_rows: Rows of a piece.
     """
 
     layout: Layout
@@ -117,7 +120,12 @@ class Plan:
 
 
 def divisors(number: int, limit: int) -> list[int]:
-    """Divisors up to a limit, ascending."""
+    """Divisors, ascending.
+
+    Args:
+        number: What is divided.
+        limit: The largest that counts.
+    """
     return [d for d in range(1, min(number, limit) + 1) if number % d == 0]
 
 
@@ -125,9 +133,9 @@ def candidates(work: Workload, gpus: int, machine: Machine) -> Iterator[Plan]:
     """Every plan whose degrees divide the model, the rows and the cluster.
 
     Args:
-        work: what is trained.
-        gpus: number of ranks.
-        machine: tensor ranks stay inside its node.
+        work: What is trained.
+        gpus: Number of ranks.
+        machine: Tensor ranks stay inside its node.
     """
     for tensor in divisors(gpus, machine.node_gpus):
         for context in divisors(gpus // tensor, 64):

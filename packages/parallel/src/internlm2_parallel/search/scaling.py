@@ -1,6 +1,6 @@
 """The job `internlm2 scaling`: predicted MFU over the number of GPUs, a line for each row length.
 
-The report's own figures (section 2.1) stand beside it where it has the same points.
+The report's own figures (section 2.1) are shown beside it where it has the same points.
 """
 
 import json
@@ -12,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from internlm2_parallel.layout import describe
-from internlm2_parallel.search.job import machine_called
-from internlm2_parallel.search.machine import Machine
+from internlm2_parallel.search.machine import Machine, machine_called
 from internlm2_parallel.search.plans import PlannedShape, Workload
 from internlm2_parallel.search.ranking import ranked
 
@@ -26,10 +25,10 @@ class Point:
     """The best plan for one cluster and row length.
 
     Attributes:
-        gpus: ranks.
-        seq: tokens of a row.
-        mfu: predicted, or None where nothing fits.
-        layout: in words, or why nothing fits.
+        gpus: Ranks.
+        seq: Tokens of a row.
+        mfu: Predicted, or None where nothing fits.
+        layout: In words, or why nothing fits.
     """
 
     gpus: int
@@ -44,15 +43,15 @@ def scaling(
     """Write ``OUTPUT/scaling.json`` and, with matplotlib, ``OUTPUT/scaling.png``, and print a table.
 
     Args:
-        shape: sizes of the model.
-        gpus: numbers of GPUs.
-        seq: row lengths in tokens.
-        batch_tokens: tokens of a global batch.
-        hardware: name of a machine.
-        output: folder.
+        shape: Sizes of the model.
+        gpus: Numbers of GPUs.
+        seq: Row lengths in tokens.
+        batch_tokens: Tokens of a global batch.
+        hardware: Name of a machine.
+        output: Folder.
 
     Raises:
-        ValueError: unknown hardware.
+        ValueError: If the hardware is unknown.
     """
     machine = machine_called(hardware)
     points = [best(Workload(shape, tokens, batch_tokens), count, machine) for tokens in seq for count in gpus]
@@ -65,7 +64,13 @@ def scaling(
 
 
 def best(work: Workload, gpus: int, machine: Machine) -> Point:
-    """The fastest plan that fits."""
+    """The fastest plan that fits.
+
+    Args:
+        work: What is trained.
+        gpus: Number of GPUs.
+        machine: What they can do.
+    """
     try:
         plan, _, time = ranked(work, gpus, machine)[0]
     except ValueError as error:
@@ -74,7 +79,12 @@ def best(work: Workload, gpus: int, machine: Machine) -> Point:
 
 
 def as_table(points: Sequence[Point], title: str) -> Table:
-    """Points for the terminal."""
+    """Points for the terminal.
+
+    Args:
+        points: One for each number of GPUs and row length.
+        title: Line above the table.
+    """
     table = Table("tokens a row", "GPUs", "predicted MFU", "published", "best layout", title=title)
     for point in points:
         published = PUBLISHED.get((point.gpus, point.seq))
@@ -84,11 +94,16 @@ def as_table(points: Sequence[Point], title: str) -> Table:
 
 
 def plot(points: Sequence[Point], file: Path) -> None:
-    """A line for each row length; nothing is drawn without matplotlib."""
+    """A line for each row length. Nothing is drawn without matplotlib.
+
+    Args:
+        points: One for each number of GPUs and row length.
+        file: Where the figure is saved.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
-        print('no figure: matplotlib is not installed (pip install "internlm2-parallel[plots]")')
+        print('No figure: matplotlib is not installed (pip install "internlm2-parallel[plots]").')
         return
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()

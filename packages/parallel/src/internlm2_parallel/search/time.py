@@ -15,15 +15,15 @@ class Time:
     """Seconds of a step by what they go to.
 
     Attributes:
-        compute_s: matrices and attention, recomputation included.
-        memory_s: what only moves bytes: norms, residuals, rotation, gate, loss.
+        compute_s: Matrices and attention, recomputation included.
+        memory_s: What only moves bytes: norms, residuals, rotation, gate, loss.
         optimizer_s: AdamW's bytes, once a step.
-        tensor_s: joining activations of tensor ranks; nothing hides it.
-        context_s: keys and values of context ranks.
-        data_s: gathering weights and reducing gradients, before any hiding.
-        exposed_s: what is left of the two lines above after hiding.
-        bubble_s: stages that wait for the first and last micro-batch.
-        mfu: operations that the model needs, over what the cluster could do.
+        tensor_s: Joining activations of tensor ranks. Nothing hides it.
+        context_s: Keys and values of context ranks.
+        data_s: Gathering weights and reducing gradients, before any hiding.
+        exposed_s: What is left of the two lines above after hiding.
+        bubble_s: Stages that wait for the first and last micro-batch.
+        mfu: Operations that the model needs, over what the cluster could do.
     """
 
     compute_s: float
@@ -49,22 +49,28 @@ class Time:
 
 
 def time_of(plan: Plan, work: Workload, machine: Machine) -> Time:
-    """Time of a plan."""
+    """Time of a step.
+
+    Args:
+        plan: How it is trained.
+        work: What is trained.
+        machine: Where.
+    """
     gpus = plan.layout.ranks
-    compute, memory = compute_s(plan, work, machine), memory_s(plan, work, machine)
-    tensor, context, data = (f(plan, work, machine) for f in (tensor_s, context_s, data_s))
+    compute, memory = _compute_s(plan, work, machine), _memory_s(plan, work, machine)
+    tensor, context, data = (f(plan, work, machine) for f in (_tensor_s, _context_s, _data_s))
     exposed = max(0.0, context + data - HIDDEN * (compute + memory))
     bubble = (compute + memory + tensor) * (plan.layout.pipeline - 1) / plan.micro_batches
-    optimizer = optimizer_s(plan, work, machine)
+    optimizer = _optimizer_s(plan, work, machine)
     step = compute + memory + optimizer + tensor + exposed + bubble
     mfu = work.flops / (step * gpus * machine.peak_tflops * 1e12)
     return Time(compute, memory, optimizer, tensor, context, data, exposed, bubble, mfu)
 
 
-def compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
+def _compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """Operations at the shares of the peak that they reach. Recomputing a block repeats its forward: a third more."""
-    blocks = 6.0 * work.shape.layers * work.block_weights * work.batch_tokens
     head = 6.0 * work.shape.vocab_size * work.shape.dim * work.batch_tokens
+    blocks = work.matrix_flops - head
     again = {"all": 0.0, "matmuls": 0.0, "nothing": 1 / 3}[plan.keep]
     attention_again = 0.0 if plan.keep == "all" else 1 / 3
     seconds = (blocks * (1 + again) + head) / machine.matmul_share
@@ -74,11 +80,11 @@ def compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
     return seconds * unevenness / (plan.layout.ranks * machine.peak_tflops * 1e12)
 
 
-def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
+def _memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """Bytes read and written by kernels that compute next to nothing, each kernel on its own (no fusion).
 
     Values of a token and block in the forward pass: norms and residual sums read and write 10 times the width, rotation
-    twice q and k, the gate five times the feed-forward. The backward pass moves twice that; recomputation repeats the
+    twice q and k, the gate five times the feed-forward. The backward pass moves twice that. Recomputation repeats the
     forward. Of logits, fp32, a loss moves six.
     """
     s, layout = work.shape, plan.layout
@@ -90,7 +96,7 @@ def memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
     return _tokens_per_rank(plan, work) * (blocks + loss) / (machine.memory_gb_s * 1e9)
 
 
-def optimizer_s(plan: Plan, work: Workload, machine: Machine) -> float:
+def _optimizer_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """AdamW reads four and writes three fp32 values per weight whose state is kept here."""
     return 4 * 7 * weights_per_rank(plan, work) / plan.state_shards / (machine.memory_gb_s * 1e9)
 
@@ -99,7 +105,7 @@ def _tokens_per_rank(plan: Plan, work: Workload) -> float:
     return work.batch_tokens / (plan.layout.data_parallel_size * plan.layout.context)
 
 
-def tensor_s(plan: Plan, work: Workload, machine: Machine) -> float:
+def _tensor_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """Four gathers and four scatters of the activations per block (forward and backward)."""
     ranks = plan.layout.tensor
     if ranks == 1:
@@ -108,7 +114,7 @@ def tensor_s(plan: Plan, work: Workload, machine: Machine) -> float:
     return moved * (work.shape.layers / plan.layout.pipeline) / (machine.gb_s(ranks) * 1e9)
 
 
-def context_s(plan: Plan, work: Workload, machine: Machine) -> float:
+def _context_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """Keys and values gathered in the forward pass and again in the backward pass, their gradients scattered."""
     layout = plan.layout
     if layout.context == 1:
@@ -120,7 +126,7 @@ def context_s(plan: Plan, work: Workload, machine: Machine) -> float:
     return moved * (s.layers / layout.pipeline) / (machine.gb_s(layout.tensor * layout.context) * 1e9)
 
 
-def data_s(plan: Plan, work: Workload, machine: Machine) -> float:
+def _data_s(plan: Plan, work: Workload, machine: Machine) -> float:
     """Weights gathered and gradients reduced (fp32), as often as the extents ask."""
     layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
     shards = layout.shard * layout.context

@@ -1,8 +1,8 @@
 """Run a function on forked CPU ranks.
 
 Forking after the imports costs a tenth of a second where spawning costs three. Ranks look like children of torchrun, so
-Lightning takes them as they are. A rank that hangs in a collective ignores SIGTERM: the deadline kills, and the error
-shows where every rank stood.
+Lightning takes them as they are. A rank that hangs in a collective ignores SIGTERM. The deadline kills it, and the
+error shows where every rank was.
 """
 
 import faulthandler
@@ -40,17 +40,17 @@ def run_ranks(
     """Call ``function(*args)`` on every rank and collect what it returns.
 
     Args:
-        function: what to run; it may be a closure, for ranks are forked.
-        world_size: number of ranks.
-        args: passed on.
-        deadline_s: seconds until every rank is killed.
-        join: initialise the gloo process group first; Lightning does it by itself.
+        function: What to run. It may be a closure, for ranks are forked.
+        world_size: Number of ranks.
+        args: Arguments of ``function``.
+        deadline_s: Seconds until every rank is killed.
+        join: Initialise the gloo process group first. Lightning does it by itself.
 
     Returns:
         The picklable results in order of rank.
 
     Raises:
-        RankError: a rank raised, died or ran past the deadline.
+        RankError: If a rank raised, died or ran past the deadline.
     """
     folder = Path(tempfile.mkdtemp(prefix="ranks-"))
     environment = {
@@ -108,7 +108,7 @@ def _fork(
 
 
 def _compile_in_this_process() -> None:
-    """A parent that has compiled keeps a pool of compilers; its threads are not forked, a rank would wait for ever."""
+    """A parent that has compiled keeps a pool of compilers. Its threads are not forked: a rank would wait for ever."""
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     if (config := sys.modules.get("torch._inductor.config")) is not None:
         config.compile_threads = 1  # type: ignore[attr-defined]

@@ -3,11 +3,13 @@
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 
+from internlm2_parallel.search.plans import Kept
 from internlm2_parallel.strategy import MeshStrategy
 from internlm2_parallel.testing.ranks import run_ranks
 from internlm2_parallel.testing.table import Case
@@ -18,8 +20,8 @@ class Record(NamedTuple):
     """What a run leaves: one number a step.
 
     Attributes:
-        losses: mean loss per token of the global batch, nats.
-        norms: global gradient norm before clipping.
+        losses: Mean loss per token of the global batch, nats.
+        norms: Global gradient norm before clipping.
     """
 
     losses: list[float]
@@ -36,8 +38,8 @@ class SaveAt(L.Callback):
     """Save a checkpoint after a step.
 
     Args:
-        step: number of optimizer steps done.
-        path: where.
+        step: Number of optimizer steps done.
+        path: Where.
     """
 
     def __init__(self, step: int, path: str | Path) -> None:
@@ -50,7 +52,13 @@ class SaveAt(L.Callback):
 
 
 def quiet_trainer(strategy: Any, devices: int, **options: Any) -> L.Trainer:
-    """A CPU trainer that says and writes nothing of its own."""
+    """A CPU trainer that says and writes nothing of its own.
+
+    Args:
+        strategy: A strategy of Lightning, or its name.
+        devices: Ranks on this node.
+        options: Options of the trainer.
+    """
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     return L.Trainer(
@@ -58,11 +66,10 @@ def quiet_trainer(strategy: Any, devices: int, **options: Any) -> L.Trainer:
         devices=devices,
         strategy=strategy,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        **{"max_epochs": 1, **options},
+        **{"max_epochs": 1, "enable_checkpointing": False, **options},
     )
 
 
@@ -70,17 +77,26 @@ def train(strategy: Any, devices: int, ckpt_path: Any = None, module: TinyLM | N
     """Train in this process or rank.
 
     Args:
-        strategy: of Lightning.
-        devices: ranks on this node.
-        ckpt_path: where to go on from.
-        module: what is trained; None takes a tiny language model.
-        options: of the trainer.
+        strategy: A strategy of Lightning, or its name.
+        devices: Ranks on this node.
+        ckpt_path: Checkpoint to resume from.
+        module: What is trained. None takes a tiny language model.
+        options: Options of the trainer.
     """
-    # A resumed run starts from other weights, so that whatever is not restored shows.
-    fresh = TinyLM() if ckpt_path is None else TinyLM(net=lambda: TinyLlama(seed=7))
-    module = module or fresh
+    module = module or tiny_module(ckpt_path)
     quiet_trainer(strategy, devices, **options).fit(module, ckpt_path=ckpt_path)
     return Record(module.losses, module.norms)
+
+
+def tiny_module(ckpt_path: Any = None, keeps: Kept = "all") -> TinyLM:
+    """What is trained where a test does not say.
+
+    Args:
+        ckpt_path: Checkpoint to resume from. The module then starts from other weights, so that whatever is not
+            restored shows.
+        keeps: What is kept of the blocks for the backward pass.
+    """
+    return TinyLM(net=partial(TinyLlama, seed=0 if ckpt_path is None else 7), keeps=keeps)
 
 
 def train_case(
@@ -91,10 +107,23 @@ def train_case(
     deadline_s: float = 180.0,
     **options: Any,
 ) -> list[Record]:
-    """Train under a layout on forked ranks; one record a rank."""
+    """Train under a layout on forked ranks.
+
+    Args:
+        case: A row of the table.
+        ckpt_path: Checkpoint to resume from.
+        module: Makes what is trained. None takes a tiny language model.
+        strategy: Makes the strategy of a case. None takes its layout and treatment.
+        deadline_s: Seconds until every rank is killed.
+        options: Options of the trainer.
+
+    Returns:
+        One record a rank.
+    """
     make = strategy or (lambda case: MeshStrategy(case.layout, case.treatment))
 
     def rank() -> Record:
-        return train(make(case), case.ranks, ckpt_path, module() if module else None, **options)
+        trained = module() if module else tiny_module(ckpt_path, case.keeps)
+        return train(make(case), case.ranks, ckpt_path, trained, **options)
 
     return run_ranks(rank, case.ranks, join=False, deadline_s=deadline_s)

@@ -14,7 +14,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from internlm2_parallel.clipping import global_norm
-from internlm2_parallel.context.documents import Documents
+from internlm2_parallel.ranks import data_parallel_of
+from internlm2_parallel.search.plans import Kept
+from internlm2_parallel.strategy import MeshStrategy
+from internlm2_parallel.testing.batches import TinyBatches, split
+from internlm2_parallel.testing.blocks import keep_only
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,32 @@ class TinySize:
     ffn_dim: int = 64
     vocab_size: int = 96
 
+    def matrix_flops_per_token(self) -> float:
+        """6 per weight of a matrix that is multiplied."""
+        with torch.device("meta"):
+            weights = TinyLlama(self).named_parameters()
+        return 6.0 * sum(w.numel() for name, w in weights if w.ndim == 2 and "tok_embeddings" not in name)
 
-class TinyAttend(nn.Module):
+    def flops_per_pair(self) -> float:
+        """Scores and weighted sum, 2 operations each, three passes."""
+        return 12.0 * self.layers * self.num_kv_heads * self.q_per_kv * self.head_dim
+
+
+class TinySegments:
+    """Documents of a batch.
+
+    Args:
+        position_ids_BT: [B, T] int64, restarting at 0 at each document.
+    """
+
+    def __init__(self, position_ids_BT: Tensor) -> None:
+        starts_BT = position_ids_BT == 0
+        starts_BT[:, 0] = True
+        self.document_ids = starts_BT.flatten().cumsum(0).view_as(starts_BT) - 1
+        self.max_length = int(self.document_ids.flatten().bincount().max())
+
+
+class _Attend(nn.Module):
     """Causal attention inside documents, by a dense mask."""
 
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Any) -> Tensor:
@@ -41,12 +69,12 @@ class TinyAttend(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None], enable_gqa=True).transpose(1, 2)
 
 
-class TinyAttention(nn.Module):
-    """Fused, interleaved projection; local head counts are read off the weight."""
+class _Attention(nn.Module):
+    """Fused, interleaved projection. Local head counts are read off the weight."""
 
     def __init__(self, size: TinySize) -> None:
         super().__init__()
-        self.q_per_kv, self.head_dim, self.attend = size.q_per_kv, size.head_dim, TinyAttend()
+        self.q_per_kv, self.head_dim, self.attend = size.q_per_kv, size.head_dim, _Attend()
         self.wqkv = nn.Linear(size.dim, size.num_kv_heads * (size.q_per_kv + 2) * size.head_dim, bias=False)
         self.wo = nn.Linear(size.num_kv_heads * size.q_per_kv * size.head_dim, size.dim, bias=False)
 
@@ -54,11 +82,11 @@ class TinyAttention(nn.Module):
         """Mix tokens."""
         qkv = self.wqkv(x_BTD).unflatten(-1, (-1, self.q_per_kv + 2, self.head_dim))
         q_BTNH, k_BTGH, v_BTGH = qkv[..., :-2, :].flatten(2, 3), qkv[..., -2, :], qkv[..., -1, :]
-        out = self.attend(rotated(q_BTNH, positions_BT), rotated(k_BTGH, positions_BT), v_BTGH, segments)
+        out = self.attend(_rotated(q_BTNH, positions_BT), _rotated(k_BTGH, positions_BT), v_BTGH, segments)
         return self.wo(out.flatten(2))
 
 
-def rotated(x_BTNH: Tensor, positions_BT: Tensor) -> Tensor:
+def _rotated(x_BTNH: Tensor, positions_BT: Tensor) -> Tensor:
     """Rotary positions of base 10,000, angles in fp32."""
     H = x_BTNH.shape[-1]
     angles = positions_BT[..., None].float() * 10000.0 ** (-torch.arange(0, H, 2, dtype=torch.float32) / H)
@@ -67,7 +95,7 @@ def rotated(x_BTNH: Tensor, positions_BT: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), -1)
 
 
-class TinyFeedForward(nn.Module):
+class _FeedForward(nn.Module):
     """SwiGLU."""
 
     def __init__(self, size: TinySize) -> None:
@@ -81,13 +109,13 @@ class TinyFeedForward(nn.Module):
         return self.w2(F.silu(self.w1(x_BTD)) * self.w3(x_BTD))
 
 
-class TinyBlock(nn.Module):
+class _Block(nn.Module):
     """Pre-norm block."""
 
     def __init__(self, size: TinySize) -> None:
         super().__init__()
         self.attention_norm, self.ffn_norm = nn.RMSNorm(size.dim, eps=1e-5), nn.RMSNorm(size.dim, eps=1e-5)
-        self.attention, self.feed_forward = TinyAttention(size), TinyFeedForward(size)
+        self.attention, self.feed_forward = _Attention(size), _FeedForward(size)
 
     def forward(self, x_BTD: Tensor, positions_BT: Tensor, segments: Any) -> Tensor:
         """[B, T, D] to [B, T, D]."""
@@ -95,19 +123,20 @@ class TinyBlock(nn.Module):
         return x_BTD + self.feed_forward(self.ffn_norm(x_BTD))
 
 
-class TinyTrunk(nn.Module):
+class _Trunk(nn.Module):
     """Embedding, blocks, last norm."""
+
+    segments_of = TinySegments
 
     def __init__(self, size: TinySize) -> None:
         super().__init__()
         self.tok_embeddings = nn.Embedding(size.vocab_size, size.dim)
-        self.layers = nn.ModuleList(TinyBlock(size) for _ in range(size.layers))
+        self.layers = nn.ModuleList(_Block(size) for _ in range(size.layers))
         self.norm = nn.RMSNorm(size.dim, eps=1e-5)
 
     def forward(self, input_ids_BT: Tensor, position_ids_BT: Tensor, segments: Any = None) -> Tensor:
         """Hidden states, [B, T, D]."""
-        if segments is None:
-            segments = Documents.of_positions(position_ids_BT)
+        segments = segments or self.segments_of(position_ids_BT)
         x_BTD = self.tok_embeddings(input_ids_BT)
         for block in self.layers:
             x_BTD = block(x_BTD, position_ids_BT, segments)
@@ -115,7 +144,12 @@ class TinyTrunk(nn.Module):
 
 
 def drawn(like: Mapping[str, Tensor], seed: int) -> Iterator[tuple[str, Tensor]]:
-    """Matrices of N(0, 0.2), norms of one."""
+    """Matrices of N(0, 0.2), norms of one.
+
+    Args:
+        like: Weights by name.
+        seed: Of the draws.
+    """
     generator = torch.Generator("cpu").manual_seed(seed)
     for name, weight in like.items():
         one = torch.ones(weight.shape, device="cpu")
@@ -123,12 +157,17 @@ def drawn(like: Mapping[str, Tensor], seed: int) -> Iterator[tuple[str, Tensor]]
 
 
 class TinyLlama(nn.Module):
-    """Trunk and head; with labels, the sum of the token losses."""
+    """Trunk and head. With labels, the sum of the token losses.
+
+    Args:
+        size: Sizes. None takes the defaults.
+        seed: Of the weights.
+    """
 
     def __init__(self, size: TinySize | None = None, seed: int = 0) -> None:
         super().__init__()
         self.size = size or TinySize()
-        self.model = TinyTrunk(self.size)
+        self.model = _Trunk(self.size)
         self.output = nn.Linear(self.size.dim, self.size.vocab_size, bias=False)
         like = dict(self.named_parameters())
         self.initial_weights = lambda: drawn(like, seed)
@@ -148,78 +187,32 @@ class TinyLlama(nn.Module):
         )
 
 
-class TinyBatches:
-    """Loader of global batches of packed rows, the share of one data-parallel rank; its state is one number.
-
-    Args:
-        rank: share.
-        size: number of shares; divides ``rows``.
-        steps: batches.
-        rows: rows of the global batch.
-        tokens: T.
-        vocab_size: ids below it.
-    """
-
-    def __init__(
-        self, rank: int, size: int, steps: int = 6, rows: int = 8, tokens: int = 32, vocab_size: int = 96
-    ) -> None:
-        self.rank, self.size, self.steps, self.rows = rank, size, steps, rows
-        self.tokens, self.vocab_size, self.done = tokens, vocab_size, 0
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        while self.done < self.steps:
-            self.done += 1
-            yield self.batch(self.done - 1)
-        self.done = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Batches handed out."""
-        return {"done": self.done}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on there."""
-        self.done = state["done"]
-
-    def batch(self, step: int) -> dict[str, Tensor]:
-        """Batch ``step``: about a tenth of the tokens begin a document, a fifth carry no loss."""
-        generator = torch.Generator().manual_seed(1000 + step)
-        ids = torch.randint(0, self.vocab_size, (self.rows, self.tokens + 1), generator=generator)
-        starts = torch.rand(self.rows, self.tokens, generator=generator) < 0.1
-        starts[:, 0] = True
-        index = torch.arange(self.tokens).expand(self.rows, -1)
-        positions = index - torch.where(starts, index, 0).cummax(1).values
-        silent = torch.rand(self.rows, self.tokens, generator=generator) < 0.2
-        labels = ids[:, 1:].masked_fill(silent, -100)
-        share = slice(self.rank * self.rows // self.size, (self.rank + 1) * self.rows // self.size)
-        return {"input_ids": ids[share, :-1], "labels": labels[share], "position_ids": positions[share]}
-
-
 class TinyLM(L.LightningModule):
     """Next-token training in the manner of core's LM: one training step is one optimizer step.
 
     Args:
-        net: makes the network.
-        optimizer: makes the optimizer.
-        micro_batches: pieces that a step is computed in.
-        max_norm: gradients are clipped to it.
-        batches: arguments of :class:`TinyBatches`.
+        net: Makes the network.
+        optimizer: Makes the optimizer.
+        micro_batches: Pieces that a step is computed in.
+        max_norm: Gradients are clipped to it.
+        keeps: What is kept of the blocks for the backward pass.
+        batches: Arguments of `TinyBatches`.
     """
 
     def __init__(
         self,
-        net: Callable[[], nn.Module] = TinyLlama,
+        net: Callable[[], TinyLlama] = TinyLlama,
         optimizer: Callable[..., Optimizer] | None = None,
         micro_batches: int = 1,
         max_norm: float = 0.5,
+        keeps: Kept = "all",
         **batches: int,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.make_net, self.make_optimizer = net, optimizer or (lambda weights: torch.optim.AdamW(weights, lr=3e-3))
         self.micro_batches, self.max_norm, self.batches = micro_batches, max_norm, batches
+        self.keeps: Kept = keeps
         self.losses: list[float] = []
         self.norms: list[float] = []
 
@@ -227,6 +220,7 @@ class TinyLM(L.LightningModule):
         """Make the network, once."""
         if not hasattr(self, "net"):
             self.net = self.make_net()
+            keep_only(self.net.model.layers, self.keeps)
 
     def configure_optimizers(self) -> Optimizer:
         """One optimizer."""
@@ -234,11 +228,10 @@ class TinyLM(L.LightningModule):
 
     def train_dataloader(self) -> TinyBatches:
         """This rank's share of the global batches."""
-        share = getattr(self.trainer.strategy, "distributed_sampler_kwargs", {"rank": 0, "num_replicas": 1})
-        return TinyBatches(share["rank"], share["num_replicas"], **self.batches)
+        return TinyBatches(*data_parallel_of(self.trainer.strategy), **self.batches)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """One optimizer step; loss and gradient norm are kept."""
+        """One optimizer step. Loss and gradient norm are kept."""
         optimizer: Any = self.optimizers()
         optimizer.zero_grad()
         reduce = self.trainer.strategy.reduce
@@ -256,12 +249,6 @@ class TinyLM(L.LightningModule):
 
     def gradient_norm(self) -> Tensor:
         """Global norm of the gradients, over stages too."""
-        ranks = getattr(self.trainer.strategy, "ranks", None)
-        return global_norm(self.net.parameters(), ranks.pipeline if ranks else None)
-
-
-def split(batch: dict[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
-    """Cut a batch into equal micro-batches."""
-    rows = len(batch["input_ids"]) // parts
-    for index in range(parts):
-        yield {name: value[index * rows : (index + 1) * rows] for name, value in batch.items()}
+        strategy = self.trainer.strategy
+        stages = strategy.ranks.pipeline if isinstance(strategy, MeshStrategy) else None
+        return global_norm(self.net.parameters(), stages)

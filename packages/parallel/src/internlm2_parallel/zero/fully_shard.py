@@ -1,10 +1,10 @@
 """Sharding of state through FSDP2 (`torch.distributed.fsdp.fully_shard`).
 
-FSDP2 stores weights as split as the optimizer state; the other extents say when it gathers and when it reduces:
+FSDP2 stores weights as split as the optimizer state. The other extents say when it gathers and when it reduces:
 
-- *optimizer* chooses the mesh: all data ranks (full), the shard ranks with copies (partial), copies alone (replica);
+- *optimizer* chooses the mesh: all data ranks (full), the shard ranks with copies (partial), copies alone (replica).
 - *parameters* choose what happens after a block's forward: freed (full), kept by the sub-group (partial), kept
-  (replica);
+  (replica).
 - *gradients* choose what a micro-batch that is not the last communicates: all of it (full), the part inside the
   sub-group (partial), nothing (replica).
 """
@@ -18,59 +18,58 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from internlm2_parallel.mesh import Ranks
+from internlm2_parallel.names import blocks_of, called
 from internlm2_parallel.zero.sharding import Sharding
 
 
 def state_mesh(ranks: Ranks, sharding: Sharding) -> DeviceMesh | None:
-    """The mesh on which weights and optimizer state are stored; None where there is one data rank.
+    """The mesh on which weights and optimizer state are stored. None where there is one data rank.
+
+    Args:
+        ranks: The meshes.
+        sharding: Extents.
 
     Raises:
-        ValueError: the extents need an axis that the layout does not have.
+        ValueError: If the extents need an axis that the layout does not have.
     """
     replicate, shard = ranks.weights["replicate"].size(), ranks.weights["shard"].size()
     if replicate * shard == 1:
         return None
     if sharding.optimizer == "replica" and shard > 1:
         raise ValueError(
-            f"sharding.optimizer=replica keeps whole copies, but layout {ranks.layout} has {shard} shard ranks; "
-            f"set layout.replicate={replicate * shard} layout.shard=1 (context ranks count as shards: use partial with "
-            "them)."
+            f"optimizer=replica keeps whole copies, but layout {ranks.layout} has {shard} shard ranks. It needs "
+            f"replicate={replicate * shard} and shard=1. Context ranks count as shards and need optimizer=partial."
         )
     if sharding.optimizer == "full" and replicate > 1:
         raise ValueError(
-            f"sharding.optimizer=full splits over all data ranks, but layout {ranks.layout} has {replicate} copies; "
-            f"set layout.replicate=1 layout.shard={replicate * ranks.layout.shard}, or "
-            "strategy.treatment.sharding.optimizer=partial."
+            f"optimizer=full splits over all data ranks, but layout {ranks.layout} has {replicate} copies. It needs "
+            f"replicate=1 and shard={replicate * ranks.layout.shard}, or optimizer=partial."
         )
     return ranks.weights["replicate", "shard"] if replicate > 1 else ranks.weights["shard"]
 
 
 def shard_state(
-    net: nn.Module,
-    ranks: Ranks,
-    sharding: Sharding,
-    *,
-    sub_group: int = 0,
-    param_dtype: torch.dtype | None = None,
+    net: nn.Module, ranks: Ranks, sharding: Sharding, *, sub_group: int = 0, param_dtype: torch.dtype | None = None
 ) -> None:
     """Shard ``net`` in place, one group of weights per block and one for each end.
 
     Args:
-        net: network with children ``layers`` (blocks) and ``tok_embeddings`` somewhere below.
-        ranks: the meshes.
-        sharding: extents.
-        sub_group: ranks that keep gathered weights where ``parameters`` is partial under a full optimizer.
-        param_dtype: dtype of gathered weights and of the computation (bf16); None keeps that of the weights. Gradients
+        net: Network with children ``layers`` (blocks) and ``tok_embeddings`` somewhere below.
+        ranks: The meshes.
+        sharding: Extents.
+        sub_group: Ranks that keep gathered weights where ``parameters`` is partial under a full optimizer.
+        param_dtype: Dtype of gathered weights and of the computation (bf16). None keeps that of the weights. Gradients
             are reduced in fp32 either way.
 
     Raises:
-        ValueError: the extents need an axis that the layout does not have, or ``param_dtype`` without data ranks.
+        ValueError: If the extents need an axis that the layout does not have, or ``param_dtype`` comes without data
+            ranks.
     """
     mesh = state_mesh(ranks, sharding)
     if mesh is None and param_dtype is not None:
         raise ValueError(
-            f"treatment.param_dtype={param_dtype} is the dtype of gathered weights, but layout {ranks.layout} gathers "
-            "none; set trainer.precision=bf16-mixed instead."
+            f"param_dtype={param_dtype} is the dtype of gathered weights, but layout {ranks.layout} gathers none. Use "
+            "the Trainer's precision=bf16-mixed instead."
         )
     if mesh is None:
         return
@@ -88,8 +87,8 @@ def _after_forward(sharding: Sharding, mesh: DeviceMesh, sub_group: int) -> bool
         shards = mesh.size()
         if not 1 < sub_group < shards or shards % sub_group:
             raise ValueError(
-                f"sharding.parameters=partial needs a sub-group that divides the {shards} shard ranks, "
-                f"not {sub_group}; set strategy.treatment.sub_group, e.g. to the GPUs of a node."
+                f"sub_group={sub_group} must divide the {shards} shard ranks and be neither 1 nor all of them, where "
+                "parameters=partial. Take the GPUs of a node."
             )
         return sub_group
     return True
@@ -97,10 +96,8 @@ def _after_forward(sharding: Sharding, mesh: DeviceMesh, sub_group: int) -> bool
 
 def units(net: nn.Module) -> list[nn.Module]:
     """Modules whose weights are gathered together: the embedding and every block. The root keeps the rest."""
-    found = [module for name, module in net.named_modules() if name.split(".")[-1] == "tok_embeddings"]
-    lists = [module for name, module in net.named_modules() if name.split(".")[-1] == "layers"]
-    blocks = [block for layers in lists for block in layers.children()]
-    return [module for module in (*found, *blocks) if any(True for _ in module.parameters())]
+    found = (*called(net, "tok_embeddings"), *blocks_of(net))
+    return [module for module in found if any(True for _ in module.parameters())]
 
 
 @contextmanager
@@ -108,11 +105,10 @@ def blocked_gradient_sync(root: nn.Module, sharding: Sharding) -> Iterator[None]
     """Inside, backward passes communicate only what the gradients' extent asks of a micro-batch that is not the last.
 
     Args:
-        root: module that holds every sharded network.
-        sharding: extents.
+        root: Module that holds every sharded network.
+        sharding: Extents.
     """
     modules = [module for module in root.modules() if isinstance(module, FSDPModule)]
-    keep_weights = sharding.parameters == "replica"
 
     def switch(on: bool) -> None:
         for module in modules:
@@ -120,7 +116,7 @@ def blocked_gradient_sync(root: nn.Module, sharding: Sharding) -> Iterator[None]
                 module.set_requires_gradient_sync(on, recurse=False)
             elif sharding.gradients == "partial":
                 module.set_requires_all_reduce(on, recurse=False)
-            if keep_weights:
+            if sharding.parameters == "replica":
                 module.set_reshard_after_backward(on, recurse=False)
 
     switch(False)

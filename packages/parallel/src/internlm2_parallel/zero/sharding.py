@@ -1,4 +1,4 @@
-"""How far each kind of state is split (report section 2.1; AMSP, arXiv 2311.00257).
+"""How far each kind of state is split (report section 2.1, and AMSP, arXiv 2311.00257).
 
 Extents over a data group of ``replicate x shard`` ranks: ``replica`` everywhere whole, ``partial`` split over the shard
 ranks and copied over the replicate ranks, ``full`` split over all of them.
@@ -31,13 +31,13 @@ class Sharding:
     """Extent of each kind of state.
 
     Attributes:
-        parameters: of the weights while a step computes.
-        gradients: of the gradients between the micro-batches of a step.
-        optimizer: of the optimizer state, and of the weights between steps.
+        parameters: Of the weights while a step computes.
+        gradients: Of the gradients between the micro-batches of a step.
+        optimizer: Of the optimizer state, and of the weights between steps.
 
     Raises:
-        ValueError: an unknown extent, weights or gradients split further than the optimizer state, or gradients
-            over the sub-group under optimizer state over all.
+        ValueError: If an extent is unknown, if weights or gradients are split further than the optimizer state, or if
+            gradients are split over the sub-group under optimizer state over all.
     """
 
     parameters: Extent = "full"
@@ -45,22 +45,28 @@ class Sharding:
     optimizer: Extent = "full"
 
     def __post_init__(self) -> None:
-        for name in ("parameters", "gradients", "optimizer"):
-            if getattr(self, name) not in EXTENTS:
-                raise ValueError(
-                    f"sharding.{name}={getattr(self, name)!r} is none of {', '.join(EXTENTS)}; set "
-                    f"strategy.treatment.sharding.{name} to one."
-                )
+        for name, extent in vars(self).items():
+            if extent not in EXTENTS:
+                raise ValueError(f"{name}={extent!r} must be one of {', '.join(EXTENTS)}.")
         finest = EXTENTS.index(self.optimizer)
-        for name in ("parameters", "gradients"):
-            if EXTENTS.index(getattr(self, name)) > finest:
+        for name, extent in vars(self).items():
+            if EXTENTS.index(extent) > finest:
                 raise ValueError(
-                    f"sharding.{name}={getattr(self, name)} is split further than sharding.optimizer={self.optimizer}; "
-                    f"set strategy.treatment.sharding.{name}={self.optimizer} or "
-                    f"strategy.treatment.sharding.optimizer={getattr(self, name)}."
+                    f"{name}={extent} must not be split further than optimizer={self.optimizer}. Use "
+                    f"{name}={self.optimizer} or optimizer={extent}."
                 )
         if (self.gradients, self.optimizer) == ("partial", "full"):
             raise ValueError(
-                "sharding.gradients=partial under sharding.optimizer=full would reduce gradients twice; "
-                "set strategy.treatment.sharding.gradients=full or replica."
+                "gradients=partial must not come with optimizer=full, which would reduce gradients twice. Use "
+                "gradients=full or gradients=replica."
             )
+
+
+SHARDINGS = {
+    "ddp": Sharding("replica", "replica", "replica"),
+    "zero1": Sharding("replica", "replica", "full"),
+    "zero2": Sharding("replica", "full", "full"),
+    "zero3": Sharding(),
+    "hsdp": Sharding("partial", "partial", "partial"),
+}
+"""The usual ones by name."""

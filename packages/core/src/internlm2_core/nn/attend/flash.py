@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from internlm2_core.nn.segments import Segments
 
 MODULES = {3: "flash_attn_interface", 2: "flash_attn.flash_attn_interface", 4: "flash_attn.cute"}
-"""Where each version is, the preferred one first; 4 is the youngest and comes last."""
+"""Where each version is, the preferred one first. Version 4 is the youngest and comes last."""
 
 
 def installed_versions() -> list[int]:
@@ -18,7 +18,7 @@ def installed_versions() -> list[int]:
 
 
 def is_there(module: str) -> bool:
-    """Whether a module can be found; that of a missing parent cannot."""
+    """Whether a module can be found."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:
@@ -26,13 +26,13 @@ def is_there(module: str) -> bool:
 
 
 class FlashAttend(nn.Module):
-    """Variable-length flash attention; grouped queries are handled by the kernel.
+    """Variable-length flash attention. The kernel handles grouped queries.
 
     Args:
-        version: 2, 3 or 4; None takes the preferred one that is installed.
+        version: The version, 2, 3 or 4. None takes the preferred one that is installed.
 
     Raises:
-        ModuleNotFoundError: flash-attn is not installed, or not in this version.
+        ModuleNotFoundError: If flash-attn is not installed, or not in this version.
     """
 
     def __init__(self, version: int | None = None) -> None:
@@ -41,7 +41,7 @@ class FlashAttend(nn.Module):
         if not installed or version not in (None, *installed):
             wanted = "flash-attn" if version is None else f"flash-attn {version}"
             raise ModuleNotFoundError(
-                f'{wanted} is not installed; pip install "internlm2-core[flash-attn]" or set model.attend=sdpa.'
+                f"{wanted} is not installed: pip install \"internlm2-core[flash-attn]\". attend='sdpa' runs without it."
             )
         self.version = version or installed[0]
         self.kernel = import_module(MODULES[self.version]).flash_attn_varlen_func

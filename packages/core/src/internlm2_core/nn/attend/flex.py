@@ -8,7 +8,7 @@ from internlm2_core.nn.segments import Segments
 
 
 class FlexAttend(nn.Module):
-    """Compiled FlexAttention; the block mask skips what lies between documents."""
+    """Compiled FlexAttention. The block mask skips what lies between documents."""
 
     def __init__(self) -> None:
         super().__init__()

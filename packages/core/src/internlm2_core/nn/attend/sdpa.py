@@ -1,8 +1,8 @@
 """Attention by torch's scaled_dot_product_attention, the fastest correct path on CPU.
 
-Each document is one causal call on a view of the row: nothing is copied but the results. Documents so short that the
-call costs more than copies are sorted into groups of like length; a group is padded to its longest member at its end,
-and computed in one call. Padding stands after every real token, so causality alone hides it and no mask is needed.
+Each document is one causal call on a view of the row. Only the results are copied. Documents so short that the call
+costs more than copies are sorted into groups of like length. A group is padded at its end to its longest member, and
+computed in one call. Padding comes after every real token, so causality alone hides it and no mask is needed.
 
     row 0: aaaaaaaaa bb c   calls: aaaaaaaaa,   bb
     row 1: dddddddddd eee          dddddddddd,  c.
@@ -24,23 +24,37 @@ MAX_WASTE = 0.25
 """Padding allowed in a group, as a share of its tokens."""
 
 SHORT = 6144
-"""Numbers in the queries of a document (tokens x heads x head width) up to which it joins a group; measured on one core
-(tests/benchmarks/core/bench_packed.py)."""
+"""Numbers in the queries of a document (tokens x heads x head width) up to which it joins a group. It was measured on
+one core (tests/benchmarks/core/bench_packed.py)."""
 
 
 def causal(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
-    """Plain causal attention of whole rows, [B, T, N, H]."""
+    """Plain causal attention of whole rows.
+
+    Args:
+        q_BTNH: Queries, [B, T, N, H].
+        k_BTGH: Keys, [B, T, G, H].
+        v_BTGH: Values, [B, T, G, H].
+
+    Returns:
+        Mixed values, [B, T, N, H].
+    """
     q, k, v = (x.transpose(1, 2) for x in (q_BTNH, k_BTGH, v_BTGH))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
 
 
 def select(tokens: Tensor, read: Tensor) -> Tensor:
-    """Tokens of a group, [documents, longest, heads, H]. Its backward pass adds whole rows, unlike that of indexing."""
+    """Tokens of a group, [documents, longest, heads, H]. The backward pass adds whole rows, unlike that of indexing.
+
+    Args:
+        tokens: All tokens of a batch, [B * T, heads, H].
+        read: Indices of the group's tokens, [documents, longest] int64.
+    """
     return tokens.index_select(0, read.flatten()).unflatten(0, read.shape)
 
 
 def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
-    """Indices of documents by descending length, cut where padding would exceed :data:`MAX_WASTE`."""
+    """Indices of documents by descending length, cut where padding would exceed `MAX_WASTE`."""
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     group: list[int] = []
     tokens = 0
@@ -57,11 +71,11 @@ def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which tokens each call on short documents reads, and where its results stand.
+    """Which tokens each call on short documents reads, and where its results are.
 
     Attributes:
-        reads: for each group, token indices [documents, longest]; padding reads the document's last token.
-        restore: [tokens of short documents] place of each in the groups' results, laid end to end.
+        reads: For each group, token indices [documents, longest]. Padding reads the document's last token.
+        restore: Place of each token in the groups' results, laid end to end, [tokens of short documents].
     """
 
     reads: tuple[Tensor, ...]
@@ -71,7 +85,15 @@ class Grouping:
 # All blocks of a network group the same documents.
 @lru_cache(maxsize=8)
 def grouping(lengths: tuple[int, ...], limit: int) -> Grouping | None:
-    """Group the documents of at most ``limit`` tokens, on CPU; None where there are none."""
+    """Group the short documents of a batch, on CPU.
+
+    Args:
+        lengths: Tokens of each document.
+        limit: Documents of at most so many tokens are short.
+
+    Returns:
+        The groups, or None where no document is short.
+    """
     starts = [0, *accumulate(lengths)]
     short = [index for index, length in enumerate(lengths) if length <= limit]
     reads, places, results = [], [], 0

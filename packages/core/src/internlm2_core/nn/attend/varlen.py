@@ -1,4 +1,4 @@
-"""Attention by torch's own variable-length kernel (CUDA only; no CPU kernel in torch 2.13)."""
+"""Attention by torch's own variable-length kernel. It runs on CUDA only: torch 2.13 has no such kernel for CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,13 @@ class VarlenAttend(nn.Module):
 
     @torch.compiler.disable  # lengths of documents are not to be compiled in
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
-        """Causal attention inside documents, [B, T, N, H]; bf16 or fp16.
+        """Causal attention inside documents, [B, T, N, H] in bf16 or fp16.
 
         Raises:
-            ValueError: the tensors are not on a GPU.
+            ValueError: If the tensors are not on a GPU.
         """
         if q_BTNH.device.type != "cuda":
-            raise ValueError(f"varlen attention has no kernel for {q_BTNH.device.type}; set model.attend=sdpa.")
+            raise ValueError(f"attend='varlen' has no kernel for {q_BTNH.device.type}. attend='sdpa' runs everywhere.")
         from torch.nn.attention.varlen import varlen_attn
 
         q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))

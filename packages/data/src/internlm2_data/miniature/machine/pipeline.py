@@ -1,0 +1,31 @@
+"""`pipeline=machine`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from internlm2_data.executor import Executor
+from internlm2_data.miniature.machine.collect import collect
+
+
+@dataclass(frozen=True)
+class MachinePipeline:
+    """Collects this machine's own text.
+
+    Attributes:
+        web_bytes: Most bytes of HTML.
+        prose_bytes: Most bytes of English prose.
+        chinese_bytes: Most bytes of Chinese text.
+        code_bytes: Most bytes of code.
+    """
+
+    web_bytes: int
+    prose_bytes: int
+    chinese_bytes: int
+    code_bytes: int
+
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+        """See `Pipeline`. Takes no inputs."""
+        collect(output, **asdict(self))

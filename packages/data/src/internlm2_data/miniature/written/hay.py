@@ -1,0 +1,79 @@
+"""Sentences that people wrote, to lie between written facts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from internlm2_data.document import Document
+from internlm2_data.io.documents import read_documents
+from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.miniature.written.instructions.words import LANGUAGES, Language
+from internlm2_data.pipelines.tokens import is_held_out
+
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
+SHORTEST = 15
+LONGEST: Mapping[Language, int] = {"en": 160, "zh": 50}
+
+
+@dataclass(frozen=True)
+class Hay:
+    """Sentences by language, in the order of their texts.
+
+    Attributes:
+        sentences: by language.
+    """
+
+    sentences: Mapping[Language, Sequence[str]]
+
+    def draw(self, rng: Random, language: Language, count: int) -> list[str]:
+        """Neighbouring sentences; after the last comes the first."""
+        stock = self.sentences[language]
+        start = rng.randrange(len(stock))
+        return [stock[(start + number) % len(stock)] for number in range(count)]
+
+
+def gather_hay(inputs: Sequence[str], max_characters: int, held_out: float = 0.0) -> Hay:
+    """Read sentences from documents, in the order of the inputs.
+
+    Args:
+        inputs: files, folders and glob patterns of documents.
+        max_characters: enough of a language.
+        held_out: share of documents that `pipeline=tokens` holds out; none of their sentences is taken.
+
+    Raises:
+        FileNotFoundError: for an input that is not there.
+        ValueError: when a language has no sentence of fitting length.
+    """
+    found: dict[Language, list[str]] = {language: [] for language in LANGUAGES}
+    room = dict.fromkeys(LANGUAGES, max_characters)
+    for document in _documents(expand_inputs(inputs)):
+        if is_held_out(document.id, held_out):
+            continue
+        language = next((known for known in LANGUAGES if document.language == known), None)
+        if language is None or room[language] <= 0:
+            continue
+        room[language] -= len(document.text)
+        found[language] += fitting_sentences(document.text, language)
+        if max(room.values()) <= 0:
+            break
+    if missing := [language for language, sentences in found.items() if not sentences]:
+        raise ValueError(
+            f"the inputs {list(inputs)} have no sentence of {SHORTEST} characters or a little more in "
+            f"{', '.join(missing)}: set inputs to documents with text in both languages"
+        )
+    return Hay(found)
+
+
+def fitting_sentences(text: str, language: Language) -> list[str]:
+    """The sentences that are neither too short nor too long."""
+    pieces = (piece.strip() for piece in SENTENCE_END.split(text))
+    return [piece for piece in pieces if SHORTEST <= len(piece) <= LONGEST[language]]
+
+
+def _documents(files: Iterable[Path]) -> Iterable[Document]:
+    for path in files:
+        yield from (document for document in read_documents(path) if isinstance(document, Document))

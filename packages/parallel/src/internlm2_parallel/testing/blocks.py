@@ -1,0 +1,34 @@
+"""Blocks that are computed again in the backward pass, as a module wraps them itself in ``configure_model``."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+
+from internlm2_parallel.search.plans import Kept
+
+
+def _keep_matmuls(context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    is_matmul = op in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+    return CheckpointPolicy.MUST_SAVE if is_matmul else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def keep_only(layers: nn.ModuleList, keeps: Kept) -> None:
+    """Wrap all blocks in place, by both of torch's ways: one changes names of modules, the other does not.
+
+    Args:
+        layers: The blocks.
+        keeps: ``matmuls`` keeps the results of matrix products (``checkpoint_wrapper``), ``nothing`` recomputes a block
+            whole (``checkpoint``), ``all`` recomputes nothing.
+    """
+    for index, block in enumerate(layers):
+        if keeps == "matmuls":
+            contexts = partial(create_selective_checkpoint_contexts, _keep_matmuls)
+            layers[index] = checkpoint_wrapper(block, context_fn=contexts, preserve_rng_state=False)
+        elif keeps == "nothing":
+            block.forward = partial(  # type: ignore[method-assign]
+                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+            )
