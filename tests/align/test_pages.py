@@ -25,7 +25,10 @@ def folder(tmp_path, monkeypatch, save_random_model, make_records):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     asked = [({"role": "user", "content": f"{i} + 1?"},) for i in range(8)]
     pairs = [Preference("maths", prompt, str(i + 1), "no") for i, prompt in enumerate(asked)]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(to_record(pair)) + "\n" for pair in pairs))
+    (tmp_path / "runs" / "label").mkdir()
+    (tmp_path / "runs" / "label" / "train.jsonl").write_text(
+        "".join(json.dumps(to_record(pair)) + "\n" for pair in pairs)
+    )
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -66,9 +69,7 @@ def test_add_a_loss(folder):
 
 
 def test_add_an_annotator(folder):
-    replies = [{"id": f"sum-{i}", "replies": ["x" * 200]} for i in range(4)]
-    (folder / "replies.jsonl").write_text("".join(json.dumps(reply) + "\n" for reply in replies))
     code_of("add-an-annotator.md")
     pairs = [json.loads(line) for line in (folder / "runs" / "label" / "train.jsonl").read_text().splitlines()]
-    assert len(pairs) == 4
-    assert all(pair["source"] == "brief" and pair["rejected"] == "x" * 200 for pair in pairs)
+    assert len(pairs) == len((folder / "train.jsonl").read_text().splitlines()) == 12
+    assert all(pair["source"] == "brief" and pair["rejected"].startswith("I would rather") for pair in pairs)

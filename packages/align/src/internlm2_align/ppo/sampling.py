@@ -45,7 +45,7 @@ def sample_and_score(
     Args:
         prompts: What to answer.
         engine: Answers with the actor's weights.
-        sampling: How. The stop token is set here.
+        sampling: How to sample. The stop token is set here.
         scorer: The frozen reward model.
         seed: Of the sampling.
         truncation_penalty: Taken off the score of responses that did not end by themselves.

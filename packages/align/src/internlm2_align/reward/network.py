@@ -56,7 +56,7 @@ class RewardNetwork(nn.Module):
 
     Args:
         size: Shape of the trunk, kept as ``size``.
-        attend: Attention back end. None chooses. It is wrapped so that prompts shared by replies are computed once.
+        attend: Attention back end. None chooses one. It is wrapped so that prompts shared by replies are computed once.
 
     Attributes:
         initial_weights: As those of `internlm2_core.nn.language_model.LanguageModel`.

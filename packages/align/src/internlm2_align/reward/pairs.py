@@ -73,7 +73,7 @@ def encode_pairs(
             defect, reason = "too_long", str(error)
         counts[defect or "used"] += 1
         if defect and on_bad == "raise":
-            raise ValueError(f"{pair.place} is unusable: {reason}. on_bad=skip counts such pairs.")
+            raise ValueError(f"{pair.place} cannot be used: {reason}. on_bad=skip counts such pairs.")
         if not defect:
             index = index_of(encoder.conditions, pair.domain)
             repeated = 0 if share_prompts else len(group.prompt)
