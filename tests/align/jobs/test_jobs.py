@@ -208,7 +208,7 @@ def test_score(tmp_path, reward_folder, labelled):
     assert second["scores"][0] == pytest.approx(first["score"], abs=1e-5)
     with pytest.raises(ValueError, match=r"in.jsonl, line 2: it names no domain"):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
-    with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
+    with pytest.raises(ValueError, match=r"Domain 'law'.*Known are maths"):
         score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
     with pytest.raises(FileNotFoundError, match=r"checkpoint=.*nope is not a folder"):
         score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")
