@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from internlm2_conf.continuing import FREE, HELD, check_continuing
-from internlm2_conf.errors import dotted
 from internlm2_conf.hashing import sampled_hash
+from internlm2_conf.keys import dotted
 from omegaconf import DictConfig, OmegaConf
 
 RECIPE = """

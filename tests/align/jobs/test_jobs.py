@@ -61,7 +61,10 @@ def test_label(tmp_path, instructions, sft):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"id": "nowhere", "replies": ["zzz"]}, "belong to other records: none of its ids is among .* first is 'nowhere'"),
+        (
+            {"id": "nowhere", "replies": ["zzz"]},
+            "belong to other records: none of its ids is among .* first is 'nowhere'",
+        ),
         ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies='zzz', which must be a list"),
     ],
 )
