@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra import compose
-from hydra.utils import call
+from internlm2_conf.asked import as_text
 from internlm2_conf.continuing import check_continuing
 from internlm2_conf.hashing import code_hash, file_records, is_intact, targets, text_hash
-from internlm2_conf.overrides import with_new_keys
+from internlm2_conf.recipes import Recipes
+from internlm2_conf.targets import call_job, leave_out
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -75,8 +75,9 @@ def reproduce(stages: Mapping[str, Any], output: str, until: str | None = None) 
 
 def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], console: Console) -> str:
     """Build a stage unless its manifest still holds; return the id of its build."""
-    folder = root / stage.name
-    cfg = compose(stage.job, with_new_keys(stage.job, [*stage.overrides, f"output={folder}"]))
+    folder, recipes, words = root / stage.name, Recipes(), list(stage.overrides)
+    cfg = recipes.compose(stage.job, [*words, as_text(f"output={folder}")])
+    cfg = leave_out(cfg, lambda: recipes.compose(stage.job, recipes.chosen(words)), words)
     made_of = ingredients(cfg, root, inputs)
     key = text_hash(json.dumps(made_of, sort_keys=True))
     old = read_manifest(folder / MANIFEST)
@@ -95,7 +96,7 @@ def bring_up_to_date(stage: Stage, root: Path, inputs: Mapping[str, str], consol
     folder.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     check_continuing(cfg)
-    call(cfg.job)
+    call_job(cfg)
     manifest = {
         "stage": stage.name,
         "build": unfinished["build"],

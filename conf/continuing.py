@@ -10,11 +10,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from internlm2_conf.hashing import sampled_hash
+from internlm2_conf.keys import is_below, leaves, texts
 from omegaconf import DictConfig, OmegaConf
 
 RECORD = "settings.json"
@@ -80,37 +81,18 @@ def settings_of(cfg: DictConfig) -> dict[str, Any]:
 def is_free(key: str) -> bool:
     """Whether a setting may change in the middle of a run; a stage of a larger job has the keys of its own job."""
     own = re.sub(r"^stages\.\w+\.", "", key)
-    is_below = {names: any(own == name or own.startswith(f"{name}.") for name in names) for names in (FREE, HELD)}
-    return is_below[FREE] and not is_below[HELD]
-
-
-def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``a.b.c`` and the value for whatever in nested mappings is none, or an empty one."""
-    if not isinstance(node, dict) or not node:
-        yield prefix, node
-        return
-    for key, value in node.items():
-        yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    return any(is_below(own, name) for name in FREE) and not any(is_below(own, name) for name in HELD)
 
 
 def inputs_of(cfg: DictConfig) -> dict[str, str]:
     """Path -> hash of every file and folder that the job is told of, except what lies in its own output folder."""
     own = Path(cfg.output).resolve()
-    paths = dict.fromkeys(texts(OmegaConf.to_container(cfg.job, resolve=True)))
+    job = OmegaConf.to_container(cfg.job, resolve=True)
+    # Nothing below a trainer is an input.
+    paths = dict.fromkeys(
+        text for key, value in leaves(job) if "trainer" not in key.split(".") for text in texts(value)
+    )
     return {path: sampled_hash(Path(path)) for path in paths if exists(path) and not is_inside(Path(path), own)}
-
-
-def texts(node: Any) -> Iterator[str]:
-    """Every text in nested mappings and lists, except below a ``trainer``: nothing there is an input."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, list):
-        for value in node:
-            yield from texts(value)
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            if key != "trainer":
-                yield from texts(value)
 
 
 def exists(text: str) -> bool:

@@ -4,11 +4,15 @@ The first comment lines of a configuration are its help.
 """
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-CONF = Path(__file__).parent
+from hydra.utils import get_object
+from internlm2_conf.recipes import Recipes
+from internlm2_conf.targets import arguments
+from omegaconf import OmegaConf
 
 EXAMPLES = """\
 Examples:
@@ -17,28 +21,15 @@ Examples:
   internlm2 pretrain phase=4k model=tiny trainer.max_steps=100
   internlm2 pretrain -m model=tiny seed=1,2,3           a sweep: one folder a job
   internlm2 generate checkpoint=runs/reproduce/chat prompt="12 + 7 = ?"
-  internlm2 JOB --help                                  what a job does and its groups
+  internlm2 my_job --config-dir my_conf                 a job of your own
+  internlm2 JOB --help                                  what a job does, its groups and arguments
   internlm2 JOB --cfg job                               the resolved configuration, without running"""
-
-
-def job_names() -> list[str]:
-    """All jobs: the configurations at the top of this folder."""
-    return sorted(file.stem for file in CONF.glob("*.yaml"))
-
-
-def groups() -> dict[str, list[str]]:
-    """Options of every configuration group."""
-    files = (file.relative_to(CONF) for file in CONF.rglob("*.yaml"))
-    found: dict[str, list[str]] = {}
-    for file in sorted(file for file in files if len(file.parts) > 1):
-        found.setdefault("/".join(file.parts[:-1]), []).append(file.stem)
-    return found
 
 
 def comment(file: Path) -> str:
     """The comment block at a file's head, Hydra's own directives left out."""
     lines: list[str] = []
-    for line in file.read_text().splitlines():
+    for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @"):
@@ -46,22 +37,54 @@ def comment(file: Path) -> str:
     return "\n".join(lines)
 
 
-def overview() -> str:
+def overview(recipes: Recipes) -> str:
     """Jobs, groups and examples."""
-    jobs = "\n".join(f"  {name:<14} {comment(CONF / f'{name}.yaml').partition(chr(10))[0]}" for name in job_names())
-    options = "\n".join(f"  {group:<16} {', '.join(names)}" for group, names in groups().items())
+    abouts = {name: comment(file).partition("\n")[0] for name, file in recipes.jobs().items()}
+    jobs = "\n".join(f"  {name:<14} {about}" for name, about in abouts.items())
+    options = "\n".join(f"  {group:<16} {', '.join(names)}" for group, names in recipes.groups().items())
     return f"internlm2 JOB [key=value ...]\n\nJobs:\n{jobs}\n\nGroups (group=option):\n{options}\n\n{EXAMPLES}"
 
 
-def job_help(job: str) -> str:
-    """A job's comment, the groups that it is made of, and where to see every key."""
-    text = (CONF / f"{job}.yaml").read_text()
-    used = dict(re.findall(r"^\s*- (?:override )?/?([a-z_/]+)(?:@[\w.]+)?: (\w+)", text, re.M))
-    known = groups()
+def job_help(job: str, recipes: Recipes) -> str:
+    """A job's comment, its groups, the arguments of its function, and where to see every key.
+
+    Args:
+        job: Name of the job.
+        recipes: Where it is looked for.
+
+    Returns:
+        Lines to print.
+    """
+    file = recipes.jobs()[job]
+    text = file.read_text(encoding="utf-8")
+    used = dict(re.findall(r"^\s*- (?:override )?/?([a-z_/]+)(?:@[\w.]+)?: ([\w.]+)", text, re.M))
+    known = recipes.groups()
     lines = [f"  {group}={option:<16} of {', '.join(known[group])}" for group, option in used.items() if group in known]
     chosen = "\n\nGroups:\n" + "\n".join(lines) if lines else ""
-    about = comment(CONF / f"{job}.yaml")
-    return f"internlm2 {job} [key=value ...]\n\n{about}{chosen}\n\nEvery key: internlm2 {job} --cfg job"
+    more = further(job, recipes)
+    taken = "\n\nMore arguments, with what holds unless they are given:\n" + "\n".join(more) if more else ""
+    return f"internlm2 {job} [key=value ...]\n\n{comment(file)}{chosen}{taken}\n\nEvery key: internlm2 {job} --cfg job"
+
+
+def further(job: str, recipes: Recipes) -> list[str]:
+    """A line for every argument of the job's function that its configuration leaves as it is."""
+    cfg = OmegaConf.to_container(recipes.compose(job))
+    assert isinstance(cfg, dict)
+    target = str(cfg["job"].get("_target_"))
+    taken = arguments(target) or {}
+    described = described_in(inspect.getdoc(get_object(target)) or "") if taken else {}
+    return [
+        f"  {f'{name}={parameter.default}':<24} {described.get(name, '')}".rstrip()
+        for name, parameter in taken.items()
+        if name not in cfg["job"] and name not in cfg
+    ]
+
+
+def described_in(docstring: str) -> dict[str, str]:
+    """What the section ``Args:`` says of each argument."""
+    section = re.search(r"^Args:\n((?: {4}.*\n?|\n)*)", docstring, re.M)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.M) if section else []
+    return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
 
 
 def nearest(word: str, words: Iterable[str]) -> str:

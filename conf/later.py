@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra import compose
-from hydra.utils import call
+from internlm2_conf.asked import typed
 from internlm2_conf.continuing import check_continuing
-from internlm2_conf.overrides import typed, with_new_keys
+from internlm2_conf.recipes import Recipes
+from internlm2_conf.targets import call_job, leave_out
 from omegaconf import DictConfig, OmegaConf
 
 
@@ -14,15 +14,16 @@ class Job:
     """``internlm2 NAME KEY=VALUE ...``, to be called with more keys.
 
     Args:
-        name: Of the job.
-        keys: Keys and values as they would be typed. Nested mappings stand for dotted keys.
+        name: Name of the job.
+        keys: Keys and values as they would be typed. Nested mappings are dotted keys.
 
     Raises:
         ValueError: If the job asks for several ranks.
     """
 
     def __init__(self, name: str, keys: Mapping[str, Any] | None = None) -> None:
-        self.name, self.plain = name, compose(name)
+        self.name, self.recipes = name, Recipes()
+        self.plain = self.recipes.compose(name)
         self.words = [*self.words_of(keys or {})]
         # A mistyped key should not be found after hours.
         trainer = self.composed().trainer
@@ -34,20 +35,25 @@ class Job:
 
     def composed(self, **keys: Any) -> DictConfig:
         """The configuration of the job, with more keys."""
-        return compose(self.name, with_new_keys(self.name, [*self.words, *self.words_of(keys)]))
+        words, recipes = [*self.words, *self.words_of(keys)], self.recipes
+        cfg = recipes.compose(self.name, words)
+        return leave_out(cfg, lambda: recipes.compose(self.name, recipes.chosen(words)), words)
 
     def __call__(self, **keys: Any) -> Any:
         """Run the job, or resume it where it was stopped under the same settings."""
         cfg = self.composed(**keys)
         check_continuing(cfg)
-        return call(cfg.job)
+        return call_job(cfg)
 
     def words_of(self, keys: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         """Overrides that set these keys.
 
         Args:
-            keys: A mapping stands for dotted keys where the job has a mapping under that key too.
-            prefix: Of the keys.
+            keys: A mapping is dotted keys where the job has a mapping under that key too.
+            prefix: What the keys are below, with a dot at its end.
+
+        Yields:
+            ``KEY=VALUE``.
         """
         for key, value in keys.items():
             name = f"{prefix}{key}"

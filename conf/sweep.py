@@ -16,6 +16,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
+from internlm2_conf.asked import Asked
 from internlm2_conf.errors import in_one_sentence
 from omegaconf import DictConfig, OmegaConf
 
@@ -38,7 +39,7 @@ class AfterSweep(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a single run in which nothing of what is swept is chosen."""
-        chosen = parsed(config.hydra.overrides.task)
+        chosen = parsed(OmegaConf.to_container(config.hydra.overrides.task))
         swept = config.hydra.sweeper.params
         if lacking := [key for key in swept if key not in chosen]:
             words = " ".join(f"{key}={swept[key]}" for key in lacking)
@@ -62,13 +63,13 @@ class AfterSweep(Callback):
         done = [job for job in jobs if (job / DONE).is_file()]
         if len(done) < count:
             print(f"{folder}: {count - len(done)} of {count} jobs have not finished", file=sys.stderr)
-        in_one_sentence(lambda: self.call(folder, done), config.hydra.job.config_name)
+        in_one_sentence(lambda: self.call(folder, done), Asked(config.hydra.job.config_name))
 
 
 def count_jobs(config: DictConfig) -> int:
     """Jobs of a sweep: the product of what its keys are swept over."""
     swept = [f"{key}={values}" for key, values in config.hydra.sweeper.params.items()]
-    overrides = parsed([*swept, *config.hydra.overrides.task]).values()
+    overrides = parsed([*swept, *OmegaConf.to_container(config.hydra.overrides.task)]).values()
     return math.prod(len(list(one.sweep_string_iterator())) for one in overrides if one.is_sweep_override())
 
 

@@ -11,9 +11,26 @@ import yaml
 MISTAKES = {
     "job": (["pretran"], "no job 'pretran' (did you mean pretrain?)"),
     "key": (["pretrain", "phase.stepss=3"], "no key 'phase.stepss' (did you mean phase.steps?)"),
-    "argument": (["pretrain", "trainer.limit_val_batches=2"], "every key, +trainer.limit_val_batches=... adds it if"),
+    "argument": (
+        ["pretrain", "trainer.limit_val_batchess=2"],
+        "no key 'trainer.limit_val_batchess' (did you mean trainer.limit_val_batches?)",
+    ),
+    "argument of nobody": (["pretrain", "phase.x=2"], "no key 'phase.x'"),
     "group": (["pretrain", "modle=tiny"], "no key 'modle'"),
-    "option": (["pretrain", "model=tinyy"], "there is no model/tinyy; model= may be 1.8b"),
+    "option": (["pretrain", "model=tinyy"], "there is no model/tinyy. model= may be 1.8b"),
+    "key of another option": (
+        ["pretrain", "layout.tensor=2"],
+        "strategy=single has no layout. Choose another strategy first, for example strategy=tensor.",
+    ),
+    "group of another option": (["pretrain", "layout=shard"], "strategy=single has no layout. Choose another strategy"),
+    "unfit option": (
+        ["reward", "callbacks=samples", "checkpoint=x"],
+        "callbacks=samples does not fit reward: callbacks.samples.tokenizer refers to tokenizer, which reward does not "
+        "have. Choose callbacks=",
+    ),
+    "unfit option, shown": (["reward", "callbacks=samples", "--cfg", "job"], "callbacks=samples does not fit reward"),
+    "reference": (["verify", "folder=a/${x}"], "folder refers to x, which verify does not have."),
+    "not an override": (["verify", "folder"], "folder cannot be read. Write KEY=VALUE"),
     "missing": (["generate", "prompt=x"], "checkpoint must be given: checkpoint=..."),
     "sweep": (
         ["reward", "+experiment=conditions", "checkpoint=x"],
@@ -23,7 +40,12 @@ MISTAKES = {
         ["reward", "-m", "+experiment=gamma", "checkpoint=x", "heldout=[]"],
         "would have none; set heldout=... or heldout_share=...",
     ),
-    "file": (["generate", "prompt=x", "checkpoint=nope"], "nope/config.json does not exist; set checkpoint="),
+    # Each job has its own name for the folder that is not there.
+    "file": (["generate", "prompt=x", "checkpoint=nope"], "nope/config.json does not exist"),
+    "source": (["convert", "from=nope"], ". Set from=FOLDER. ("),
+    "start": (["sft", "conversations=x", "init_from=nope"], ". Set init_from=FOLDER. ("),
+    "run": (["verify", "folder=nope"], ". Set folder=FOLDER. ("),
+    "value": (["pretrain", "model.size.rope_factor=0.5"], ". Change rope_factor with model.size.rope_factor=.... ("),
 }
 
 
@@ -44,8 +66,29 @@ def test_mistakes_end_in_one_sentence(mistake: str, tmp_path: Path) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("path", ["runs/a#b", "runs/中文", "runs/${x", "runs/a b?"])
+def test_paths_are_plain_text(path: str, tmp_path: Path) -> None:
+    assert f"{path} " in command("verify", f"folder={path}", folder=tmp_path).stderr
+
+
+def test_lists_of_paths_are_plain_text(tmp_path: Path) -> None:
+    words = ("vocabulary", "inputs=[数据/a.jsonl, b#c.jsonl,d.jsonl]", "--cfg", "job")
+    shown = yaml.safe_load(command(*words, folder=tmp_path).stdout)
+    assert shown["inputs"] == ["数据/a.jsonl", "b#c.jsonl", "d.jsonl"]
+
+
 @pytest.mark.parametrize(
-    "text", ["12 + 7 = ?", "你好！把这些词排好：a, b", "it's [x] {y} $z", "a 'b' \"c\"", "back\\slash", "(1, 2)", "x=y"]
+    "text",
+    [
+        "12 + 7 = ?",
+        "你好！把这些词排好：a, b",
+        "it's [x] {y} $z",
+        "a 'b' \"c\"",
+        "back\\slash",
+        "(1, 2)",
+        "x=y",
+        "echo ${HOME}",
+    ],
 )
 def test_prompts_are_plain_text(text: str, tmp_path: Path) -> None:
     words = ("generate", f"prompt={text}", "checkpoint=nope", "--cfg", "job")
@@ -61,6 +104,40 @@ def test_keys_that_people_name_need_no_sign(tmp_path: Path) -> None:
     assert cfg["callbacks"]["samples"]["prompts"]["mine"] == "why"
     whole = command("pretrain", "validation={en: a, zh: b}", "--cfg", "job", folder=tmp_path)
     assert yaml.safe_load(whole.stdout)["job"]["validation"] == {"en": "a", "zh": "b"}
+
+
+def test_arguments_of_a_target_need_no_sign(tmp_path: Path) -> None:
+    words = ("score", "checkpoint=x", "input=y", "on_bad=skip", "job.chunk=7", "--cfg", "job")
+    shown = yaml.safe_load(command(*words, folder=tmp_path).stdout)
+    assert (shown["job"]["on_bad"], shown["job"]["chunk"]) == ("skip", 7)
+
+
+SHOWN = {
+    "hydra": (["--cfg", "hydra"], "sweep:"),
+    "all": (["--cfg", "all"], "_target_: internlm2_conf.chain.verify"),
+    "launcher": (["--cfg=job", "hydra/launcher=slurm"], "folder: nowhere"),
+    "info": (["--info", "defaults"], "paths"),
+    "completion": (["-sc", "install=bash"], "hydra_bash_completion"),
+}
+
+
+@pytest.mark.parametrize("kind", SHOWN)
+def test_what_is_shown_does_not_run(kind: str, tmp_path: Path) -> None:
+    words, text = SHOWN[kind]
+    result = command("verify", "folder=nowhere", *words, folder=tmp_path)
+    assert text in result.stdout
+    assert "nowhere holds" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("line", "wanted"), [("internlm2 ver", "verify"), ("internlm2 verify fol", "folder=")])
+def test_a_shell_completes_jobs_and_keys(
+    line: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert command("-sc", "query=bash", folder=tmp_path).stdout.split() == [wanted]
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sweep_goes_on_with_what_is_left(tmp_path: Path) -> None:

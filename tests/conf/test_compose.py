@@ -8,15 +8,18 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from internlm2_conf.hashing import targets
-from internlm2_conf.help import CONF, comment, groups, job_help, job_names, overview
+from internlm2_conf.help import comment, job_help, overview
+from internlm2_conf.recipes import CONF, Recipes
 from omegaconf import OmegaConf
 
-JOBS = job_names()
+RECIPES = Recipes()
+JOBS = list(RECIPES.jobs())
+GROUPS = RECIPES.groups()
 
 
 def own_groups(job: str) -> list[str]:
     text = (CONF / f"{job}.yaml").read_text()
-    return [group for group in groups() if f"- {group}: " in text]
+    return [group for group in GROUPS if f"- {group}: " in text]
 
 
 # Options that need keys which a job does not have, and why.
@@ -66,7 +69,7 @@ def choices() -> list[tuple[str, str]]:
         found += [
             (job, f"{group}={option}")
             for group in own_groups(job)
-            for option in groups()[group]
+            for option in GROUPS[group]
             if fits(job, group, option)
         ]
     return found
@@ -90,7 +93,7 @@ def test_composes_and_resolves(job: str, override: str) -> None:
     assert cfg["output"] == f"runs/{job}"
 
 
-SWEEPS = [name for name in groups()["experiment"] if "sweeper:" in (CONF / "experiment" / f"{name}.yaml").read_text()]
+SWEEPS = [name for name in GROUPS["experiment"] if "sweeper:" in (CONF / "experiment" / f"{name}.yaml").read_text()]
 
 
 @pytest.mark.parametrize("name", SWEEPS)
@@ -126,15 +129,15 @@ def test_targets_exist(job: str) -> None:
 
 @pytest.mark.parametrize("job", JOBS)
 def test_help_teaches(job: str) -> None:
-    assert job in overview()
+    assert job in overview(RECIPES)
     about = comment(CONF / f"{job}.yaml")
     assert about and about.splitlines()[0].endswith(".")
-    assert about in job_help(job)
+    assert about in job_help(job, RECIPES)
 
 
-def test_every_group_and_option_is_in_the_overview() -> None:
-    text = overview()
-    for group, options in groups().items():
+def test_every_group_and_option_is_in_the_overview(RECIPES) -> None:
+    text = overview(RECIPES)
+    for group, options in GROUPS.items():
         assert group in text
         assert all(option in text for option in options)
 

@@ -4,7 +4,13 @@ import pytest
 from hydra import initialize_config_module
 from internlm2_conf.later import Job
 
-GIVEN = {"checkpoint": "a", "reward": "b", "instructions": "c", "heldout": "d", "domains": {"sum": "maths", "x y": "format"}}
+GIVEN = {
+    "checkpoint": "a",
+    "reward": "b",
+    "instructions": "c",
+    "heldout": "d",
+    "domains": {"sum": "maths", "x y": "format"},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -32,5 +38,7 @@ def test_several_ranks_are_refused():
 
 
 def test_another_job_inside_is_composed_on_its_own():
-    cfg = Job("reward", {"checkpoint": "a", "data": {"added": ["x.jsonl", "x.jsonl"]}}).composed(**{"data.added": ["y"]})
+    cfg = Job("reward", {"checkpoint": "a", "data": {"added": ["x.jsonl", "x.jsonl"]}}).composed(
+        **{"data.added": ["y"]}
+    )
     assert cfg.data.added == ["y"]

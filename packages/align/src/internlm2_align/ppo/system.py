@@ -6,7 +6,7 @@
 One ``training_step`` is one iteration: sample, score, judge, then the optimizer steps of critic and actor.
 
     query --engine(actor)--> responses --reward(condition + query + response)--> scores
-          --actor, reference, critic--> Rollout --> critic steps; actor steps (+ pretrain_coefficient * LM loss)
+          --actor, reference, critic--> Rollout --> critic steps, actor steps (+ pretrain_coefficient * LM loss)
 
 In the first ``warmup_iterations`` only the critic learns. Everything random is seeded by the iteration's number, so a
 resumed run samples what an undisturbed one would. Checkpoints hold actor, critic, both optimizers, the iteration and

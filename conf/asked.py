@@ -1,0 +1,132 @@
+"""What was typed, read: the job, Hydra's options, and overrides in the grammar that Hydra wants."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from internlm2_conf.recipes import Recipes
+
+TEXTS = ("prompt", "system")
+"""Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
+
+OPEN = ("validation", "callbacks.samples.prompts", "stages.ppo", "stages.reward")
+"""Mappings in which people name the keys: ``validation.en=FILE``."""
+
+SPECIAL, ESCAPED = r"([\\()\[\]{}:=, \t'\"])", r"\\\1"
+"""Characters of keys in Hydra's grammar, and how they are written."""
+
+NAMES = {"-cn": "--config-name", "-cd": "--config-dir", "-c": "--cfg", "-cp": "--config-path", "-p": "--package"}
+"""Options of Hydra that take a value."""
+
+SHOW = {"--cfg", "--info", "-i", "--shell-completion", "-sc", "--hydra-help"}
+"""Options with which no job runs."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command that was typed.
+
+    Args:
+        job: Name of the job, None where there is none.
+        words: Overrides, in Hydra's grammar.
+        options: Options of Hydra.
+        recipes: Where jobs are looked for.
+    """
+
+    job: str | None
+    words: Sequence[str] = ()
+    options: Sequence[str] = ()
+    recipes: Recipes = field(default_factory=Recipes)
+
+    @property
+    def argv(self) -> list[str]:
+        """The arguments for Hydra."""
+        options = list(self.options)
+        if "--cfg=job" in options and "--resolve" not in options:
+            options.append("--resolve")
+        submits = any(word.startswith("hydra/launcher=") for word in self.words)
+        if submits and not {"-m", "--multirun"} & set(options) and not self.only_shows:
+            # Hydra's launchers start the jobs of a sweep: a single run is a sweep of one.
+            options.append("-m")
+        return [*([f"--config-name={self.job}"] if self.job else []), *options, *self.words]
+
+    @property
+    def only_shows(self) -> bool:
+        """Whether Hydra is asked to print something instead of running the job."""
+        return any(option.partition("=")[0] in SHOW for option in self.options)
+
+    @property
+    def wants_help(self) -> bool:
+        """Whether help is asked for."""
+        return bool({"-h", "--help"} & set(self.options))
+
+
+def read(words: Sequence[str]) -> Asked:
+    """Tell job, options and overrides apart, in whatever order they were typed."""
+    job, folder = None, None
+    options, overrides, waiting = list[str](), list[str](), list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if word in NAMES or word in NAMES.values():
+            word = f"{NAMES.get(word, word)}={waiting.pop(0) if waiting else ''}"
+        name, _, value = word.partition("=")
+        if name == "--config-name":
+            job = value
+        elif word.startswith("-"):
+            options.append(word)
+            folder = value if name == "--config-dir" else folder
+        elif job is None and "=" not in word and not {"-sc", "--shell-completion"} & set(options):
+            job = word
+        else:
+            overrides.append(as_new(as_text(word)))
+    return Asked(job, overrides, options, Recipes(folder))
+
+
+def as_text(word: str) -> str:
+    """An override whose value people write as they speak, in the quotes that Hydra's grammar wants around it."""
+    key, _, value = word.partition("=")
+    if not value or (value[0] in "'\"" if key in TEXTS else is_readable(word)):
+        return word
+    parts = re.split(r"\s*,\s*", value[1:-1]) if re.fullmatch(r"\[[^\[\]{}'\"]*\]", value) and key not in TEXTS else []
+    if parts:
+        return f"{key}=[{','.join(part if is_readable(f'key={part}') else quoted(part) for part in parts)}]"
+    return f"{key}={quoted(value)}"
+
+
+def is_readable(word: str) -> bool:
+    """Whether Hydra can read an override."""
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
+
+
+def quoted(value: str) -> str:
+    """A text between the quotes of Hydra's grammar, in which nothing refers to a key."""
+    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
+    return f"'{escaped}'"
+
+
+def typed(value: Any) -> str:
+    """A value as Hydra's grammar reads it back."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, Mapping):
+        # Keys cannot be quoted there, only escaped.
+        pairs = (f"{re.sub(SPECIAL, ESCAPED, str(key))}:{typed(part)}" for key, part in value.items())
+        return "{" + ",".join(pairs) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(typed, value)) + "]"
+    return quoted(str(value))
+
+
+def as_new(word: str) -> str:
+    """An override of a key that may be new, as Hydra wants it marked."""
+    key = word.partition("=")[0]
+    return f"++{word}" if any(key == name or key.startswith(f"{name}.") for name in OPEN) else word
