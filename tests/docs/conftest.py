@@ -97,7 +97,11 @@ def write_tokens(folder: Path) -> None:
     from internlm2_data.tokens import TokenWriter
 
     random = np.random.default_rng(1)
-    for part, cells in {"train": ("en-webpages", "zh-webpages"), "heldout": ("zh-webpages",), "long": ("en-books",)}.items():
+    for part, cells in {
+        "train": ("en-webpages", "zh-webpages"),
+        "heldout": ("zh-webpages",),
+        "long": ("en-books",),
+    }.items():
         for cell in cells:
             (folder / part).mkdir(parents=True, exist_ok=True)
             with TokenWriter(folder / part / cell, 288) as out:

@@ -107,7 +107,10 @@ def test_layouts_under_which_sampling_would_hang_are_refused(name, make_model):
     case = LAYOUTS[name]
 
     def rank():
-        with pytest.raises(ValueError, match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp"):
+        with pytest.raises(
+            ValueError,
+            match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp",
+        ):
             train(make_model, MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
         return True
 

@@ -1,14 +1,14 @@
 """``config.json`` and its companions, for both layouts."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from internlm2_core.checkpoint.folder import new_folder, write_json, write_tensors
+from internlm2_core.nn.init import NamedTensors
 from internlm2_core.sizes import ModelSize
 from internlm2_core.text.chat import CHAT_TEMPLATE
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer, load_tokenizer
@@ -124,7 +124,7 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
 
 def write_model(
     folder: str | Path,
-    tensors: Iterable[tuple[str, Tensor]],
+    tensors: NamedTensors,
     make_config: Callable[[torch.dtype, Tokenizer], dict[str, Any]],
     tokenizer_path: str | Path,
     shard_bytes: int = 5 * 2**30,

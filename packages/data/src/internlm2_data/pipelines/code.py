@@ -24,7 +24,7 @@ class CodePipeline:
         clean: Rules on files by name, in order.
         quality: Rules that sort files into classes, by name.
         dedup: File-level deduplication. Not by URL, since every repository has a setup.py.
-        repositories_per_shard: how many are worked on together.
+        repositories_per_shard: How many are worked on together.
     """
 
     clean: Rules
@@ -33,7 +33,7 @@ class CodePipeline:
     repositories_per_shard: int = 16
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`; inputs are repositories or folders of repositories."""
+        """See `Pipeline`. Inputs are repositories or folders of repositories."""
         found = find_repositories(inputs)
         size = self.repositories_per_shard
         groups = [tuple(found[start : start + size]) for start in range(0, len(found), size)]

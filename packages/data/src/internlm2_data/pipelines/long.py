@@ -17,12 +17,12 @@ from internlm2_data.verdict import Rules
 
 @dataclass(frozen=True)
 class LongPipeline:
-    """Length selection and statistical filters; the result stands in `statistics/`.
+    """Length selection and statistical filters. The result is in `statistics/`.
 
     Attributes:
         rules: The statistical filters by name, in order.
-        min_bytes: longer documents are chosen.
-        shard_bytes: small inputs are grouped to shards of about this size.
+        min_bytes: Longer documents are chosen.
+        shard_bytes: Small inputs are grouped to shards of about this size.
     """
 
     rules: Rules
@@ -30,7 +30,7 @@ class LongPipeline:
     shard_bytes: int = SHARD_BYTES
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`; inputs are what other pipelines left."""
+        """See `Pipeline`. Inputs are what other pipelines left."""
         run = StageRun(output, executor)
         shards = run.sift("length", LengthSieve(self.min_bytes), input_shards(expand_inputs(inputs), self.shard_bytes))
         run.require_documents(inputs)

@@ -23,14 +23,14 @@ class WebPipeline:
     """Documents through the five stages of the report.
 
     Attributes:
-        format: makes documents of inputs.
+        format: Makes documents of inputs.
         clean: Rules of the Clean stage by name, in order. None takes one out.
-        dedup: the Dedup stage.
+        dedup: The Dedup stage.
         safe: Rules of the Safe stage by what they check. None where that is not configured.
-        high_quality: the same for the High-quality stage.
-        shard_bytes: small inputs are grouped to shards of about this size.
-        shards: format of the stages' outputs.
-        count_tokens_with: a `tokenizer.json`; the funnel then counts tokens too. None leaves them out.
+        high_quality: The same for the High-quality stage.
+        shard_bytes: Small inputs are grouped to shards of about this size.
+        shards: Format of the stages' outputs.
+        count_tokens_with: A `tokenizer.json`. The funnel then counts tokens too. None leaves them out.
     """
 
     format: Format
@@ -45,9 +45,7 @@ class WebPipeline:
     def __post_init__(self) -> None:
         """Check the format of shards."""
         if self.shards not in ("jsonl.zst", "parquet"):
-            raise ValueError(
-                f"there are no shards of format {self.shards!r}: set pipeline.shards to one of jsonl.zst, parquet"
-            )
+            raise ValueError(f"shards={self.shards} must be jsonl.zst or parquet.")
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
         """See `Pipeline`."""

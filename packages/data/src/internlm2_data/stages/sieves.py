@@ -1,4 +1,4 @@
-"""Sieves: from the files of a shard to documents that go on or not."""
+"""Sieves: from the files of a shard to documents that are kept or not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH_DOCUMENTS = 256
 
 
 class Sieve(Protocol):
-    """A stage's work on one shard; pickles, and holds its configuration in public attributes."""
+    """A stage's work on one shard. It pickles, and holds its configuration in public attributes."""
 
     @property
     def absent(self) -> Sequence[str]:
@@ -29,7 +29,7 @@ class Sieve(Protocol):
         ...
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
-        """Documents in order, each with whether it goes on; and faults."""
+        """Documents in order, each with whether it is kept, and faults between them."""
         ...
 
 
@@ -38,8 +38,8 @@ class FormatSieve:
     """Reads inputs of any format.
 
     Attributes:
-        format: makes documents of items.
-        absent: see `Sieve`.
+        format: Makes documents of items.
+        absent: See `Sieve`.
     """
 
     format: Format
@@ -54,11 +54,11 @@ class FormatSieve:
 
 @dataclass(frozen=True)
 class RuleSieve:
-    """Puts documents through rules, in order; each rule sees what the ones before it made of a document.
+    """Puts documents through rules, in order. Each rule sees what the ones before it made of a document.
 
     Attributes:
-        rules: the rules.
-        absent: see `Sieve`.
+        rules: The rules.
+        absent: See `Sieve`.
     """
 
     rules: Sequence[Rule]
