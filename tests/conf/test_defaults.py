@@ -33,7 +33,6 @@ def defaults(target: str) -> dict[str, Any]:
     return {name: one.default for name, one in known.items() if one.default is not inspect.Parameter.empty}
 
 
-
 def repeated(file: Path) -> Iterator[str]:
     text = file.read_text(encoding="utf-8")
     root = yaml.compose(text)
