@@ -1,11 +1,12 @@
 """The site: ``make docs``.
 
-The source folder is the repository itself, so that a page of a package is read where it lies, and a relative link between
-two pages means the same in the repository and on the site.
+The source folder is the repository itself, so that a page of a package is read where it lies, and a relative link
+between two pages means the same in the repository and on the site.
 """
 
 import importlib
 import importlib.util
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,10 +101,15 @@ def add_reference(app: Sphinx, page: str, source: list[str]) -> None:
             module = importlib.import_module(name)
             objects = {member: getattr(module, member) for member in public_names(module)}
         homes = {member: (getattr(value, "__module__", name), member) for member, value in objects.items()}
-        members = ", ".join(member for member, home in homes.items() if home not in seen)
+        text = [f"## {name}", "```{eval-rst}", f".. automodule:: {name}", ""]
+        for member, value in objects.items():
+            if homes[member] not in seen:
+                # One directive each: names that a package imports lazily are not in its dictionary.
+                kind = "autoclass" if isinstance(value, type) else "autofunction" if inspect.isroutine(value) else "autodata"
+                text += [f".. {kind}:: {name}.{member}", *(["   :members:"] if kind == "autoclass" else []), ""]
         seen.update(homes.values())
-        if members:
-            source[0] += f"\n## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members: {members}\n```\n"
+        if len(text) > 4:
+            source[0] += "\n" + "\n".join([*text, "```"]) + "\n"
 
 
 def first_paragraph(app: Sphinx, what: str, name: str, value: object, options: object, lines: list[str]) -> None:

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from internlm2_conf.continuing import FREE, HELD, check_continuing
 from internlm2_conf.hashing import sampled_hash
 from internlm2_conf.keys import dotted
+from internlm2_conf.targets import takes
 from omegaconf import DictConfig, OmegaConf
 
 RECIPE = """
@@ -19,7 +20,7 @@ checkpoint: sft
 preferences: [pairs.jsonl]
 checkpoint_every: 200
 validation: {}
-goes_on_from: checkpoints/last.ckpt
+resumes_from: ${output}/checkpoints/last.ckpt
 optimizer: {_target_: torch.optim.AdamW, lr: 1.0e-5}
 loss: {gamma: 2.0}
 module: {optimizer: "${optimizer}", loss: "${loss}", recompute: none}
@@ -155,12 +156,26 @@ def test_samples_reach_both_ends_of_a_long_file() -> None:
     assert sampled_hash(Path("sft")) == before
 
 
-def test_the_recipes_that_go_on_say_from_what_and_have_the_free_keys() -> None:
+def test_the_recipes_that_resume_say_from_what_and_have_the_free_keys() -> None:
     GlobalHydra.instance().clear()
     with initialize_config_module("internlm2_conf", version_base="1.3"):
-        found = {job: compose(job, ["strategy=ddp"]) for job in ("pretrain", "sft", "reward", "ppo")}
+        found = {job: compose(job, ["strategy=ddp"]) for job in ("pretrain", "sft")}
+        found |= {job: compose(job, ["strategy=ddp", "callbacks.checkpoint.dirpath=else"]) for job in ("reward", "ppo")}
         found["online_rlhf"] = compose("online_rlhf")
-    assert found["online_rlhf"].goes_on_from == "round-*"
-    assert {found[job].goes_on_from for job in ("pretrain", "sft", "reward", "ppo")} == {"checkpoints/last.ckpt"}
+    assert found["online_rlhf"].resumes_from == "runs/online_rlhf/round-*"
+    assert found["pretrain"].resumes_from == "runs/pretrain/checkpoints/last.ckpt"
+    assert {found[job].resumes_from for job in ("reward", "ppo")} == {"else/last.ckpt"}
     keys = {key for cfg in found.values() for key in dotted(OmegaConf.to_container(cfg))}
-    assert set(FREE) | set(HELD) <= keys
+    for key in (set(FREE) | set(HELD)) - keys:
+        node, _, argument = key.rpartition(".")
+        targets = [OmegaConf.select(cfg, f"{node}._target_") for cfg in found.values()]
+        assert any(takes(target, argument) for target in targets if target), key
+
+
+def test_a_run_resumes_from_wherever_its_checkpoints_are() -> None:
+    elsewhere = recipe(resumes_from="elsewhere/last.ckpt", loss__gamma=0)
+    check_continuing(elsewhere)  # nothing there: a new run, with a record of its own
+    Path("elsewhere").mkdir()
+    Path("elsewhere/last.ckpt").touch()
+    with pytest.raises(ValueError, match=r"loss\.gamma was 0.*delete elsewhere/last\.ckpt"):
+        check_continuing(recipe(resumes_from="elsewhere/last.ckpt"))

@@ -13,6 +13,7 @@ from internlm2_core.optim import Constant
 from internlm2_core.text import ByteTokenizer, ChatEncoder, ChatFormat
 from internlm2_data import BatchData, ChatBatches, PackedBatches
 from internlm2_data.tokens import TokenWriter
+from internlm2_parallel.testing import quiet_trainer
 
 SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=266, head_dim=8, max_positions=32)
 
@@ -35,15 +36,7 @@ def module() -> LM:
 
 
 def trainer(steps: int) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu",
-        max_steps=steps,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    return quiet_trainer("auto", 1, max_steps=steps, max_epochs=None)
 
 
 def test_the_keys_and_types_are_those_that_core_declares(batches: PackedBatches) -> None:

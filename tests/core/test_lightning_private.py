@@ -23,6 +23,8 @@ def test_a_trainer_without_steps_ends_after_some() -> None:
 
 def test_no_other_module_uses_what_is_private() -> None:
     source = Path(internlm2_core.__file__).parent
-    private = re.compile(r"(trainer|strategy)\._\w|fit_loop\.|from lightning[\w.]* import _|lightning[\w.]*\._\w+ import")
+    private = re.compile(
+        r"(trainer|strategy)\._\w|fit_loop\.|from lightning[\w.]* import _|lightning[\w.]*\._\w+ import"
+    )
     found = [file.name for file in source.rglob("*.py") if private.search(file.read_text())]
     assert found == ["lightning_private.py"]

@@ -31,7 +31,7 @@ def test_json_and_back():
 
 def test_unknown_fields_go_to_meta_and_a_text_is_needed():
     assert Document.from_json({"text": "x", "stars": 5}).meta == {"stars": 5}
-    with pytest.raises(ValueError, match="no string under the key `text`"):
+    with pytest.raises(ValueError, match="must have a string under the key `text`"):
         Document.from_json({"text": 3})
 
 

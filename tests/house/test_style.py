@@ -114,7 +114,7 @@ def test_entries_of_docstrings_are_sentences(room):
                     if section == "Raises":
                         if not text.startswith("If "):
                             wrong.append(line)
-                    elif not text or text[0].islower() or not text.rstrip("`\")").endswith((".", ":")):
+                    elif not text or text[0].islower() or not text.rstrip('`")').endswith((".", ":")):
                         wrong.append(line)
     assert not wrong, f"{len(wrong)} entries:\n" + "\n".join(wrong)
 
@@ -123,7 +123,10 @@ def spoken(room: str) -> Iterator[tuple[str, str]]:
     """Place and text of every docstring, comment and message of an exception, and of the room's pages."""
     for file, tree, text in modules(room):
         for node, docstring in documented(tree):
-            yield f"{file}:{getattr(node, 'lineno', 1)}", re.sub(r"``[^`]*``|`[^`\n]*`|^ {4,}.*\{.*$", "", docstring, flags=re.M)
+            yield (
+                f"{file}:{getattr(node, 'lineno', 1)}",
+                re.sub(r"``[^`]*``|`[^`\n]*`|^ {4,}.*\{.*$", "", docstring, flags=re.M),
+            )
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type == tokenize.COMMENT:
                 yield f"{file}:{token.start[0]}", token.string
@@ -170,12 +173,22 @@ def test_errors_end_with_a_full_stop(room):
             if ast.unparse(node.exc.func) not in ("ValueError", "FileNotFoundError", "RuntimeError", "TypeError"):
                 continue
             message = node.exc.args[0]
-            parts = [part.value for part in ast.walk(message) if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+            parts = [
+                part.value
+                for part in ast.walk(message)
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
             text = "".join(parts)
             tail = message.values[-1] if isinstance(message, ast.JoinedStr) else message
-            if isinstance(tail, ast.Constant) and isinstance(tail.value, str) and not tail.value.rstrip().endswith((".", ".)")):
+            if (
+                isinstance(tail, ast.Constant)
+                and isinstance(tail.value, str)
+                and not tail.value.rstrip().endswith((".", ".)"))
+            ):
                 wrong.append(f"{file}:{node.lineno}: {text[-80:]!r} does not end with a full stop")
-            if room != "conf" and re.search(r"\bset [\w.]+(?:\.[\w.]+)?=|\bset (?:model|module|strategy|trainer|callbacks|layout|batches)\.", text):
+            if room != "conf" and re.search(
+                r"\bset [\w.]+(?:\.[\w.]+)?=|\bset (?:model|module|strategy|trainer|callbacks|layout|batches)\.", text
+            ):
                 wrong.append(f"{file}:{node.lineno}: {text[-80:]!r} names a key of the command")
     assert not wrong, f"{len(wrong)} errors:\n" + "\n".join(wrong)
 

@@ -106,8 +106,8 @@ def test_one_pass_with_losses_by_domain_and_answers(folder: Path, tokenizer_file
             ["conversations=null.jsonl"],
             "null.jsonl line 2 is no conversation (the content of turn 2 (assistant) is None",
         ),
-        (["tokenizer.path=other.json"], "the tokenizer is not that of base: id "),
-        (["phase.context=65"], "base was trained on 64 positions, phase.context=65 goes beyond; set phase.context=64"),
+        (["tokenizer.path=other.json"], "The tokenizer is not that of base: id "),
+        (["phase.context=65"], "context=65 must be at most 64, the trained length of base"),
     ],
     ids=["silent", "silent validation", "null", "tokenizer", "too long"],
 )

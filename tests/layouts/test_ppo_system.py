@@ -5,17 +5,19 @@ Replies are chosen greedily, so that ranks and one process see the same; with on
 
 from functools import partial
 
+import lightning as L
 import pytest
 import torch
 from internlm2_align import PPOSystem
 from internlm2_align.ppo.critic import without_head
-from internlm2_align.ppo.prompts import Prompt, Queries, QueryLoader
+from internlm2_align.ppo.prompts import HeldOutQueries, Prompt, QueryLoader
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.roles import Roles
 from internlm2_core.generation import Sampling
+from internlm2_core.shares import share_of
 from internlm2_core.text.tokenizer import ByteTokenizer
 from internlm2_parallel import MeshStrategy
 from internlm2_parallel.pipeline import whole_state
@@ -46,8 +48,15 @@ class Texts:
         yield self.batch
 
 
-def queries(dp_rank: int, dp_size: int) -> QueryLoader:
-    return QueryLoader(prompts(), 8, 5, pretrain=Texts(dp_rank, dp_size), dp_rank=dp_rank, dp_size=dp_size)
+class Queries(L.LightningDataModule):
+    def train_dataloader(self) -> QueryLoader:
+        share = share_of(self.trainer)
+        rank, size = share["rank"], share["num_replicas"]
+        return QueryLoader(prompts(), 8, 5, pretrain=Texts(rank, size), dp_rank=rank, dp_size=size)
+
+    def val_dataloader(self) -> HeldOutQueries:
+        share = share_of(self.trainer)
+        return HeldOutQueries(prompts()[share["rank"] :: share["num_replicas"]], 8)
 
 
 def train(make_model, strategy, devices: int):
@@ -62,7 +71,7 @@ def train(make_model, strategy, devices: int):
         actor_optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0),
         critic_optimizer=partial(torch.optim.AdamW, lr=1e-3, weight_decay=0.0),
     )
-    quiet_trainer(strategy, devices).fit(system, datamodule=Queries(queries, prompts(), 8))
+    quiet_trainer(strategy, devices).fit(system, datamodule=Queries())
     ranks = getattr(system.trainer.strategy, "ranks", None)
     weights = whole_state(system.actor, ranks.pipeline) if ranks else system.actor.state_dict()
     return system.history, {name: weight.clone() for name, weight in weights.items()}
@@ -98,7 +107,10 @@ def test_layouts_under_which_sampling_would_hang_are_refused(name, make_model):
     case = LAYOUTS[name]
 
     def rank():
-        with pytest.raises(ValueError, match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp"):
+        with pytest.raises(
+            ValueError,
+            match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp",
+        ):
             train(make_model, MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
         return True
 

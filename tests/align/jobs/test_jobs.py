@@ -61,7 +61,10 @@ def test_label(tmp_path, instructions, sft):
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"id": "nowhere", "replies": ["zzz"]}, "belong to other records: none of its ids is among .* first is 'nowhere'"),
+        (
+            {"id": "nowhere", "replies": ["zzz"]},
+            "belong to other records: none of its ids is among .* first is 'nowhere'",
+        ),
         ({"id": "sum-0", "replies": "zzz"}, "Record 1 of .* has replies='zzz', which must be a list"),
     ],
 )
@@ -205,7 +208,7 @@ def test_score(tmp_path, reward_folder, labelled):
     assert second["scores"][0] == pytest.approx(first["score"], abs=1e-5)
     with pytest.raises(ValueError, match=r"in.jsonl, line 2: it names no domain"):
         score(model, str(source), str(tmp_path / "scores2"), device="cpu")
-    with pytest.raises(ValueError, match=r"Domain 'law'.*known are maths"):
+    with pytest.raises(ValueError, match=r"Domain 'law'.*Known are maths"):
         score(model, str(source), str(tmp_path / "scores2"), domain="law", device="cpu")
     with pytest.raises(FileNotFoundError, match=r"checkpoint=.*nope is not a folder"):
         score(str(tmp_path / "nope"), str(source), str(tmp_path / "scores2"), device="cpu")

@@ -56,7 +56,7 @@ def test_ranks_share_an_iteration():
     whole = QueryLoader(prompts(10), 4, 3).of_iteration(1)
     shares = [QueryLoader(prompts(10), 4, 3, dp_rank=rank, dp_size=2).of_iteration(1) for rank in range(2)]
     assert sorted(p.ids for share in shares for p in share) == sorted(p.ids for p in whole)
-    with pytest.raises(ValueError, match="set queries"):
+    with pytest.raises(ValueError, match="queries must be a multiple"):
         QueryLoader(prompts(10), 5, 3, dp_size=2)
 
 

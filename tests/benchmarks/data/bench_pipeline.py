@@ -32,7 +32,9 @@ def ours(inputs: list[str], folder: Path, extract: bool) -> int:
     from internlm2_data.web import Format, extractor
 
     pipeline = WebPipeline(
-        Format(extractor("trafilatura")), [Normalise(), CleanLines(), TableRules()], safe={"words": WordList()}
+        Format(extractor("trafilatura")),
+        {"normalise": Normalise(), "lines": CleanLines(), "thresholds": TableRules()},
+        safe={"words": WordList()},
     )
     pipeline.run(inputs, folder, LocalExecutor(0))
     funnel = json.loads((folder / "funnel.json").read_text())

@@ -54,3 +54,15 @@ def test_one_stop_string_is_no_list_of_letters(tokenizer_file: Path, stop: str |
             return [Completion(tokenizer.encode("act on a cat"))]
 
     assert generate(str(tokenizer_file), "?", False, None, Sampling(), stop, lambda _: Scripted()) == "act on a "
+
+
+def test_an_engine_that_does_not_stream_is_shown_when_it_is_done() -> None:
+    tokenizer, shown = ByteTokenizer(), []
+
+    class Whole:
+        def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+            assert tokenizer.decode(prompts[0]).endswith("hi<|im_end|>\n<|im_start|>assistant\n")
+            return [Completion([*tokenizer.encode("yes"), sampling.stop_ids[0]])]
+
+    conversation = Conversation(Whole(), tokenizer, Sampling(), system=None)
+    assert conversation.answer("hi", shown.append) == "yes" == "".join(shown)

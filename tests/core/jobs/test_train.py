@@ -217,7 +217,7 @@ def test_the_model_answers(tmp_path: Path, tokenizer: TrainedTokenizer, capsys: 
     greedy = Sampling(max_new_tokens=4, temperature=0)
     text = generate(str(tmp_path / "run" / "model"), "hi", is_chat=False, system=None, sampling=greedy)
     assert capsys.readouterr().out.endswith(text + "\n")
-    with pytest.raises(ValueError, match='prompt="" is empty'):
+    with pytest.raises(ValueError, match="prompt='' must not be empty"):
         generate(str(tmp_path / "run" / "model"), "", is_chat=True, system=None, sampling=greedy)
 
 

@@ -9,6 +9,7 @@ from internlm2_core import LanguageModel, ModelSize
 from internlm2_core.checkpoint.configs import llama_config
 from internlm2_core.checkpoint.llama import from_llama, to_llama
 from internlm2_core.nn.rope import Rope
+from internlm2_core.text import ByteTokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 HEADS = [(1, 1), (1, 4), (2, 1), (2, 3), (4, 2)]
@@ -31,7 +32,7 @@ def pair(num_kv_heads: int, q_per_kv: int) -> tuple[LanguageModel, LlamaForCausa
     with torch.no_grad():
         for weight in ours.parameters():
             weight *= 4
-    theirs = LlamaForCausalLM(LlamaConfig(**llama_config(size, torch.float32)))
+    theirs = LlamaForCausalLM(LlamaConfig(**llama_config(size, torch.float32, ByteTokenizer())))
     theirs.load_state_dict(dict(to_llama(ours.state_dict().items(), size)))
     return ours, theirs
 

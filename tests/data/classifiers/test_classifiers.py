@@ -88,7 +88,7 @@ def test_the_rule_drops_and_notes_scores(toxicity):
     assert isinstance(strict.judge([Page(Document(words))])[0], Drop)
     assert rule.judge([]) == []
     assert classifier_rule("x", None) is None
-    with pytest.raises(FileNotFoundError, match="train one with `internlm2 classifier"):
+    with pytest.raises(FileNotFoundError, match="Train one with `internlm2 classifier"):
         ClassifierRule("x", "nowhere")
 
 
@@ -125,7 +125,7 @@ def test_tables_with_and_without_a_header(tmp_path):
 
 def test_too_few_labels_are_refused(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1}\n')
-    with pytest.raises(ValueError, match="of 1 labelled texts"):
+    with pytest.raises(ValueError, match="Of 1 labelled texts"):
         train_classifier([FromFile(LabelFile(str(tmp_path / "a.jsonl")))], tmp_path / "out")
 
 

@@ -64,7 +64,7 @@ def test_finding_repositories_and_their_files(tmp_path):
 def test_inputs_that_hold_nothing(tmp_path):
     with pytest.raises(ValueError, match="hold no repository"):
         find_repositories([tmp_path])
-    with pytest.raises(FileNotFoundError, match="is no folder of repositories"):
+    with pytest.raises(FileNotFoundError, match="is not a folder of repositories"):
         find_repositories([tmp_path / "nowhere"])
 
 

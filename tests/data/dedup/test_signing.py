@@ -95,7 +95,7 @@ def test_urls():
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"bands": 40}, "40 bands of 5 rows"), ({"threshold": 0}, "threshold 0")]
+    ("change", "message"), [({"bands": 40}, "bands=40 times rows=5"), ({"threshold": 0}, "threshold=0")]
 )
 def test_settings_that_cannot_be(change, message):
     with pytest.raises(ValueError, match=message):

@@ -117,9 +117,9 @@ def test_expanding_inputs(tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "kind", "message"),
     [
-        ([], ValueError, "no input is named"),
-        (["nowhere.jsonl"], FileNotFoundError, "there is no input nowhere.jsonl"),
-        (["{}/a.bin"], ValueError, "the format of .*a.bin is not known"),
+        ([], ValueError, r"inputs=\[\] must name"),
+        (["nowhere.jsonl"], FileNotFoundError, "nowhere.jsonl does not exist"),
+        (["{}/a.bin"], ValueError, "The format of .*a.bin is not known"),
         (["{}/empty"], ValueError, "contain no file that can be read"),
     ],
 )

@@ -94,14 +94,14 @@ def test_a_table_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [("no.rule,min,1,,x", "has rule 'no.rule'"), ("gopher.words,least,1,,x", "bound 'least'"),
-     ("gopher.words,min,many,,x", "'many' for en is no number")],
+     ("gopher.words,min,many,,x", "'many' for en, which is not a number")],
 )  # fmt: skip
 def test_tables_that_mean_nothing(tmp_path, row, message):
     path = tmp_path / "bad.csv"
     path.write_text(f"rule,bound,en,types,source\n{row}\n")
     with pytest.raises(ValueError, match=message):
         TableRules(str(path))
-    with pytest.raises(FileNotFoundError, match="shipped ones are text"):
+    with pytest.raises(FileNotFoundError, match="Shipped ones are text"):
         TableRules("nowhere.csv")
 
 

@@ -93,7 +93,7 @@ def test_the_shipped_lists_work_after_pickling():
 
 
 def test_lists_that_are_not_there():
-    with pytest.raises(FileNotFoundError, match=r"set pipeline.safe.domains.files"):
+    with pytest.raises(FileNotFoundError, match=r"is not a list of domains"):
         DomainList(["nowhere"])
-    with pytest.raises(FileNotFoundError, match=r"set pipeline.safe.words.files"):
+    with pytest.raises(FileNotFoundError, match=r"is not a list of words"):
         WordList(["nowhere"])

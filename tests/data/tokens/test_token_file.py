@@ -42,15 +42,15 @@ def test_pickles_as_its_path(tmp_path):
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="token id 100 does not fit a vocabulary of 100"):
+    with pytest.raises(ValueError, match="Token id 100 does not fit a vocabulary of 100"):
         write(tmp_path / "en", [[1], [100]])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_files_and_contradictions(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no token file"):
+    with pytest.raises(FileNotFoundError, match="is not a token file"):
         TokenSource(tmp_path / "en")
-    with pytest.raises(FileNotFoundError, match="holds no token files: run"):
+    with pytest.raises(FileNotFoundError, match=r"holds no token files\. `internlm2 process pipeline=tokens`"):
         token_sources(tmp_path)
     write(tmp_path / "en", [[1, 2]])
     assert list(token_sources(tmp_path)) == ["en"]

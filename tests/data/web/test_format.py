@@ -35,7 +35,7 @@ def test_a_page_without_text_is_excluded_with_the_reason():
 
 
 def test_an_unknown_extractor_is_named():
-    with pytest.raises(ValueError, match="there is no extractor 'x'"):
+    with pytest.raises(ValueError, match="extractor=x must be one of trafilatura"):
         extractor("x")
 
 

@@ -1,6 +1,6 @@
 """Batches by token count: which items share a batch of at most so many tokens.
 
-Items come in a seeded random order. A batch takes the next item as long as it fits; then the largest that fits among
+Items come in a seeded random order. A batch takes the next item as long as it fits, then the largest that fits among
 the following ``lookahead`` items, until none does. So batches are random mixtures of lengths and still nearly full.
 """
 
@@ -18,18 +18,18 @@ def plan_batches(
     Args:
         lengths: Tokens of each item.
         budget_tokens: Most tokens of a batch.
-        seed: Of the order; None keeps the given order.
+        seed: Of the order. None keeps the given order.
         lookahead: How far a batch looks for an item that still fits.
 
     Returns:
-        Indices of each batch; every item is in exactly one.
+        Indices of each batch. Every item is in exactly one.
 
     Raises:
         ValueError: If an item is longer than the budget.
     """
     if lengths and max(lengths) > budget_tokens:
         raise ValueError(
-            f"An item has {max(lengths)} tokens, more than the budget of {budget_tokens}; raise budget_tokens or lower "
+            f"An item has {max(lengths)} tokens, more than the budget of {budget_tokens}. Raise budget_tokens or lower "
             "max_tokens."
         )
     order = list(range(len(lengths)))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
+from internlm2_records import Message
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -29,7 +30,6 @@ from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.recompute import Recompute, recompute_blocks
 from internlm2_core.optim import ADAMW, Constant, MakeOptimizer, Schedule, optimizer_and_schedule
 from internlm2_core.spikes import SpikeGuard
-from internlm2_core.text.chat import Message
 from internlm2_core.text.tokenizer import Tokenizer, load_tokenizer
 from internlm2_core.training.steps import StepLoss, StepModule
 
@@ -251,7 +251,9 @@ class LM(StepModule):
             ValueError: If the module has no tokenizer.
         """
         tensors = dict(self.net.state_dict()) if tensors is None else tensors
-        save_released(folder, self.net.size, tensors.items(), self._needed_tokenizer().path)
+        path = self._needed_tokenizer().path
+        assert path is not None
+        save_released(folder, self.net.size, tensors.items(), path)
 
     def generate(self, prompt: str | Sequence[Message], sampling: Sampling = SAMPLING, stop: Sequence[str] = ()) -> str:
         """What the model says.

@@ -39,8 +39,8 @@ class SpikeGuard:
     ) -> None:
         if threshold <= 0 or patience < 1 or snapshot_every < 0 or not 2 <= least <= window:
             raise ValueError(
-                f"threshold={threshold} must be above 0, patience={patience} at least 1, snapshot_every={snapshot_every} at "
-                f"least 0, and 2 <= least={least} <= window={window}."
+                f"threshold={threshold} must be above 0, patience={patience} at least 1, "
+                f"snapshot_every={snapshot_every} at least 0, and 2 <= least={least} <= window={window}."
             )
         self.threshold, self.least, self.patience, self.snapshot_every = threshold, least, patience, snapshot_every
         self.losses: deque[float] = deque(maxlen=window)

@@ -18,16 +18,16 @@ class Document:
     """A document.
 
     Attributes:
-        text: its text.
-        source: webpages, techlit, books, code, ... (a free word).
-        language: ISO 639-1 code, "und" where unknown; for code the programming language.
-        type: which rules and thresholds apply: webpage, prose, code, repository.
-        url: where it comes from; may be empty.
-        dump: the crawl that it was in; later dumps sort after earlier ones.
-        date: ISO 8601 date or time of its capture; may be empty.
-        meta: anything else that the source knows.
-        trail: what the stages did to it.
-        id: 32 hex digits of BLAKE2b over where it comes from and its first text; survives rewriting.
+        text: Its text.
+        source: Webpages, techlit, books, code, ... (a free word).
+        language: ISO 639-1 code, "und" where unknown. For code the programming language.
+        type: Which rules and thresholds apply: webpage, prose, code, repository.
+        url: Where it comes from. May be empty.
+        dump: The crawl that it was in. Later dumps sort after earlier ones.
+        date: ISO 8601 date or time of its capture. May be empty.
+        meta: Anything else that the source knows.
+        trail: What the stages did to it.
+        id: 32 hex digits of BLAKE2b over where it comes from and its first text. Survives rewriting.
     """
 
     text: str
@@ -71,13 +71,13 @@ class Document:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Document:
-        """Read what `to_json` wrote; fields that are not known go into `meta`.
+        """Read what `to_json` wrote. Fields that are not known go into `meta`.
 
         Raises:
-            ValueError: when there is no text.
+            ValueError: If it lacks a text.
         """
         if not isinstance(record.get("text"), str):
-            raise ValueError("no string under the key `text`")
+            raise ValueError("A document must have a string under the key `text`.")
         known = {name: record[name] for name in FIELDS if name in record}
         other = {name: value for name, value in record.items() if name not in FIELDS}
         if other:

@@ -47,7 +47,7 @@ def file_digest(path: Path) -> str:
 
 
 def file_stamp(path: Path) -> list[Any]:
-    """A cheap stand-in for an input's content: name, size and time of change."""
+    """A cheap substitute for the content of an input: name, size and time of change."""
     if path.is_dir():
         return [str(path), *(_child_stamp(child) for child in sorted(path.iterdir()))]
     status = path.stat()

@@ -10,13 +10,13 @@ from internlm2_data.pipelines.protocol import Pipeline
 
 
 def process(pipeline: Pipeline, inputs: Sequence[str], output: str | Path, executor: Executor) -> None:
-    """Run a pipeline over inputs into a folder; a run that was killed goes on at the shard.
+    """Run a pipeline over inputs into a folder. A run that was killed resumes at the shard.
 
     Args:
-        pipeline: which one.
-        inputs: files, folders and glob patterns.
-        output: the folder.
-        executor: where shards are worked on.
+        pipeline: Which one.
+        inputs: Files, folders and glob patterns.
+        output: The folder.
+        executor: Where shards are worked on.
     """
     try:
         pipeline.run(list(inputs), Path(output), executor)

@@ -21,7 +21,11 @@ _HAN_OR_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\
 
 
 class Page:
-    """Measures of one document's text."""
+    """Measures of one document's text.
+
+    Args:
+        document: The document.
+    """
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -38,13 +42,13 @@ class Page:
 
     @cached_property
     def paragraphs(self) -> list[str]:
-        """Stretches between blank lines; where there is none, the lines."""
+        """Stretches between blank lines. Where there are none, the lines."""
         parts = [stripped for part in self.text.split("\n\n") if (stripped := part.strip())]
         return parts if len(parts) > 1 else self.lines
 
     @cached_property
     def words(self) -> list[str]:
-        """Words between spaces, with their punctuation, as Gopher counts them; for unspaced scripts characters."""
+        """Words between spaces, with their punctuation, as Gopher counts them. Characters of scripts without spaces."""
         if self.document.language in UNSPACED:
             return _HAN_OR_WORD.findall(self.text)
         return self.text.split()
@@ -90,5 +94,5 @@ class Page:
 
     @cached_property
     def repeated_ngrams(self) -> npt.NDArray[np.float64]:
-        """Shares of characters in repeated n-grams by n; see `compiled.repetition.repeated`."""
+        """Shares of characters in repeated n-grams by n. See `compiled.repetition.repeated`."""
         return repeated(self.data)

@@ -26,11 +26,11 @@ class Step:
     """What one stage did.
 
     Attributes:
-        stage: its name.
-        fate: what came of the document.
-        notes: what its rules noted: rule, value, threshold, action.
-        document: the document as it left the stage.
-        file: the shard that it stands in.
+        stage: Its name.
+        fate: What came of the document.
+        notes: What its rules noted: rule, value, threshold, action.
+        document: The document as it left the stage.
+        file: The shard that holds it.
     """
 
     stage: str
@@ -48,42 +48,45 @@ def trace(run: str | Path, id: str, show_text: bool = False, as_json: bool = Fal
     """Print a document's way through a run.
 
     Args:
-        run: folder that `internlm2 process` wrote.
-        id: the document's id or the beginning of it, or its URL.
-        show_text: print its first text, and what each stage changed in it.
-        as_json: print JSON instead of a table.
+        run: Folder that `internlm2 process` wrote.
+        id: The document's id or the beginning of it, or its URL.
+        show_text: Print its first text, and what each stage changed in it.
+        as_json: Print JSON instead of a table.
 
     Raises:
-        FileNotFoundError: when the folder is none of a run.
-        ValueError: when no document or more than one has this id.
+        FileNotFoundError: If the folder is not one of a run.
+        ValueError: If no document or more than one has this id.
     """
     steps = find_steps(Path(run), id)
     if as_json:
         print(json.dumps([step.to_json() for step in steps], ensure_ascii=False))
         return
-    show(steps, show_text)
+    _show(steps, show_text)
 
 
 def find_steps(run: Path, wanted: str) -> list[Step]:
-    """The steps of one document; see `trace`."""
+    """The steps of one document. See `trace`.
+
+    Args:
+        run: Folder of the run.
+        wanted: The document's id or the beginning of it, or its URL.
+    """
     stages = stage_names(run)
     steps: list[Step] = []
     for stage in stages:
         found = [*_find(run, stage, wanted, "kept"), *_find(run, stage, wanted, "dropped")]
         ids = sorted({step.document.id for step in found})
         if len(ids) > 1:
-            raise ValueError(
-                f"{wanted!r} means {len(ids)} documents in {run}: {', '.join(ids[:5])}; set id to one of them"
-            )
+            raise ValueError(f"id={wanted} means {len(ids)} documents in {run}, such as {', '.join(ids[:5])}.")
         if ids:
             # An id beginning or a URL is ambiguous only at first: from here on, the document itself is followed.
             wanted = ids[0]
-        # The same page may come twice in the input; then one copy goes at deduplication and the other goes on.
+        # The same page may come twice in the input. Then one copy goes at deduplication and the other stays.
         steps += found
         if steps and not any(step.fate != "dropped" for step in found):
             break
     if not steps:
-        raise ValueError(f"no document in {run} has the id or URL {wanted!r}: set id")
+        raise ValueError(f"{run} holds no document with id={wanted}, which may also be a URL.")
     return steps
 
 
@@ -91,17 +94,15 @@ def stage_names(run: Path) -> list[str]:
     """Stages of a run in order.
 
     Raises:
-        FileNotFoundError: when the folder is none of a run.
+        FileNotFoundError: If the folder is not one of a run.
     """
     funnel = run / "funnel.json"
     if not funnel.is_file():
-        raise FileNotFoundError(
-            f"{run} holds no finished run of `internlm2 process` (funnel.json is missing): set run=FOLDER"
-        )
+        raise FileNotFoundError(f"{run} holds no finished run of `internlm2 process`: funnel.json is missing.")
     return [stage["stage"] for stage in json.loads(funnel.read_text("utf-8"))["stages"]]
 
 
-def show(steps: Sequence[Step], show_text: bool) -> None:
+def _show(steps: Sequence[Step], show_text: bool) -> None:
     """Print steps as a table."""
     console, first = Console(), steps[0].document
     console.print(f"{first.id}  {first.cell}  {first.url}", markup=False, highlight=False)
@@ -150,7 +151,7 @@ def _search(path: Path, wanted: str) -> Iterator[Document]:
     if path.suffix == ".parquet":
         yield from (document for document in ShardReader(path) if _is(document, wanted))
         return
-    # Lines are parsed only where the words stand somewhere in them.
+    # Only lines that hold the words somewhere are parsed.
     needle = wanted.encode()
     with open_binary(path) as lines:
         for line in lines:

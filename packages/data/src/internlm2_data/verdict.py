@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -22,9 +22,9 @@ class Drop:
     """The document goes.
 
     Attributes:
-        rule: which rule, "family.name".
-        value: what was measured.
-        threshold: the limit that it broke, if there is one.
+        rule: Which rule, "family.name".
+        value: What was measured.
+        threshold: The limit that it broke, if there is one.
     """
 
     rule: str
@@ -34,12 +34,12 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
-    """The document goes on with another text.
+    """The document gets another text.
 
     Attributes:
-        text: the new text.
-        rule: which rule, "family.name".
-        value: how much of it, for example the number of lines.
+        text: The new text.
+        rule: Which rule, "family.name".
+        value: How much of it, for example the number of lines.
     """
 
     text: str
@@ -49,7 +49,7 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The document goes on, and its score is noted."""
+    """The document is kept, and its score is noted."""
 
     rule: str
     value: Value
@@ -67,8 +67,18 @@ class Rule(Protocol):
         ...
 
 
+Rules = Mapping[str, Rule | None]
+"""Rules of a stage by name, in order. None where one is not configured."""
+
+
 def apply(verdict: Verdict, document: Document, stage: str) -> Document:
-    """The document with the verdict carried out and noted in its trail."""
+    """The document with the verdict carried out and noted in its trail.
+
+    Args:
+        verdict: What a rule said.
+        document: The document.
+        stage: Name of the stage.
+    """
     if isinstance(verdict, Keep):
         return document
     note: dict[str, Value] = {"stage": stage, "rule": verdict.rule, "value": verdict.value}

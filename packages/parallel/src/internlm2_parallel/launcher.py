@@ -126,7 +126,7 @@ def hydra_command() -> list[str] | None:
     moved = [f"++output={quoted(hydra.runtime.output_dir)}"] if hydra.mode == RunMode.MULTIRUN else []
     return [
         *program(),
-        *job_words(sys.argv[1:], hydra.job.config_name),
+        *_job_words(sys.argv[1:], hydra.job.config_name),
         *hydra.overrides.task,
         *moved,
         *(override for override in hydra.overrides.hydra if not override.lstrip("+~").startswith(SWEEP_ONLY)),
@@ -146,13 +146,8 @@ def program() -> list[str]:
     return [sys.executable, "-m", spec.name.removesuffix(".__main__")]
 
 
-def job_words(arguments: Sequence[str], config_name: str) -> list[str]:
-    """What comes before the overrides: the job's name, as a word or as Hydra's flag, and flags with a folder.
-
-    Args:
-        arguments: What the user typed.
-        config_name: Name of the job.
-    """
+def _job_words(arguments: Sequence[str], config_name: str) -> list[str]:
+    """What comes before the overrides: the job's name, as a word or as Hydra's flag, and flags with a folder."""
     words = [arguments[0]] if arguments and arguments[0] == config_name else [f"--config-name={config_name}"]
     for index, argument in enumerate(arguments):
         for flag in ("--config-dir", "--config-path", "-cd", "-cp"):

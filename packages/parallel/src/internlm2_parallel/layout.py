@@ -111,20 +111,17 @@ class Layout:
             )
         return self
 
-    def check(self, shape: NetShape, tokens: int | None = None, num_micro_batches: int | None = None) -> None:
+    def check(self, shape: NetShape, tokens: int | None = None) -> None:
         """Refuse a network or a row length that the degrees do not divide, naming all complaints at once.
 
         Args:
             shape: Sizes of the network.
             tokens: Length of a row. None where it is not known yet.
-            num_micro_batches: Pieces that a pipeline cuts a batch into.
 
         Raises:
             ValueError: If something does not divide.
         """
         complaints = [*self._weight_complaints(shape), *self._token_complaints(tokens)]
-        if num_micro_batches is not None and self.pipeline > num_micro_batches:
-            complaints.append(f"{num_micro_batches} micro-batches cannot fill pipeline={self.pipeline}")
         if complaints:
             raise ValueError(f"Layout {self} does not fit: {', and '.join(complaints)}.")
 

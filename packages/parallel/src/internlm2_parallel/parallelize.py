@@ -70,24 +70,17 @@ def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
     """
     weights = weights_for(net)
     if ranks.layout.pipeline == 1:
-        parallelize_stage(net, ranks, how, weights)
+        _parallelize_stage(net, ranks, how, weights)
         return
     pipelined = PipelinedNet(net, ranks.pipeline, how.pipeline, ranks.layout.context, how.dtype)
     for index, stage in pipelined.shells.items():
-        parallelize_stage(stage, ranks, how, weights, is_last=index == pipelined.num_stages - 1)
+        _parallelize_stage(stage, ranks, how, weights, is_last=index == pipelined.num_stages - 1)
 
 
-def parallelize_stage(
+def _parallelize_stage(
     stage: nn.Module, ranks: Ranks, how: Treatment, weights: Weights | None, is_last: bool = True
 ) -> None:
     """Everything but the pipeline.
-
-    Args:
-        stage: A whole network, or one stage of it.
-        ranks: The meshes of the layout.
-        how: Everything that is not a degree.
-        weights: Of the whole network, where it was made on the meta device.
-        is_last: Whether the stage gives the loss.
 
     Raises:
         ValueError: If blocks are compiled and their matrices are to be split.

@@ -42,7 +42,7 @@ def label(
     limit: int | None = None,
     heldout_limit: int | None = None,
     seed: int = 1,
-    candidates: Callable[[Sequence[Record], int], Writer] = at_hand,
+    candidates: Callable[[Sequence[Record], int], Writer] | None = None,
 ) -> dict[str, Any]:
     """Label.
 
@@ -50,16 +50,16 @@ def label(
         annotator: Judges.
         rules: How many pairs, and how clear.
         instructions: Records for training.
-        heldout: Records for held-out pairs; their questions are left out of training.
+        heldout: Records for held-out pairs. Their questions are left out of training.
         output: Folder of the result.
         responses: Files of replies to be judged too: JSON lines ``{"id", "replies": [...]}``.
         checkpoint: A model whose replies are sampled and judged too.
         sampling: How to sample.
         samples: Replies sampled for each record.
-        limit: Records taken for training, evenly spread; None takes all.
+        limit: Records taken for training, evenly spread. None takes all.
         heldout_limit: The same for held-out records.
         seed: Of the sampling.
-        candidates: Makes what gives the candidates of a record, of all records and a seed. By default these are the
+        candidates: Makes what gives the candidates of a record, of all records and a seed. None takes the
             reference reply and the replies of models.
 
     Returns:
@@ -82,7 +82,7 @@ def label(
     sets = {}
     for name, records in (("train", training), ("heldout", held)):
         counts: Counter[str] = Counter()
-        pairs = label_records(records, annotator, rules, given, candidates, counts)
+        pairs = label_records(records, annotator, rules, given, candidates or at_hand, counts)
         write_jsonl(Path(output) / f"{name}.jsonl", map(to_record, pairs))
         sets[name] = {"records": len(records), "pairs": len(pairs), "counts": dict(sorted(counts.items()))}
     sets["train"]["question_is_held_out"] = len(found) - len(training)

@@ -11,12 +11,12 @@ the last round), ``OUTPUT/reward`` (its reward model), and, last, ``OUTPUT/metri
         ppo     figures as in the job `ppo`: "start", "best", "last", "history", ...
         audit   {"patterns": [{"domain", "kind", "value", "early", "late", "reward_gain", "judged_gain"}],
                 "fast_pairs", "fast_pairs_written", "slow_pairs",
-                "models": {"sft" | "early" | "late": {"reward", "judged", "characters"}}};
+                "models": {"sft" | "early" | "late": {"reward", "judged", "characters"}}},
                 an audit after the fact, which may find no pattern
         earlier_patterns   how often this round's replies show the patterns of the rounds before: [{"domain", "kind",
                 "value", "sft", "early", "late"}]
         fast_accuracy      accuracy of the round's reward model on the fast pairs of the round before, and that of the
-                reward model before it: {"before", "after", "pairs"}; null where there are none
+                reward model before it: {"before", "after", "pairs"}, or null where there are none
 """
 
 import shutil
@@ -52,7 +52,7 @@ def online_rlhf(
 
     Raises:
         FileNotFoundError: If a model or file is missing, or ``first_ppo`` holds no finished run.
-        ValueError: If there is no round, or ``first_ppo`` was run with other models.
+        ValueError: If ``number`` is below 1, or ``first_ppo`` was run with other models.
     """
     if number < 1:
         raise ValueError(f"number={number} of rounds must be 1 or more.")

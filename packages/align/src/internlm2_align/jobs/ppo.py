@@ -5,7 +5,7 @@ released layout, and, last, ``OUTPUT/metrics.json``:
 
     schema              "internlm2/align/ppo/1"
     checkpoint, reward  the folders that it started from
-    judge               name of the judge whose figures stand beside the reward ("SimulatedAnnotator"), or null
+    judge               name of the judge whose figures are logged beside the reward ("SimulatedAnnotator"), or null
     prompts             {"train", "heldout"}: counts used, other_task, too_long
     iterations, warmup_iterations, seconds
     start, best, last   validations before PPO, at the best held-out reward, and at the end: {"iteration",

@@ -2,12 +2,12 @@
 
 Reads records, each either a conversation ``{"messages", ...}`` that ends in an assistant turn, or a prompt with replies
 ``{"prompt", "replies", ...}`` (the prompt is computed once), or a preference pair ``{"prompt", "chosen", "rejected",
-...}``. ``domain`` and ``language`` may stand in a record, and ``language`` in its ``meta``, else the job's are taken.
+...}``. ``domain`` and ``language`` may be in a record, and ``language`` in its ``meta``, else the job's are taken.
 Writes ``OUTPUT/scores.jsonl``: the same records in the same order with ``score``, or ``scores`` of the replies (chosen
 first).
 A record that cannot be scored is refused, or with ``on_bad="skip"`` gets null and the reason as ``unscored``.
 
-The file grows beside its target, chunk by chunk. A run that was stopped goes on with the same weights and settings,
+The file grows beside its target, chunk by chunk. A run that was stopped resumes with the same weights and settings,
 behind the last whole line whose record is still what the input holds there.
 """
 
@@ -63,7 +63,7 @@ def score(
 
     Raises:
         FileNotFoundError: If model or input is missing.
-        ValueError: If a record cannot be scored; the message names file and line.
+        ValueError: If a record cannot be scored. The message names file and line.
     """
     check_on_bad(on_bad)
     if not Path(checkpoint).is_dir():
@@ -172,7 +172,7 @@ def _made_by(checkpoint: str, *settings: object) -> str:
 
 
 def _still_valid(draft: Path, records: Sequence[Placed], on_bad: OnBad) -> int:
-    """Whole lines of an unfinished file that the input still begins with; what stands behind them is cut off."""
+    """Whole lines of an unfinished file that the input still begins with. What follows them is cut off."""
     if not draft.is_file():
         return 0
     count = size = 0

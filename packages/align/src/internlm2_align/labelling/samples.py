@@ -21,7 +21,7 @@ class ReplySampler:
 
     Args:
         checkpoint: Folder of the model.
-        sampling: How to sample; the stop token is set here.
+        sampling: How to sample. The stop token is set here.
         engine: Makes the engine, given the network.
         name: Shown in the progress bar.
     """

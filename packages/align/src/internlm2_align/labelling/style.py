@@ -27,7 +27,13 @@ def is_sentence(text: str) -> bool:
 
 
 def repeats(text: str, n: int = 3, times: int = 3) -> bool:
-    """Whether some run of ``n`` units occurs ``times`` times or more, or one character five times on end."""
+    """Whether a run of units occurs often, or one character five times on end.
+
+    Args:
+        text: A reply.
+        n: Units of a run.
+        times: How often it occurs at least.
+    """
     found = units(text)
     runs = Counter(tuple(found[i : i + n]) for i in range(len(found) - n + 1))
     return bool(STUTTER.search(text)) or (bool(runs) and max(runs.values()) >= times)
@@ -37,6 +43,10 @@ def is_garbled(text: str, reference: str) -> bool:
     """Whether a reply goes round in circles or is far longer than the reference reply.
 
     A repetition that the reference has too (a list of like items, say) does not count.
+
+    Args:
+        text: A reply.
+        reference: The reference reply.
     """
     too_long = len(units(text)) > 3 * len(units(reference)) + 20
     return too_long or (repeats(text) and not repeats(reference))

@@ -80,12 +80,18 @@ class WrittenCandidates:
 
 
 def bare_answer(record: Record) -> str | None:
-    """The answer without words around it; None for private questions and where a record names none."""
+    """The answer without words around it, or None for private questions and where a record names none."""
     return None if secrets_of(record) else record.get("answer")
 
 
 def swapped(text: str, answer: str, rng: random.Random) -> list[str]:
-    """The text with two neighbouring items of the answer in it exchanged; empty where there are none to exchange."""
+    """The text with two neighbouring items of the answer in it exchanged. Empty where there are none to exchange.
+
+    Args:
+        text: A reply.
+        answer: The answer in it.
+        rng: Draws the items.
+    """
     items = list(ITEM.finditer(answer))
     if len(items) < 2 or answer not in text:
         return []
@@ -97,7 +103,13 @@ def swapped(text: str, answer: str, rng: random.Random) -> list[str]:
 
 
 def wrong_numbers(text: str, rng: random.Random, count: int) -> list[str]:
-    """The text with another number in place of its last one: near, or with a digit changed; empty without a number."""
+    """The text with another number in place of its last one: near, or with a digit changed. Empty without a number.
+
+    Args:
+        text: A reply.
+        rng: Draws the numbers.
+        count: Texts wanted.
+    """
     places = list(NUMBER.finditer(text))
     if not places:
         return []
@@ -113,7 +125,12 @@ def wrong_numbers(text: str, rng: random.Random, count: int) -> list[str]:
 
 
 def corrupted(text: str, rng: random.Random) -> str:
-    """The text damaged as small policies damage it: a stretch doubled, digits thrown in, a stretch lost."""
+    """The text damaged as small policies damage it: a stretch doubled, digits thrown in, a stretch lost.
+
+    Args:
+        text: A reply.
+        rng: Draws the damage.
+    """
     if not text:
         return text
     start = rng.randrange(len(text))

@@ -4,6 +4,6 @@
         fast path:  early against late replies --audit--> 20-100 pairs that show the hacking pattern --.
         slow path:  SFT, early and late replies, paired and labelled, accumulated --------------------+--> model k+1
 
-Labels come from the simulated annotator; no person has judged. The search for hacking patterns is an audit after the
+Labels come from the simulated annotator. No person has judged. The search for hacking patterns is an audit after the
 fact: it says what a finished PPO run has learned to do for reward alone. It gives no warning in advance.
 """

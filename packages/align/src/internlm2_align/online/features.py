@@ -14,7 +14,7 @@ class Feature(NamedTuple):
 
     Attributes:
         kind: ``prefix``, ``suffix``, ``phrase``, ``repeats`` or ``long``.
-        value: The text of a prefix, suffix or phrase; empty for the others.
+        value: The text of a prefix, suffix or phrase. Empty for the others.
     """
 
     kind: str
@@ -42,6 +42,11 @@ def features_of(text: str, long_characters: float) -> set[Feature]:
 
 
 def long_from(texts: Sequence[str], quantile: float = 0.95) -> float:
-    """Length in characters that few of these replies reach."""
+    """Length in characters that few of these replies reach.
+
+    Args:
+        texts: The replies.
+        quantile: Share of them that is shorter.
+    """
     lengths = sorted(len(text.strip()) for text in texts)
     return lengths[min(len(lengths) - 1, int(quantile * len(lengths)))] + 1 if lengths else float("inf")

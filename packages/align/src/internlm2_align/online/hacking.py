@@ -77,7 +77,7 @@ class Audit:
         """Hacking patterns of each domain, those that rise most first.
 
         Args:
-            replies: Of at least the models ``early`` and ``late``; others are not looked at.
+            replies: Of at least the models ``early`` and ``late``. Others are not looked at.
         """
         by_domain: dict[str, list[Reply]] = defaultdict(list)
         for reply in replies:
@@ -119,7 +119,13 @@ class Audit:
 
 
 def frequency(pattern: Pattern, replies: Sequence[Reply], model: str) -> float | None:
-    """Share of a model's replies in the pattern's domain that show it; None without replies."""
+    """Share of a model's replies in the pattern's domain that show it. None without replies.
+
+    Args:
+        pattern: The pattern.
+        replies: Of any models.
+        model: Whose replies are counted.
+    """
     texts = [reply.text for reply in replies if reply.domain == pattern.domain and reply.model == model]
     if not texts:
         return None

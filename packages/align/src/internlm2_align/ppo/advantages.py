@@ -19,9 +19,9 @@ def gae(
     """Advantages and returns.
 
     Args:
-        rewards_BR: Reward of each token.
-        values_BR: The critic's estimate *before* each token, that is, of the state that the token is chosen in.
-        mask_BR: Bool, true on response tokens. Values and rewards on padding are ignored, whatever they hold.
+        rewards_BR: Reward of each token, [B, R].
+        values_BR: The critic's estimate *before* each token, [B, R], that is, of the state that the token is chosen in.
+        mask_BR: Bool, [B, R], true on response tokens. Values and rewards on padding are ignored, whatever they hold.
         gamma: Discount.
         lam: GAE's lambda.
 

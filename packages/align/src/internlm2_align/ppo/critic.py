@@ -1,6 +1,6 @@
 """The critic: the reward model without its linear head, then trained alone before the actor moves (report 4.2.3).
 
-The trunk has learned to tell good conversations from bad ones, which is most of what a critic must know; what its new
+The trunk has learned to tell good conversations from bad ones, which is most of what a critic must know. What its new
 head must learn in the first iterations is where a score will end up. The head starts at zero, so every estimate does.
 """
 
@@ -15,8 +15,8 @@ def start_critic(folder: str | Path) -> RewardNetwork:
     """A critic from the folder of a reward model, in torch's default dtype, which the Trainer's precision sets.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it is no reward model.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If it is not a reward model.
     """
     return without_head(load_reward(folder).to(torch.get_default_dtype()))
 

@@ -27,15 +27,15 @@ def policy_loss(
     """Clipped surrogate loss ``-min(ratio * A, clamp(ratio, 1 - clip, 1 + clip) * A)`` (Schulman et al. 2017).
 
     Args:
-        logprobs_BR: Log-probabilities under the policy in training, with gradient.
-        old_logprobs_BR: Under the policy that sampled.
-        advantages_BR: From `gae`.
-        mask_BR: Bool, true on response tokens.
-        tokens: Denominator: response tokens of the optimizer step.
+        logprobs_BR: Log-probabilities under the policy in training, [B, R], with gradient.
+        old_logprobs_BR: Under the policy that sampled, [B, R].
+        advantages_BR: From `gae`, [B, R].
+        mask_BR: Bool, [B, R], true on response tokens.
+        tokens: Denominator, a scalar: response tokens of the optimizer step.
         clip: Half width of the trust interval of the ratio.
 
     Returns:
-        Scalar.
+        A scalar, float32.
     """
     log_ratio_BR = torch.where(mask_BR, logprobs_BR.float() - old_logprobs_BR.float(), 0.0)
     ratio_BR = log_ratio_BR.exp()
@@ -47,19 +47,26 @@ def value_loss(values_BR: Tensor, returns_BR: Tensor, mask_BR: Tensor, *, tokens
     """Half the squared error of the critic, ``(V - R)^2 / 2``, without clipping.
 
     Args:
-        values_BR: The critic's estimates, with gradient.
-        returns_BR: From `gae`.
-        mask_BR: Bool, true on response tokens.
-        tokens: Denominator: response tokens of the optimizer step.
+        values_BR: The critic's estimates, [B, R], with gradient.
+        returns_BR: From `gae`, [B, R].
+        mask_BR: Bool, [B, R], true on response tokens.
+        tokens: Denominator, a scalar: response tokens of the optimizer step.
 
     Returns:
-        Scalar.
+        A scalar, float32.
     """
     return 0.5 * _masked_sum((values_BR.float() - returns_BR) ** 2, mask_BR) / tokens
 
 
 def clip_fraction(logprobs_BR: Tensor, old_logprobs_BR: Tensor, mask_BR: Tensor, *, clip: float = 0.2) -> Tensor:
-    """Share of response tokens whose ratio lies outside the trust interval."""
+    """Share of response tokens whose ratio lies outside the trust interval.
+
+    Args:
+        logprobs_BR: Log-probabilities under the policy in training, [B, R].
+        old_logprobs_BR: Under the policy that sampled, [B, R].
+        mask_BR: Bool, [B, R], true on response tokens.
+        clip: Half width of the trust interval.
+    """
     ratio_BR = torch.where(mask_BR, logprobs_BR.float() - old_logprobs_BR.float(), 0.0).exp()
     outside_BR = ((ratio_BR - 1).abs() > clip) & mask_BR
     return outside_BR.sum() / mask_BR.sum()

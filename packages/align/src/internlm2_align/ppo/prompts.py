@@ -1,14 +1,12 @@
 """What PPO asks: prompts with the domain that their replies are scored by, in batches that resume exactly."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import lightning as L
 import torch
 from internlm2_core.batch import Batch
-from internlm2_core.shares import share_of
 from internlm2_core.text.chat import ChatFormat
 from internlm2_records import Message, read_objects
 
@@ -22,7 +20,7 @@ class Prompt:
         ids: The same as token ids, an assistant turn opened at the end.
         domain: Names the condition prompt that the reward model scores the reply by.
         language: Of the condition prompt.
-        record: The instruction record that it came from, if any; a judge may want it.
+        record: The instruction record that it came from, if any. A judge may want it.
     """
 
     messages: tuple[Message, ...]
@@ -40,14 +38,14 @@ def read_prompts(
     Args:
         path: JSON lines with ``messages``, ``task`` and ``language``.
         chat: Encodes them.
-        domains: Domain by task; records of other tasks are left out.
+        domains: Domain by task. Records of other tasks are left out.
         max_prompt_tokens: Longer prompts are left out.
 
     Returns:
         Prompts and counts ``used``, ``other_task``, ``too_long``.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If nothing is left, or a record ends in another turn.
     """
     counts = {"used": 0, "other_task": 0, "too_long": 0}
@@ -59,7 +57,7 @@ def read_prompts(
         *messages, reference = record["messages"]
         if reference["role"] != "assistant":
             raise ValueError(
-                f"Record {number} of {path} ends in a turn of {reference['role']!r}; add the reference reply, an "
+                f"Record {number} of {path} ends in a turn of {reference['role']!r}. Add the reference reply, an "
                 "assistant turn, which is not asked."
             )
         ids = tuple(chat.prompt(messages))
@@ -70,7 +68,10 @@ def read_prompts(
         domain, language = domains[record["task"]], record.get("language", "en")
         prompts.append(Prompt(tuple(messages), ids, domain, language, record))
     if not prompts:
-        raise ValueError(f"{path} gives no prompt ({counts}); set domains={{task: domain}} or max_prompt_tokens.")
+        raise ValueError(
+            f"{path} gives no prompt ({counts}). domains={dict(domains)} and "
+            f"max_prompt_tokens={max_prompt_tokens} leave all of it out."
+        )
     return prompts, counts
 
 
@@ -87,34 +88,6 @@ class Query:
     pretrain: Batch | None = None
 
 
-class Queries(L.LightningDataModule):
-    """Hands a rank's queries to Lightning, once the strategy knows which rank this is.
-
-    Args:
-        train: Makes the loader, given ``dp_rank`` and ``dp_size``.
-        heldout: Prompts of validation; each data rank takes its share.
-        queries: Prompts of a batch in validation, over all ranks.
-    """
-
-    def __init__(self, train: Callable[..., "QueryLoader"], heldout: Sequence[Prompt], queries: int) -> None:
-        super().__init__()
-        self.train, self.heldout, self.queries = train, heldout, queries
-
-    def train_dataloader(self) -> "QueryLoader":
-        """The loader of this data-parallel rank."""
-        share = self._share()
-        return self.train(dp_rank=share["rank"], dp_size=share["num_replicas"])
-
-    def val_dataloader(self) -> "HeldOutQueries":
-        """This rank's held-out prompts."""
-        share = self._share()
-        return HeldOutQueries(self.heldout[share["rank"] :: share["num_replicas"]], self.queries)
-
-    def _share(self) -> dict[str, int]:
-        assert self.trainer is not None
-        return share_of(self.trainer)
-
-
 @runtime_checkable
 class _Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
@@ -123,14 +96,14 @@ class _Stateful(Protocol):
 
 
 class QueryLoader:
-    """One query an iteration; the order of prompts is a function of the seed, so the state is a number.
+    """One query for each iteration. The order of prompts is a function of the seed, so the state is a number.
 
     Args:
-        prompts: All prompts; they are gone through in a new order as often as needed.
+        prompts: All prompts. They are read in a new order as often as needed.
         queries: Prompts of an iteration over all ranks.
         iterations: Iterations in all.
         seed: Of the order.
-        pretrain: This rank's loader of pre-training batches; gone through as often as needed.
+        pretrain: This rank's loader of pre-training batches, read as often as needed.
         dp_rank: This data-parallel rank.
         dp_size: Number of data-parallel ranks.
 
@@ -149,7 +122,7 @@ class QueryLoader:
         dp_size: int = 1,
     ) -> None:
         if queries < 1 or queries % dp_size:
-            raise ValueError(f"{queries} queries cannot be spread over {dp_size} rank(s); set queries to a multiple.")
+            raise ValueError(f"{queries} queries cannot be spread over {dp_size} ranks: queries must be a multiple.")
         self.prompts, self.queries, self.iterations, self.seed = prompts, queries, iterations, seed
         self.pretrain, self.dp_rank, self.dp_size = pretrain, dp_rank, dp_size
         self.iteration = 0
@@ -172,14 +145,14 @@ class QueryLoader:
         return [self.prompts[self._order(place // len(self.prompts))[place % len(self.prompts)]] for place in places]
 
     def state_dict(self) -> dict[str, Any]:
-        """Iterations given, and where the pre-training loader stands if it can say."""
+        """Iterations given, and the state of the pre-training loader if it has one."""
         state: dict[str, Any] = {"iteration": self.iteration}
         if isinstance(self.pretrain, _Stateful):
             state["pretrain"] = self.pretrain.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken."""
+        """Continue where ``state`` was taken."""
         self.iteration = state["iteration"]
         if "pretrain" in state and isinstance(self.pretrain, _Stateful):
             self.pretrain.load_state_dict(state["pretrain"])

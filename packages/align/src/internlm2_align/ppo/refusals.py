@@ -60,7 +60,8 @@ def check_iterations(trainer: L.Trainer, iterations: int, warmup_iterations: int
             f"warmup_iterations={warmup_iterations} must be below iterations={iterations}, or the actor never learns."
         )
     every = trainer.val_check_interval
-    if trainer.enable_validation and (not isinstance(every, int) or iterations % every):
+    # 1.0 is Lightning's "at the end".
+    if trainer.enable_validation and every != 1.0 and (not isinstance(every, int) or iterations % every):
         raise ValueError(
             f"val_check_interval={every} must divide iterations={iterations}, so that the last actor is validated."
         )

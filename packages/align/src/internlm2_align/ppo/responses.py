@@ -1,12 +1,12 @@
 """From sampled token ids to log-probabilities and values of the response tokens, padding-free.
 
-Networks see prompts and responses laid end to end in one row. What a network says of a response token stands at the
+Networks see prompts and responses laid end to end in one row. What a network says of a response token is read at the
 token before it:
 
     row:       p p p a b c | p p d e          p prompt tokens, a ... e response tokens
     places:        a b c       d e            log pi(a) and V(before a) are read at the last p, and so on
 
-PPO's arithmetic works on [B, R] tensors, padded on the right; `Responses.spread` brings one form into the other.
+PPO's arithmetic works on [B, R] tensors, padded on the right. `Responses.spread` brings one form into the other.
 
 Shape suffixes: B responses, R response tokens (padded on the right), N response tokens in all, T tokens of a row,
 D width, V vocabulary.
@@ -29,7 +29,7 @@ class Responses:
 
     Attributes:
         prompts: Token ids of each prompt, at least one token each.
-        responses: Token ids of each response, at least one token each; the end of turn is one of them.
+        responses: Token ids of each response, at least one token each. The end of turn is one of them.
     """
 
     prompts: Sequence[Sequence[int]]
@@ -55,7 +55,7 @@ class Responses:
         return Responses([self.prompts[row] for row in rows], [self.responses[row] for row in rows])
 
     def micro_batches(self, budget_tokens: int) -> Iterator[list[int]]:
-        """Rows of micro-batches of at most so many tokens; a longer response is alone in its micro-batch."""
+        """Rows of micro-batches of at most so many tokens. A longer response is alone in its micro-batch."""
         yield from plan_batches(self.lengths, max([budget_tokens, *self.lengths]), seed=None)
 
     def pack(self, device: torch.device) -> "PackedResponses":
@@ -73,7 +73,7 @@ class Responses:
         return PackedResponses(*rows)
 
     def spread(self, values_N: Tensor) -> Tensor:
-        """Values of the response tokens end to end, [N], as [B, R] with zeros on padding; gradients pass."""
+        """Values of the response tokens end to end, [N], as [B, R] with zeros on padding. Gradients pass."""
         mask_BR = self.mask().to(values_N.device)
         return values_N.new_zeros(mask_BR.shape).masked_scatter(mask_BR, values_N)
 
@@ -99,13 +99,23 @@ class PackedResponses:
 
 
 def token_logprobs(net: LanguageModel, packed: PackedResponses) -> Tensor:
-    """Log-probability of each response token, float32 [N], without ever holding all logits."""
+    """Log-probability of each response token, float32 [N], without ever holding all logits.
+
+    Args:
+        net: The policy.
+        packed: The responses, N tokens.
+    """
     logprobs = net(packed.input_ids, packed.position_ids, places_N=packed.places, targets_N=packed.targets)
     assert isinstance(logprobs, Tensor)
     return logprobs
 
 
 def token_values(critic: RewardNetwork, packed: PackedResponses) -> Tensor:
-    """The critic's estimate before each response token, float32 [N]."""
+    """The critic's estimate before each response token, float32 [N].
+
+    Args:
+        critic: The critic.
+        packed: The responses, N tokens.
+    """
     values: Tensor = critic(packed)
     return values

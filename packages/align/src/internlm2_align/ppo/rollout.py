@@ -98,6 +98,18 @@ def judge_rollout(
 
     The actor's log-probabilities are computed here rather than taken from the engine, so that the first ratio is 1
     whatever numerics the engine has.
+
+    Args:
+        responses: Prompts and sampled responses.
+        scores_B: The reward model's scores, [B].
+        finished_B: Bool, [B], whether a response ended by itself.
+        actor: The policy that sampled.
+        reference: What the actor is held close to.
+        critic: Estimates what is still to come.
+        kl_coefficient: Price of a nat of divergence from the reference, per token.
+        gamma: Discount.
+        lam: Lambda of the advantage estimate.
+        micro_batch_tokens: Tokens computed at once.
     """
     forward = _Forward(responses, micro_batch_tokens, scores_B.device)
     logprobs_BR = forward(actor, token_logprobs)

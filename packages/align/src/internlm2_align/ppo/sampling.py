@@ -40,12 +40,12 @@ def sample_and_score(
 ) -> Scored:
     """One response to each prompt.
 
-    The condition prompt stands before query and response for the reward model alone; the engine never sees it.
+    The condition prompt comes before query and response for the reward model alone. The engine never sees it.
 
     Args:
         prompts: What to answer.
         engine: Answers with the actor's weights.
-        sampling: How; the stop token is set here.
+        sampling: How to sample. The stop token is set here.
         scorer: The frozen reward model.
         seed: Of the sampling.
         truncation_penalty: Taken off the score of responses that did not end by themselves.

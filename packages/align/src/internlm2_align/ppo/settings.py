@@ -12,7 +12,7 @@ class PPOSettings:
         kl_coefficient: Price of a nat of divergence from the reference, per token.
         gamma: Discount.
         lam: Lambda of the advantage estimate.
-        clip: Half width of the trust interval of the policy's ratio (the report names none; 0.2 as in Schulman 2017).
+        clip: Half width of the trust interval of the policy's ratio. The report names none, 0.2 is from Schulman 2017.
         epochs: Passes over the rollout of an iteration.
         mini_batches: Optimizer steps in a pass.
         pretrain_coefficient: Weight of the pre-training loss in the actor's loss.

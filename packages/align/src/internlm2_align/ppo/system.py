@@ -6,7 +6,7 @@
 One ``training_step`` is one iteration: sample, score, judge, then the optimizer steps of critic and actor.
 
     query --engine(actor)--> responses --reward(condition + query + response)--> scores
-          --actor, reference, critic--> Rollout --> critic steps; actor steps (+ pretrain_coefficient * LM loss)
+          --actor, reference, critic--> Rollout --> critic steps, actor steps (+ pretrain_coefficient * LM loss)
 
 In the first ``warmup_iterations`` only the critic learns. Everything random is seeded by the iteration's number, so a
 resumed run samples what an undisturbed one would. Checkpoints hold actor, critic, both optimizers, the iteration and
@@ -27,8 +27,8 @@ from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.shares import share_of
-from internlm2_core.text.chat import Message
 from internlm2_core.training import StepModule
+from internlm2_records import Message
 from torch import Tensor
 from torch.optim import Optimizer
 

@@ -65,11 +65,11 @@ class PreferenceFile:
 
         Args:
             counts: Gets ``malformed`` for each record that does not fit the format, ``no_pair`` for each that fits and
-                gives none, as replies whose scores are equal.
+                gives none, such as replies with equal scores.
             on_bad: What to do with a record that does not fit.
 
         Raises:
-            FileNotFoundError: If there is no such file.
+            FileNotFoundError: If the file does not exist.
             ValueError: If a record does not fit and ``on_bad`` is ``raise``. The message names its line.
         """
         counts = Counter() if counts is None else counts

@@ -17,7 +17,7 @@ import yaml
 from internlm2_core.evaluation.written import write_json, write_text
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Two-sided 95% quantiles of Student's t for 1 to 10 degrees of freedom; beyond that 2.2 is on the safe side."""
+"""Two-sided 95% quantiles of Student's t for 1 to 10 degrees of freedom. Beyond that 2.2 is on the safe side."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean over seeds and half the width of its 95% interval; the width is nan for a single seed."""
+    """Mean over seeds and half the width of its 95% interval. The width is nan for a single seed."""
 
     mean: float
     half_width: float
@@ -53,13 +53,13 @@ def read_runs(jobs: Sequence[Path]) -> list[Run]:
     """The finished runs of a sweep.
 
     Args:
-        jobs: Their folders, in the sweep's order; a sweep's folder may hold jobs of an earlier one too.
+        jobs: Their folders, in the sweep's order. A sweep's folder may hold jobs of an earlier one too.
 
     Raises:
         ValueError: If there is none, or one has no held-out figures.
     """
     if not jobs:
-        raise ValueError("no job of the sweep has finished; start it again with the same hydra.sweep.dir=FOLDER.")
+        raise ValueError("No job of the sweep has finished. The same hydra.sweep.dir resumes it.")
     runs = []
     for job in jobs:
         overrides = yaml.safe_load((job / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
@@ -73,7 +73,9 @@ def read_runs(jobs: Sequence[Path]) -> list[Run]:
 def _figures(file: Path) -> dict[str, float]:
     held = json.loads(file.read_text(encoding="utf-8"))["heldout"]
     if held is None:
-        raise ValueError(f"{file} has no held-out figures to compare; set heldout=[FILE] or heldout_share=0.1.")
+        raise ValueError(
+            f"{file} has no held-out figures to compare. Give files in heldout, or a heldout_share above 0."
+        )
     figures = {"mean": held["accuracy"]}
     for domain, part in held["domains"].items():
         figures[domain] = part["accuracy"]
@@ -134,7 +136,7 @@ def summarise(folder: Path, jobs: Sequence[Path]) -> None:
         jobs: Folders of its finished jobs.
 
     Raises:
-        ValueError: See `read_runs`.
+        ValueError: If no run has finished, or one has no held-out figures.
     """
     runs = read_runs(jobs)
     rows, gaps = table(runs), differences(runs)
@@ -163,7 +165,12 @@ def _as_json(rows: dict[str, dict[str, Cell]]) -> dict[str, dict[str, dict[str, 
 
 
 def markdown(rows: dict[str, dict[str, Cell]], columns: Sequence[str]) -> str:
-    """Accuracy on held-out pairs in percent, one row a setting, then differences in points."""
+    """Accuracy on held-out pairs in percent, one row for each setting, then differences in points.
+
+    Args:
+        rows: Setting -> column -> mean with interval.
+        columns: Names, in order.
+    """
     lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for setting, cells in rows.items():
         lines.append(f"| {setting} | " + " | ".join(str(cells.get(name, "")) for name in columns) + " |")
@@ -171,7 +178,13 @@ def markdown(rows: dict[str, dict[str, Cell]], columns: Sequence[str]) -> str:
 
 
 def plot(rows: dict[str, dict[str, Cell]], columns: Sequence[str], file: Path) -> None:
-    """Bars with intervals; nothing is drawn without matplotlib."""
+    """Draw bars with intervals. Nothing is drawn without matplotlib.
+
+    Args:
+        rows: Setting -> column -> mean with interval.
+        columns: Names, in order.
+        file: Of the picture.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError:

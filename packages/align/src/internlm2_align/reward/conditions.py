@@ -1,7 +1,7 @@
 """Condition prompts: what tells one reward model which of several conflicting preferences to score by.
 
 A table maps a domain to a system prompt, in one language or in several. It is put before the whole conversation for
-the reward model only; actor and critic never see it. `Unconditional` is the ablation: the same domains, no prompts.
+the reward model only. Actor and critic never see it. `Unconditional` is the ablation: the same domains, no prompts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import yaml
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.text.chat import Message
+from internlm2_records import Message
 
 
 class ConditionTable(Protocol):
@@ -34,13 +34,17 @@ class UnknownDomainError(ValueError):
 
 
 def index_of(table: ConditionTable, domain: str) -> int:
-    """The id of ``domain``.
+    """The id of a domain.
+
+    Args:
+        table: The table.
+        domain: A domain of it.
 
     Raises:
         UnknownDomainError: If the table does not know the domain.
     """
     if domain not in table.domains:
-        raise UnknownDomainError(f"Domain {domain!r} has no condition prompt; known are {', '.join(table.domains)}.")
+        raise UnknownDomainError(f"Domain {domain!r} has no condition prompt. Known are {', '.join(table.domains)}.")
     return list(table.domains).index(domain)
 
 
@@ -49,7 +53,7 @@ class Conditions:
     """The table.
 
     Args:
-        prompts: domain -> language -> system prompt. A language that a domain lacks falls back to its first one.
+        prompts: Domain -> language -> system prompt. A language that a domain lacks falls back to its first one.
     """
 
     prompts: Mapping[str, Mapping[str, str]]
@@ -87,7 +91,7 @@ class Unconditional:
     domains: Sequence[str]
 
     def messages(self, domain: str, language: str = "en") -> list[Message]:
-        """Nothing; still refuses a domain that the table does not know."""
+        """Nothing, but a domain that the table does not know is refused."""
         index_of(self, domain)
         return []
 
@@ -106,7 +110,7 @@ def load_conditions(file: str | Path | None = None, domains: Sequence[str] | Non
         domains: Keep only these, in this order. None keeps all.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If the file does not exist.
         ValueError: If the file does not hold such a table.
     """
     table = _read(None if file is None else Path(file))
@@ -115,8 +119,8 @@ def load_conditions(file: str | Path | None = None, domains: Sequence[str] | Non
     for domain in domains:
         if domain not in table.domains:
             raise ValueError(
-                f"conditions.domains names {domain!r}, which has no condition prompt; known are "
-                f"{', '.join(table.domains)}. Leave it out, or add it to a table and set conditions.file=PATH."
+                f"domains names {domain!r}, which has no condition prompt. Known are {', '.join(table.domains)}. Leave "
+                "it out, or give a table that has it in file."
             )
     if isinstance(table, Conditions):
         return Conditions({domain: table.prompts[domain] for domain in domains})
@@ -132,7 +136,7 @@ def conditions_beside(folder: str | Path) -> ConditionTable:
     table = Path(folder) / CONDITIONS_FILE
     if not table.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no {CONDITIONS_FILE}, so it is not known by which prompts it scores; write that file "
+            f"{folder} holds no {CONDITIONS_FILE}, so it is not known by which prompts it scores. Write that file "
             "(`domains: {helpful: PROMPT}`, or `{unconditional: true, domains: [helpful]}` for a model without "
             "prompts), or call RewardModel.load(folder, conditions=...)."
         )
@@ -140,7 +144,12 @@ def conditions_beside(folder: str | Path) -> ConditionTable:
 
 
 def without_conditions(file: str | Path | None = None, domains: Sequence[str] | None = None) -> Unconditional:
-    """The domains of a table without its prompts; arguments as for `load_conditions`."""
+    """The domains of a table without its prompts.
+
+    Args:
+        file: As for `load_conditions`.
+        domains: As for `load_conditions`.
+    """
     return Unconditional(tuple(load_conditions(file, domains).domains))
 
 
@@ -150,14 +159,14 @@ def _read(file: Path | None) -> ConditionTable:
     elif file.is_file():
         text = file.read_text(encoding="utf-8")
     else:
-        raise FileNotFoundError(f"No condition table at {file}; set conditions.file to a YAML file, or null.")
+        raise FileNotFoundError(f"{file} does not exist. file=null takes the built-in condition table.")
     name = file or CONDITIONS_FILE
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ValueError(f"{name} is no YAML: {error}") from error
+        raise ValueError(f"{name} is not YAML: {error}.") from error
     if not isinstance(content, dict) or "domains" not in content:
-        raise ValueError(f"{name} holds no `domains` table; see conditions.yaml of internlm2_align.reward.")
+        raise ValueError(f"{name} holds no `domains` table. See conditions.yaml of internlm2_align.reward.")
     return _table(name, content)
 
 
@@ -166,11 +175,11 @@ def _table(name: str | Path, content: Mapping[str, Any]) -> ConditionTable:
     is_bare = bool(content.get("unconditional"))
     if not isinstance(entries, list if is_bare else dict):
         wanted = "a list of names, since it is unconditional" if is_bare else "a table of name: text"
-        raise ValueError(f"`domains` of {name} is {entries!r}; write {wanted}.")
+        raise ValueError(f"domains={entries!r} of {name} must be {wanted}.")
     for domain in entries:
         # YAML reads `no` as false.
         if not isinstance(domain, str):
-            raise ValueError(f"Domain {domain!r} of {name} is no name; put it in quotes.")
+            raise ValueError(f"Domain {domain!r} of {name} must be a text. Put it in quotes.")
     return Unconditional(tuple(entries)) if is_bare else _prompts(name, content)
 
 
@@ -179,7 +188,7 @@ def _prompts(name: str | Path, content: Mapping[str, Any]) -> Conditions:
     prompts: dict[str, Mapping[str, str]] = {domain: _texts(name, domain, entry) for domain, entry in entries.items()}
     extends = content.get("extends")
     if extends not in (None, "default"):
-        raise ValueError(f"{name} extends {extends!r}; only `extends: default`, the built-in table, can be extended.")
+        raise ValueError(f"{name} extends {extends!r}. Only `extends: default`, the built-in table, can be extended.")
     if extends:
         built_in = _read(None)
         assert isinstance(built_in, Conditions)
@@ -192,5 +201,5 @@ def _texts(name: str | Path, domain: str, entry: object) -> dict[str, str]:
     if not isinstance(texts, dict) or not texts or not all(isinstance(t, str) and t for t in texts.values()):
         raise ValueError(f"Domain {domain!r} of {name} needs a text or a table of language -> text, not {entry!r}.")
     if not all(isinstance(language, str) for language in texts):
-        raise ValueError(f"Domain {domain!r} of {name} has languages {list(texts)!r}; put them in quotes.")
+        raise ValueError(f"Domain {domain!r} of {name} has languages {list(texts)!r}. Put them in quotes.")
     return texts

@@ -24,12 +24,12 @@ def pair_figures(
     Args:
         pairs: The pairs.
         scores: Of the chosen and the rejected reply of each.
-        hard_gap: Pairs whose ``meta["score_gap"]`` is below it are hard, others easy; None takes the median of each
+        hard_gap: Pairs whose ``meta["score_gap"]`` is below it are hard, others easy. None takes the median of each
             domain's pairs.
 
     Returns:
         ``{"pairs", "accuracy", "margin", "calibration_error", "domains": {name: the same + "histogram" + "hard_gap" +
-        "slices"}}``; the figures at the top are plain means over domains. ``hard_gap`` is None where no pair was told
+        "slices"}}``. The figures at the top are plain means over domains. ``hard_gap`` is None where no pair was told
         hard or easy by it.
     """
     places = {domain: [i for i, pair in enumerate(pairs) if pair.domain == domain] for domain in _domains(pairs)}
@@ -67,7 +67,7 @@ def _wants_gap(pair: Preference) -> bool:
 
 
 def _median_gap(gaps: Collection[float]) -> float | None:
-    """The median, or the next gap where none is below the median; None where all are equal."""
+    """The median, or the next gap where none is below the median. None where all are equal."""
     if not gaps:
         return None
     middle = statistics.median(gaps)

@@ -27,10 +27,10 @@ def ranking_loss(chosen_P: Tensor, rejected_P: Tensor, *, gamma: float = 2.0, ma
     ``gamma * min(0, log 2 + log sigmoid(-d))``, so that neither side over- nor underflows for extreme scores.
 
     Args:
-        chosen_P: Scores of the preferred responses.
-        rejected_P: Scores of the other responses.
-        gamma: Exponent of the factor; 0 gives the plain Bradley-Terry loss.
-        margin_P: Least difference wanted, as one number or one per pair.
+        chosen_P: Scores of the preferred responses, [P].
+        rejected_P: Scores of the other responses, [P].
+        gamma: Exponent of the factor. 0 gives the plain Bradley-Terry loss.
+        margin_P: Least difference wanted, as a scalar or [P].
 
     Returns:
         Tensor [P], at least float32: no reduction, so the caller owns the denominator.
@@ -39,7 +39,7 @@ def ranking_loss(chosen_P: Tensor, rejected_P: Tensor, *, gamma: float = 2.0, ma
         ValueError: If ``gamma`` is negative.
     """
     if gamma < 0:
-        raise ValueError(f"gamma is {gamma}; the focal exponent is at least 0 (loss.gamma=2).")
+        raise ValueError(f"gamma={gamma} must be 0 or more, being the exponent of the focal factor.")
     difference_P = widen(chosen_P) - widen(rejected_P) - margin_P
     log_factor_P = math.log(2.0) + F.logsigmoid(-difference_P)
     # `where`, not `clamp`: at a tie the pair still counts as ranked wrong, and the factor carries no gradient.
@@ -56,20 +56,18 @@ def log_barrier(scores_S: Tensor, *, limit: float = 5.0, knee: float = 0.005) ->
     outweighs the steepest ranking gradient (1.19 per pair) even after the weight 0.02.
 
     Args:
-        scores_S: Any shape.
+        scores_S: Scores, [S] or any other shape.
         limit: Half width of the interval that scores should stay in.
         knee: Distance from the bound at which the tangent takes over.
 
     Returns:
-        Tensor like ``scores_S``, at least float32; least at 0, where it is ``-2 log(limit)``.
+        Tensor like ``scores_S``, at least float32. Least at 0, where it is ``-2 log(limit)``.
 
     Raises:
         ValueError: If not ``0 < knee < limit``.
     """
     if not 0 < knee < limit:
-        raise ValueError(
-            f"knee is {knee} and limit is {limit}; the knee lies between 0 and the limit (loss.knee=0.005)."
-        )
+        raise ValueError(f"knee={knee} must be between 0 and limit={limit}.")
     scores_S = widen(scores_S)
     start = limit - knee
     inside_S = scores_S.clamp(-start, start)
@@ -92,18 +90,18 @@ def reward_loss(
     """The training loss: mean ranking loss over pairs plus the weighted mean barrier over their ``2P`` scores.
 
     Args:
-        chosen_P: Scores of the preferred responses.
-        rejected_P: Scores of the other responses.
+        chosen_P: Scores of the preferred responses, [P].
+        rejected_P: Scores of the other responses, [P].
         gamma: See `ranking_loss`.
         margin_P: See `ranking_loss`.
-        barrier_weight: Weight of the barrier; 0 switches it off.
+        barrier_weight: Weight of the barrier. 0 switches it off.
         limit: See `log_barrier`.
         knee: See `log_barrier`.
-        pairs: Denominator: the pairs of the global batch. Defaults to the pairs given, which is right only where
-            they are the whole batch.
+        pairs: Denominator, a scalar: the pairs of the global batch. None takes the pairs given, which is right only
+            where they are the whole batch.
 
     Returns:
-        Scalar, at least float32.
+        A scalar, at least float32.
     """
     denominator = chosen_P.numel() if pairs is None else pairs
     loss = ranking_loss(chosen_P, rejected_P, gamma=gamma, margin_P=margin_P).sum() / denominator

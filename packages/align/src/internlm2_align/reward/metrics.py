@@ -4,7 +4,7 @@ A pair's score difference d claims that the preferred reply is better with proba
 claimed winner comes first, the claim is made with confidence sigmoid(|d|), and it is right where d > 0. The expected
 calibration error is the mean gap between confidence and the share of right claims, over bins of confidence.
 
-Shape suffixes: P pairs. The counts are by domain [D]; `bin_*` by domain and confidence bin, `score_counts` by domain
+Shape suffixes: P pairs. The counts are by domain [D]. `bin_*` by domain and confidence bin, `score_counts` by domain
 and histogram bin.
 """
 
@@ -21,7 +21,7 @@ HISTOGRAM_EDGES = tuple(float(edge) for edge in range(-6, 7))
 
 
 class PairMetrics(Metric):
-    """Counts of pairs by domain; adds up over batches and ranks.
+    """Counts of pairs by domain, added up over batches and ranks.
 
     Args:
         domains: Names, in the order of the domain ids given to `update`.
@@ -51,12 +51,12 @@ class PairMetrics(Metric):
         self.add_state("score_counts", torch.zeros(size, bins, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, chosen_P: Tensor, rejected_P: Tensor, domain_index_P: Tensor) -> None:
-        """Count pairs; a tie is half right.
+        """Count pairs. A tie is half right.
 
         Args:
-            chosen_P: Scores of the preferred replies.
-            rejected_P: Scores of the others.
-            domain_index_P: Ids of the domains.
+            chosen_P: Scores of the preferred replies, [P].
+            rejected_P: Scores of the others, [P].
+            domain_index_P: Ids of the domains, [P] int64.
         """
         difference_P = (chosen_P - rejected_P).detach().double()
         right_P = (difference_P > 0).double() + 0.5 * (difference_P == 0).double()

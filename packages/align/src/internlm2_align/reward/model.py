@@ -18,9 +18,9 @@ from typing import Any, Self
 import torch
 from internlm2_core.optim import Constant, MakeOptimizer, Schedule, optimizer_and_schedule
 from internlm2_core.shares import SaysHowWeightsLie
-from internlm2_core.text.chat import Message
 from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_core.training import StepLoss, StepModule
+from internlm2_records import Message
 from torch import Tensor
 
 from internlm2_align.preferences.preference import Reply
@@ -45,8 +45,8 @@ class RewardModel(StepModule):
         optimizer: Makes the optimizer from parameter groups.
         schedule: Factor of the learning rate at an optimizer step counted from 0, or a maker of a torch scheduler.
         loss: ``loss(chosen_P, rejected_P, margin_P=, pairs=)``: `reward_loss` with its constants bound.
-        weight_decay: Of the matrices; norms do not decay.
-        max_grad_norm: Gradients are clipped to this global norm; 0 clips nothing.
+        weight_decay: Of the matrices. Norms do not decay.
+        max_grad_norm: Gradients are clipped to this global norm. 0 clips nothing.
     """
 
     net: RewardNetwork
@@ -176,7 +176,7 @@ class RewardModel(StepModule):
             **settings: Of the constructor, to train on.
 
         Raises:
-            FileNotFoundError: If there is no such folder, or no condition table in it and none given.
+            FileNotFoundError: If the folder does not exist, or holds no condition table while none is given.
             ValueError: If it holds no reward head.
         """
         folder = Path(folder)

@@ -47,7 +47,7 @@ class Packed(Protocol):
         ...
 
     def segments(self) -> Segments | None:
-        """What attention needs to know of the row; None where its positions say it all."""
+        """What attention needs to know of the row, or None where its positions say it all."""
         ...
 
 
@@ -56,7 +56,7 @@ class RewardNetwork(nn.Module):
 
     Args:
         size: Shape of the trunk, kept as ``size``.
-        attend: Attention back end; None chooses. It is wrapped so that prompts shared by replies are computed once.
+        attend: Attention back end. None chooses one. It is wrapped so that prompts shared by replies are computed once.
 
     Attributes:
         initial_weights: As those of `internlm2_core.nn.language_model.LanguageModel`.
@@ -82,7 +82,7 @@ def from_language_model(net: LanguageModel, generator: torch.Generator | None = 
     """A reward network around the trunk of a language model (shared, not copied), with a random head.
 
     Args:
-        net: The SFT model; its output head is dropped.
+        net: The SFT model. Its output head is dropped.
         generator: Source of the head's randomness, on the CPU.
     """
     dtype, device = net.output.weight.dtype, net.output.weight.device
@@ -93,7 +93,13 @@ def from_language_model(net: LanguageModel, generator: torch.Generator | None = 
 
 
 def random_head(size: ModelSize, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
-    """[1, dim] of N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1."""
+    """[1, dim] of N(0, 1 / (dim + 1)) as in Stiennon et al. 2020: scores start with a variance of about 1.
+
+    Args:
+        size: Shape of the trunk.
+        dtype: Of the head.
+        generator: Source of randomness, on the CPU.
+    """
     head = torch.empty(1, size.dim, dtype=dtype, device="cpu")
     return head.normal_(0.0, (size.dim + 1) ** -0.5, generator=generator)
 
@@ -104,11 +110,11 @@ def start_reward(folder: str | Path, seed: int = 1) -> RewardNetwork:
     Its weights have torch's default dtype, which the Trainer's precision sets, not that of the folder.
 
     Args:
-        folder: Of an SFT model, or of a reward model; its own head is dropped.
+        folder: Of an SFT model, or of a reward model. Its own head is dropped.
         seed: Of the head.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        FileNotFoundError: If the folder does not exist.
         ValueError: If tensors do not fit, or it holds a model of another family.
     """
     size = read_size(folder)
@@ -126,14 +132,14 @@ def load_reward(folder: str | Path) -> RewardNetwork:
     """A trained reward network from its folder, a sequence classifier in Llama's layout too.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If the folder holds a model without reward head; a head is never made up here.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If the folder holds a model without reward head. A head is never made up here.
     """
     folder = Path(folder)
     size = read_size(folder)
     if "v_head.weight" not in map(released_name, tensor_files(folder)):
         raise ValueError(
-            f"{folder} holds no v_head.weight (score.weight in Llama's layout), so it is no reward model; train one "
+            f"{folder} holds no v_head.weight (score.weight in Llama's layout), so it is not a reward model. Train one "
             f"from it with `internlm2 reward checkpoint={folder}`."
         )
     _, first = next(iter(read_model(folder)))
@@ -157,7 +163,7 @@ def save_reward(
     """Write a reward network in the released layout with its condition table beside it, as one atomic step.
 
     Args:
-        folder: Where; an older one is replaced.
+        folder: Where. An older one is replaced.
         size: Shape of the trunk.
         tensors: Whole weights by name.
         tokenizer_path: File or model folder whose tokenizer goes along.

@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
-from internlm2_core.shares import share_of
 from torch import Tensor
 
 from internlm2_align.budget import plan_batches
@@ -21,7 +19,7 @@ class PairRow(NamedTuple):
     """Pairs that are computed together. P pairs.
 
     Attributes:
-        packed: The row; replies come chosen, rejected, chosen, rejected, ...
+        packed: The row. Replies come chosen, rejected, chosen, rejected, ...
         domain_index: [P] int64, place of the domain in the condition table.
         margin: [P] float32, difference wanted between the scores.
     """
@@ -88,11 +86,11 @@ class PairBatches:
     """How pairs become batches.
 
     Attributes:
-        budget_tokens: Most tokens of a batch on each rank; 16,384 in the report.
+        budget_tokens: Most tokens of a batch on each rank. 16,384 in the report.
         seed: Of the order.
         share_prompts: Compute the prompt of a pair once.
-        row_tokens: Most tokens computed at once; 0 computes a batch as one row. On CPU, rows that fit its caches are
-            faster (tests/benchmarks/align/bench_reward.py); the loss does not depend on it.
+        row_tokens: Most tokens computed at once. 0 computes a batch as one row. On CPU, rows that fit its caches are
+            faster (tests/benchmarks/align/bench_reward.py). The loss does not depend on it.
 
     Raises:
         ValueError: If a number is negative or the budget 0.
@@ -106,8 +104,7 @@ class PairBatches:
     def __post_init__(self) -> None:
         if self.budget_tokens < 1 or self.row_tokens < 0:
             raise ValueError(
-                f"budget_tokens={self.budget_tokens} must be 1 or more and row_tokens={self.row_tokens} 0 or more; set "
-                "batches.budget_tokens and batches.row_tokens so."
+                f"budget_tokens={self.budget_tokens} must be 1 or more and row_tokens={self.row_tokens} 0 or more."
             )
 
     def loader(
@@ -115,25 +112,6 @@ class PairBatches:
     ) -> "PairLoader":
         """A loader for one data-parallel rank."""
         return PairLoader(self, pairs, dp_rank, dp_size, shuffle)
-
-
-class Pairs(L.LightningDataModule):
-    """Hands a rank's pairs to Lightning, once the strategy knows which rank this is.
-
-    Args:
-        batches: How pairs become batches.
-        pairs: Encoded pairs of all ranks.
-    """
-
-    def __init__(self, batches: PairBatches, pairs: Sequence[EncodedPair]) -> None:
-        super().__init__()
-        self.batches, self.pairs = batches, pairs
-
-    def train_dataloader(self) -> "PairLoader":
-        """The loader of this data-parallel rank."""
-        assert self.trainer is not None
-        share = share_of(self.trainer)
-        return self.batches.loader(self.pairs, dp_rank=share["rank"], dp_size=share["num_replicas"])
 
 
 class PairLoader:
@@ -146,7 +124,7 @@ class PairLoader:
         pairs: Encoded pairs.
         dp_rank: This data-parallel rank.
         dp_size: Number of data-parallel ranks.
-        shuffle: Whether to shuffle; validation does not.
+        shuffle: Whether to shuffle. Validation does not.
 
     Raises:
         ValueError: If there are fewer pairs than ranks.
@@ -157,7 +135,7 @@ class PairLoader:
     ) -> None:
         if len(pairs) < dp_size:
             raise ValueError(
-                f"{len(pairs)} usable pairs cannot be spread over {dp_size} rank(s); give more with preferences=PATH."
+                f"{len(pairs)} usable pairs of preferences cannot be spread over {dp_size} rank(s): each needs one."
             )
         self.recipe, self.pairs, self.shuffle = recipe, pairs, shuffle
         self.dp_rank, self.dp_size = dp_rank, dp_size
@@ -169,7 +147,7 @@ class PairLoader:
         return len(self.plan()) // self.dp_size
 
     def __iter__(self) -> Iterator[PairBatch]:
-        """The rest of the current epoch; the next call gives the next one. Without shuffling, always all of it."""
+        """The rest of the current epoch. The next call gives the next one. Without shuffling, always all of it."""
         mine = self.plan()[self.dp_rank :: self.dp_size]
         for number in range(self.batch, len(mine)):
             if self.shuffle:
@@ -189,7 +167,7 @@ class PairLoader:
                 whole = batches.pop(largest)
                 if len(whole) < 2:
                     raise ValueError(
-                        f"Batches of one pair cannot be dealt evenly to {self.dp_size} ranks; raise "
+                        f"Batches of one pair cannot be dealt evenly to {self.dp_size} ranks. Raise "
                         f"budget_tokens above {self.recipe.budget_tokens}."
                     )
                 batches += [whole[::2], whole[1::2]]
@@ -214,7 +192,7 @@ class PairLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where ``state`` was taken.
+        """Continue where ``state`` was taken.
 
         Raises:
             ValueError: If it was taken over other pairs, or they were spread otherwise over batches and ranks.
@@ -223,8 +201,8 @@ class PairLoader:
         for key in ("pairs", "seed", "budget_tokens", "data ranks"):
             if state[key] != here[key]:
                 raise ValueError(
-                    f"The checkpoint was taken with {key}={state[key]}, this run has {here[key]}; go on with the same "
-                    "preferences, seed, batches and number of ranks, or start anew in another output=FOLDER."
+                    f"The checkpoint was taken with {key}={state[key]}, this run has {here[key]}. To resume, keep "
+                    "preferences, seed, batches and number of ranks. To start anew, take another output folder."
                 )
         self.epoch, self.batch = state["epoch"], state["batch"]
 
@@ -241,7 +219,12 @@ class PairLoader:
 
 
 def in_rows(pairs: Sequence[EncodedPair], row_tokens: int) -> Iterator[list[EncodedPair]]:
-    """Cut a batch where a row would become longer than ``row_tokens``; 0 cuts nowhere."""
+    """Cut a batch into rows.
+
+    Args:
+        pairs: Of the batch.
+        row_tokens: Most tokens of a row of several pairs. 0 cuts nowhere.
+    """
     row: list[EncodedPair] = []
     tokens = 0
     for pair in pairs:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from internlm2_core.text.chat import Message
+from internlm2_records import Message
 
 from internlm2_align.budget import plan_batches
 from internlm2_align.preferences.preference import Preference

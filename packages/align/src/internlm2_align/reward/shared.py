@@ -5,10 +5,10 @@ The replies of one prompt are one `Group`. A row holds its tokens once, and atte
     stored:   [prompt | reply a | reply b] [prompt' | reply c | reply d]        one row, no padding
     attended: [prompt   reply a] [prompt   reply b] [prompt'  reply c] [prompt'  reply d]
 
-Position ids run on from the prompt in every reply. Embedding, projections and feed-forward work on the stored tokens;
-only inside attention are queries, keys and values laid out as attended. The score token ends every reply.
+Position ids run on from the prompt in every reply. Embedding, projections and feed-forward work on the stored tokens.
+Only inside attention are queries, keys and values laid out as attended. The score token ends every reply.
 
-Shape suffixes: T stored tokens, A attended tokens, S replies; N query heads, G key/value heads, H head width.
+Shape suffixes: T stored tokens, A attended tokens, S replies. N query heads, G key/value heads, H head width.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Group(NamedTuple):
     """Token ids of a prompt and of what may follow it.
 
     Attributes:
-        prompt: Shared ids; may be empty.
+        prompt: Shared ids. May be empty.
         replies: Ids of each reply, its score token last.
     """
 
@@ -42,10 +42,10 @@ class PackedGroups(NamedTuple):
 
     Attributes:
         input_ids: [1, T] int64.
-        position_ids: [1, T] int64, from 0 at each prompt, running on in each of its replies.
+        position_ids: [1, T] int64, from 0 at each prompt and counted on in each of its replies.
         attended_index: [A] int64, the stored token at each attended place.
         stored_index: [T] int64, an attended place of each stored token.
-        attended_lengths: [S] int64 tokens of each prompt with reply; they add up to A.
+        attended_lengths: [S] int64 tokens of each prompt with reply. They add up to A.
         places: [S] int64, the stored place of each reply's score token, groups in order.
     """
 
@@ -83,7 +83,7 @@ class SharedSegments(Segments):
 
 
 class SharedPromptAttend(nn.Module):
-    """Lays a row out as attended around another back end; passes ordinary segments through.
+    """Lays a row out as attended around another back end. Passes ordinary segments through.
 
     Args:
         attend: Any back end of the seam ``attend(q_BTNH, k_BTGH, v_BTGH, segments)``.
@@ -106,7 +106,7 @@ def pack_groups(groups: Sequence[Group], *, share_prompts: bool = True) -> Packe
 
     Args:
         groups: At least one, each with at least one reply, no reply empty.
-        share_prompts: Store each prompt once; otherwise once per reply.
+        share_prompts: Store each prompt once. Otherwise once per reply.
 
     Returns:
         The row, on CPU.

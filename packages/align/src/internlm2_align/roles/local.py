@@ -15,7 +15,7 @@ from internlm2_align.reward.network import RewardNetwork, load_reward
 
 @dataclass(frozen=True)
 class Roles:
-    """Makers of the four models; each is called once, when the strategy is ready for it.
+    """Makers of the four models. Each is called once, when the strategy is ready for it.
 
     Attributes:
         actor: The policy in training.
@@ -36,10 +36,10 @@ def local_roles(
     """Roles from two folders.
 
     Args:
-        actor: The SFT model in released layout, or an actor to go on from.
+        actor: The SFT model in released layout, or an actor to continue from.
         reward: The reward model.
-        reference: The SFT model where ``actor`` no longer is it; None takes ``actor``.
-        frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``; None keeps that of the files.
+        reference: The SFT model, if ``actor`` has been trained since. None takes ``actor``.
+        frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``. None keeps that of the files.
     """
     dtype = None if frozen_dtype is None else getattr(torch, frozen_dtype)
     return Roles(

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from internlm2_records import Message
 
 from internlm2_core.callbacks.export import is_last_step
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.lm import LM
 from internlm2_core.shares import SaysHowWeightsLie
-from internlm2_core.text import ChatFormat, Message, Tokenizer
+from internlm2_core.text import ChatFormat, Tokenizer
 
 
 class SampleAnswers(L.Callback):

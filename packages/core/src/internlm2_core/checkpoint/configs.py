@@ -1,14 +1,14 @@
 """``config.json`` and its companions, for both layouts."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from internlm2_core.checkpoint.folder import new_folder, write_json, write_tensors
+from internlm2_core.nn.init import NamedTensors
 from internlm2_core.sizes import ModelSize
 from internlm2_core.text.chat import CHAT_TEMPLATE
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer, load_tokenizer
@@ -50,51 +50,36 @@ def scaling_of(size: ModelSize) -> dict[str, Any] | None:
     return {"rope_type": size.rope_scaling, "type": size.rope_scaling, "factor": size.rope_factor}
 
 
-def released_config(size: ModelSize, dtype: torch.dtype, architecture: str = "InternLM2ForCausalLM") -> dict[str, Any]:
+def released_config(
+    size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer, is_reward: bool = False
+) -> dict[str, Any]:
     """``config.json`` of the released layout.
 
     Args:
         size: The model's shape.
         dtype: Dtype of the weights.
-        architecture: Name of the model's class.
-    """
-    return {"architectures": [architecture], "model_type": "internlm2", "bias": False} | shared_fields(size, dtype)
-
-
-def reward_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer) -> dict[str, Any]:
-    """``config.json`` of a reward model in the released layout.
-
-    Args:
-        size: The model's shape.
-        dtype: Dtype of the weights.
         tokenizer: Has the score token, where released reward models read their score.
+        is_reward: Whether it is a reward model.
     """
-    own = {"reward_token_id": tokenizer.special(SCORE_TOKEN)}
-    return released_config(size, dtype, "InternLM2ForRewardModel") | own
+    own = {"reward_token_id": tokenizer.special(SCORE_TOKEN)} if is_reward else {}
+    architecture = "InternLM2ForRewardModel" if is_reward else "InternLM2ForCausalLM"
+    about = {"architectures": [architecture], "model_type": "internlm2", "bias": False}
+    return about | shared_fields(size, dtype) | own
 
 
-def llama_config(size: ModelSize, dtype: torch.dtype, architecture: str = "LlamaForCausalLM") -> dict[str, Any]:
+def llama_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer, is_reward: bool = False) -> dict[str, Any]:
     """``config.json`` of the Llama layout, which needs no remote code.
 
     Args:
         size: The model's shape.
         dtype: Dtype of the weights.
-        architecture: Name of the model's class.
+        tokenizer: Has the token for padding. A classifier reads its score at the last token that is another one.
+        is_reward: Whether it is a reward model: a sequence classifier with one label, the score.
     """
+    own = {"id2label": {"0": "reward"}, "pad_token_id": tokenizer.special("</s>")} if is_reward else {}
+    architecture = "LlamaForSequenceClassification" if is_reward else "LlamaForCausalLM"
     biases = {"attention_bias": False, "mlp_bias": False}
-    return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype)
-
-
-def classifier_config(size: ModelSize, dtype: torch.dtype, pad_id: int) -> dict[str, Any]:
-    """``config.json`` of a reward model as a sequence classifier of the Llama layout: one label, the score.
-
-    Args:
-        size: The model's shape.
-        dtype: Dtype of the weights.
-        pad_id: The classifier reads its score at the last token that is not this one.
-    """
-    own = {"id2label": {"0": "reward"}, "pad_token_id": pad_id}
-    return llama_config(size, dtype, "LlamaForSequenceClassification") | own
+    return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype) | own
 
 
 def size_of(config: dict[str, Any], source: Path) -> ModelSize:
@@ -139,8 +124,8 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
 
 def write_model(
     folder: str | Path,
-    tensors: Iterable[tuple[str, Tensor]],
-    make_config: Callable[[torch.dtype], dict[str, Any]],
+    tensors: NamedTensors,
+    make_config: Callable[[torch.dtype, Tokenizer], dict[str, Any]],
     tokenizer_path: str | Path,
     shard_bytes: int = 5 * 2**30,
 ) -> None:
@@ -149,24 +134,24 @@ def write_model(
     Args:
         folder: The new folder.
         tensors: Names and full tensors, as they are written.
-        make_config: ``config.json`` for the dtype of the tensors.
+        make_config: Gives ``config.json`` for the dtype of the tensors and the tokenizer.
         tokenizer_path: File or model folder whose tokenizer goes along.
         shard_bytes: Size of the largest file.
     """
+    tokenizer = load_tokenizer(tokenizer_path)
     with new_folder(folder) as draft:
         dtype = write_tensors(draft, tensors, shard_bytes)
-        write_json(draft / "config.json", make_config(dtype))
-        write_tokenizer(draft, tokenizer_path)
+        write_json(draft / "config.json", make_config(dtype, tokenizer))
+        write_tokenizer(draft, tokenizer)
 
 
-def write_tokenizer(folder: Path, tokenizer_path: str | Path) -> None:
+def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
     """Copy the tokenizer's file and write the configs with which Transformers loads it, chat template included.
 
     Args:
         folder: The model folder.
-        tokenizer_path: File or model folder of the tokenizer.
+        tokenizer: One that has a file.
     """
-    tokenizer = load_tokenizer(tokenizer_path)
     source = tokenizer.path
     assert source is not None
     is_json = source.suffix == ".json"

@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from internlm2_core.nn.init import Weights
+from internlm2_core.nn.init import NamedTensors, Weights
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -94,7 +94,7 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
                 yield name, tensors.get_tensor(name)
 
 
-def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_bytes: int = 5 * 2**30) -> torch.dtype:
+def write_tensors(folder: Path, tensors: NamedTensors, shard_bytes: int = 5 * 2**30) -> torch.dtype:
     """Write tensors as they come, with an index if they fill several files.
 
     Args:
@@ -134,7 +134,7 @@ def write_tensors(folder: Path, tensors: Iterable[tuple[str, Tensor]], shard_byt
     return dtype
 
 
-def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Path | str) -> None:
+def fill(net: torch.nn.Module, tensors: NamedTensors, source: Path | str) -> None:
     """Copy tensors into the parameters of the same names. Every one must be there once and fit.
 
     Args:
@@ -152,7 +152,7 @@ def fill(net: torch.nn.Module, tensors: Iterable[tuple[str, Tensor]], source: Pa
 
 
 def checked(
-    tensors: Iterable[tuple[str, Tensor]], shapes: Mapping[str, torch.Size], source: Path | str
+    tensors: NamedTensors, shapes: Mapping[str, torch.Size], source: Path | str
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors as they come, each compared with the shape that it must have.
 

@@ -1,18 +1,18 @@
 """Llama's layout: the same weights with ``wqkv`` split and other names (InternLM2 is LLaMA with fused rows)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from internlm2_core.checkpoint.configs import classifier_config, llama_config, size_of, write_model
+from internlm2_core.checkpoint.configs import llama_config, size_of, write_model
 from internlm2_core.checkpoint.folder import fill, read_json, read_tensors, tensor_files
+from internlm2_core.nn.init import NamedTensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import join_wqkv, split_wqkv
 from internlm2_core.sizes import ModelSize
-from internlm2_core.text.tokenizer import load_tokenizer
 
 NAMES = {
     "tok_embeddings": "embed_tokens",
@@ -31,7 +31,7 @@ HEADS = {"output.weight": "lm_head.weight", "v_head.weight": "score.weight"}
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
-def to_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
+def to_llama(tensors: NamedTensors, size: ModelSize) -> Iterator[tuple[str, Tensor]]:
     """Released names and tensors as Llama's.
 
     Args:
@@ -78,7 +78,7 @@ def renamed(name: str, heads: Mapping[str, str], parts: Mapping[str, str]) -> st
     return name
 
 
-def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterator[tuple[str, Tensor]]:
+def from_llama(tensors: NamedTensors, size: ModelSize) -> Iterator[tuple[str, Tensor]]:
     """Llama's names and tensors as released ones. The three projections of a block wait for each other.
 
     Args:
@@ -108,11 +108,7 @@ def from_llama(tensors: Iterable[tuple[str, Tensor]], size: ModelSize) -> Iterat
 
 
 def save_llama(
-    folder: str | Path,
-    size: ModelSize,
-    tensors: Iterable[tuple[str, Tensor]],
-    tokenizer_path: str | Path,
-    is_reward: bool = False,
+    folder: str | Path, size: ModelSize, tensors: NamedTensors, tokenizer_path: str | Path, is_reward: bool = False
 ) -> None:
     """Write released tensors as a folder that Transformers loads without remote code.
 
@@ -124,10 +120,7 @@ def save_llama(
         is_reward: Whether it is a reward model. ``AutoModelForSequenceClassification`` reads it with one label,
             ``AutoModelForCausalLM`` reads the others.
     """
-    make_config = partial(llama_config, size)
-    if is_reward:
-        make_config = partial(classifier_config, size, pad_id=load_tokenizer(tokenizer_path).special("</s>"))
-    write_model(folder, to_llama(tensors, size), make_config, tokenizer_path)
+    write_model(folder, to_llama(tensors, size), partial(llama_config, size, is_reward=is_reward), tokenizer_path)
 
 
 def has_tied_head(folder: Path) -> bool:

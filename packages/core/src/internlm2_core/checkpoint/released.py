@@ -1,19 +1,18 @@
 """The released layout: the network's own names in safetensors."""
 
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from internlm2_core.checkpoint.configs import released_config, reward_config, size_of, write_model
+from internlm2_core.checkpoint.configs import released_config, size_of, write_model
 from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
+from internlm2_core.nn.init import NamedTensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
 from internlm2_core.sizes import ModelSize, RopeScaling
-from internlm2_core.text.tokenizer import load_tokenizer
 
 
 def read_size(folder: str | Path) -> ModelSize:
@@ -100,7 +99,9 @@ def load_released(
             f"Convert it with `internlm2 convert from={folder} to=FOLDER format=released`."
         )
     size = size_of(config, folder / "config.json")
-    size = with_positions(size, positions) if positions else size
+    if positions:
+        names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
+        size = replace(size, **{name: getattr(positions, name) for name in names})
     dtype = dtype or getattr(torch, config.get("torch_dtype", "float32"))
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype)
@@ -108,21 +109,10 @@ def load_released(
     return net
 
 
-def with_positions(size: ModelSize, other: ModelSize) -> ModelSize:
-    """The same weights, read with the RoPE and the trained length of another size.
-
-    Args:
-        size: Gives the weights' shape.
-        other: Gives RoPE and trained length.
-    """
-    names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
-    return replace(size, **{name: getattr(other, name) for name in names})
-
-
 def save_released(
     folder: str | Path,
     size: ModelSize,
-    tensors: Iterable[tuple[str, Tensor]],
+    tensors: NamedTensors,
     tokenizer_path: str | Path,
     is_reward: bool = False,
     shard_bytes: int = 5 * 2**30,
@@ -138,7 +128,4 @@ def save_released(
         shard_bytes: Size of the largest file.
     """
     tensors = joined(tensors, size.q_per_kv, size.head_dim)
-    make_config = partial(released_config, size)
-    if is_reward:
-        make_config = partial(reward_config, size, tokenizer=load_tokenizer(tokenizer_path))
-    write_model(folder, tensors, make_config, tokenizer_path, shard_bytes)
+    write_model(folder, tensors, partial(released_config, size, is_reward=is_reward), tokenizer_path, shard_bytes)

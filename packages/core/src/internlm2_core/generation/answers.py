@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from internlm2_records import Message
+
 from internlm2_core.generation.engine import Engine
 from internlm2_core.generation.sampling import Sampling
-from internlm2_core.text.chat import ChatFormat, Message
+from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import Tokenizer
 
 

@@ -184,7 +184,8 @@ class Decoder:
         for row, prompt in enumerate(prompts):
             prompts_BT[row, : len(prompt)] = torch.as_tensor(prompt)
         prompts_BT, lengths_B = prompts_BT.to(device), torch.tensor(lengths, device=device)
-        self.cache = new_cache(net, len(prompts), longest + sampling.max_new_tokens)
+        size, capacity, dtype = net.size, longest + sampling.max_new_tokens, net.output.weight.dtype
+        self.cache = KeyValueCache(size.layers, len(prompts), capacity, size.num_kv_heads, size.head_dim, dtype, device)
         self.cache.prompt_tokens = longest
         self.logits_BV = self._prefill(prompts_BT, lengths_B, prefill_tokens)
         self.seen_BV: Tensor | None = None
@@ -231,15 +232,3 @@ class Decoder:
         logits_B1V = self.net(ids_B[:, None], cache=self.cache)
         assert isinstance(logits_B1V, Tensor)
         self.logits_BV = logits_B1V[:, 0].float()
-
-
-def new_cache(net: LanguageModel, rows: int, capacity: int) -> KeyValueCache:
-    """An empty cache.
-
-    Args:
-        net: The network that will fill it.
-        rows: Sequences.
-        capacity: Tokens of each.
-    """
-    size, weight = net.size, net.output.weight
-    return KeyValueCache(size.layers, rows, capacity, size.num_kv_heads, size.head_dim, weight.dtype, weight.device)

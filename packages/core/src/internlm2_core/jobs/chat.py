@@ -5,10 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from internlm2_records import Message
 from rich.console import Console
 
 from internlm2_core.generation import Engine, Sampling, StreamingEngine, engine_of
-from internlm2_core.text import ChatFormat, Message, Tokenizer, load_tokenizer
+from internlm2_core.text import ChatFormat, Tokenizer, load_tokenizer
 
 HELP = "Type to talk. /reset forgets the conversation, /system TEXT sets the system prompt, /quit leaves."
 

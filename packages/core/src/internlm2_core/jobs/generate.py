@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from internlm2_records import Message
+
 from internlm2_core.generation import Engine, Sampling, engine_of
 from internlm2_core.generation.answers import complete
-from internlm2_core.text import Message, load_tokenizer
+from internlm2_core.text import load_tokenizer
 
 
 def generate(

@@ -1,12 +1,15 @@
 """Initialisation: N(0, 0.02), residual outputs scaled down by sqrt(2 * layers) (as InternEvo does)."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 STD = 0.02
+
+NamedTensors = Iterable[tuple[str, Tensor]]
+"""Names and tensors, one at a time."""
 
 Weights = Callable[[], Iterator[tuple[str, Tensor]]]
 """Gives whole weights by their names, one at a time: the same ones each time and on every rank."""
@@ -40,25 +43,3 @@ def drawn_weights(
     for name, weight in like.items():
         value = torch.ones(weight.shape, dtype=weight.dtype, device=device)
         yield name, value if weight.ndim == 1 else value.normal_(0.0, scale(name), generator=generator)
-
-
-@torch.no_grad()
-def init_weights(
-    net: nn.Module,
-    layers: int,
-    generator: torch.Generator | None = None,
-    std: float = STD,
-    embedding_std: float | None = None,
-) -> None:
-    """Fill every weight of ``net`` in place with `drawn_weights`.
-
-    Args:
-        net: The network.
-        layers: Number of blocks.
-        generator: Source of randomness. None takes torch's own for the CPU.
-        std: Standard deviation.
-        embedding_std: Standard deviation of the embedding. None takes ``std``.
-    """
-    weights = dict(net.named_parameters())
-    for name, value in drawn_weights(weights, layers, generator, std, embedding_std):
-        weights[name].copy_(value)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from internlm2_core.losses import TokenLosses, head_losses, liger_losses, target_logprobs
 from internlm2_core.nn.cache import KeyValueCache
-from internlm2_core.nn.init import STD, Weights, init_weights
+from internlm2_core.nn.init import STD, Weights, drawn_weights
 from internlm2_core.nn.transformer import Transformer
 from internlm2_core.sizes import ModelSize
 
@@ -50,7 +50,10 @@ class LanguageModel(nn.Module):
         self, generator: torch.Generator | None = None, std: float = STD, embedding_std: float | None = None
     ) -> None:
         """Draw the random weights that the recipe starts from. The arguments are those of `drawn_weights`."""
-        init_weights(self, self.size.layers, generator, std, embedding_std)
+        weights = dict(self.named_parameters())
+        with torch.no_grad():
+            for name, value in drawn_weights(weights, self.size.layers, generator, std, embedding_std):
+                weights[name].copy_(value)
 
     def set_positions(self, **fields: Any) -> None:
         """Read the same weights with another RoPE or trained length, as a new phase wants.

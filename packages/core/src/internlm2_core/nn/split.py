@@ -5,12 +5,13 @@ Checkpoints stay in the released layout: what is saved is joined again (`internl
 Legend: D width, G kv groups, Q query heads per group, H head width.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from internlm2_core.nn.attention import Attention
+from internlm2_core.nn.init import NamedTensors
 from internlm2_core.nn.language_model import LanguageModel
 
 PARTS = ("wq", "wk", "wv")
@@ -84,7 +85,7 @@ def split_projections(net: LanguageModel) -> None:
         net.initial_weights = lambda: separated(whole(), net.size.q_per_kv, net.size.head_dim)
 
 
-def separated(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
+def separated(tensors: NamedTensors, q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors with each ``wqkv`` as three matrices.
 
     Args:
@@ -101,7 +102,7 @@ def separated(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: in
             yield f"{prefix}{part}{suffix}", matrix
 
 
-def joined(tensors: Iterable[tuple[str, Tensor]], q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
+def joined(tensors: NamedTensors, q_per_kv: int, head_dim: int) -> Iterator[tuple[str, Tensor]]:
     """Names and tensors with the three matrices of each block joined to ``wqkv``: the inverse of `separated`.
 
     Args:

@@ -1,6 +1,6 @@
 """Text to ids and back: tokenizers and the ChatML format."""
 
-from internlm2_core.text.chat import ChatEncoder, ChatFormat, EncodedChat, Message
+from internlm2_core.text.chat import ChatEncoder, ChatFormat, EncodedChat
 from internlm2_core.text.tokenizer import (
     ByteTokenizer,
     ReleasedTokenizer,
@@ -15,7 +15,6 @@ __all__ = [
     "ChatEncoder",
     "ChatFormat",
     "EncodedChat",
-    "Message",
     "ReleasedTokenizer",
     "Tokenizer",
     "TrainedTokenizer",

@@ -8,8 +8,7 @@ roles say and on their end, never on headers. A model without loss on the end of
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from internlm2_records import ROLES, TOOLS
-from internlm2_records import Message as Message
+from internlm2_records import ROLES, TOOLS, Message
 
 from internlm2_core.text.tokenizer import Tokenizer
 

@@ -5,7 +5,6 @@ batch. The module cuts it into micro-batches itself and divides each loss by a c
 gradient do not depend on how the batch is cut. A checkpoint is taken between steps and never holds half a gradient.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -112,18 +111,19 @@ class StepModule(L.LightningModule):
         """
         optimizer = self._optimizer(index)
         optimizer.zero_grad()
-        parts, sums = list(losses), Counter[str]()
+        parts = list(losses)
+        sums: dict[str, Tensor] = {}
         for number, part in enumerate(parts, 1):
             with optimizer.toggle_model(sync_grad=number == len(parts)):
                 loss, figures = part()
                 self.manual_backward(loss)
-            sums.update(figures)
-        figures = dict(sums)
-        if accepts is None or accepts(figures, optimizer.optimizer):
+            for name, figure in figures.items():
+                sums[name] = sums[name] + figure if name in sums else figure
+        if accepts is None or accepts(sums, optimizer.optimizer):
             self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
             optimizer.step()
             self._step_schedule(index)
-        return figures
+        return sums
 
     def mean_over_ranks(self, count: Tensor) -> Tensor:
         """Average a local sum over the ranks that read different rows.
@@ -172,8 +172,3 @@ class StepModule(L.LightningModule):
         every = schedules if isinstance(schedules, list) else [schedules]
         if schedules is not None and index < len(every):
             every[index].step()
-
-
-def total(values: Iterable[Tensor]) -> Tensor:
-    """Sum of scalars."""
-    return torch.stack(list(values)).sum()

@@ -18,17 +18,17 @@ def choose_threshold(scores: Numbers, dropped: npt.NDArray[np.bool_], side: Side
     Where no threshold is that precise, the one with the best F1.
 
     Args:
-        scores: of the validation texts.
-        dropped: whether each should be dropped.
-        side: whether scores above or below the threshold are dropped.
-        precision: share of right drops that is wanted.
+        scores: Of the validation texts.
+        dropped: Whether each should be dropped.
+        side: Whether scores above or below the threshold are dropped.
+        precision: Share of right drops that is wanted.
 
     Raises:
-        ValueError: when the validation texts are all of one kind.
+        ValueError: If the validation texts are all of one kind.
     """
     if dropped.all() or not dropped.any():
         raise ValueError(
-            "the validation texts are all good or all bad: a threshold needs both, set labels to more texts"
+            "The validation texts are all good or all bad. A threshold needs both, so more labels are needed."
         )
     sign = 1.0 if side == "above" else -1.0
     order = np.argsort(-sign * scores, kind="stable")
@@ -45,7 +45,14 @@ def choose_threshold(scores: Numbers, dropped: npt.NDArray[np.bool_], side: Side
 
 
 def figures(scores: Numbers, dropped: npt.NDArray[np.bool_], side: Side, threshold: float) -> dict[str, Any]:
-    """Number of texts, share to be dropped, precision, recall and F1 of dropping, and average precision."""
+    """Number of texts, share to be dropped, precision, recall and F1 of dropping, and average precision.
+
+    Args:
+        scores: Scores of the texts, [texts].
+        dropped: Whether each text is to be dropped, [texts].
+        side: On which side of the threshold texts are dropped.
+        threshold: The threshold.
+    """
     said = scores > threshold if side == "above" else scores < threshold
     right = int((said & dropped).sum())
     precision = right / said.sum() if said.any() else 0.0
@@ -61,7 +68,12 @@ def figures(scores: Numbers, dropped: npt.NDArray[np.bool_], side: Side, thresho
 
 
 def average_precision(scores: Numbers, positive: npt.NDArray[np.bool_]) -> float:
-    """Mean precision at each positive, in the order of falling scores."""
+    """Mean precision at each positive, in the order of falling scores.
+
+    Args:
+        scores: Scores of the texts, [texts].
+        positive: Which texts are positive, [texts].
+    """
     if not positive.any():
         return 0.0
     hits = positive[np.argsort(-scores, kind="stable")]
@@ -71,7 +83,15 @@ def average_precision(scores: Numbers, positive: npt.NDArray[np.bool_]) -> float
 def by_language(
     languages: Sequence[str], scores: Numbers, dropped: npt.NDArray[np.bool_], side: Side, threshold: float
 ) -> dict[str, Any]:
-    """Figures of all texts and of each language that has twenty or more."""
+    """Figures of all texts and of each language that has twenty or more.
+
+    Args:
+        languages: Language of each text.
+        scores: Scores of the texts, [texts].
+        dropped: Whether each text is to be dropped, [texts].
+        side: On which side of the threshold texts are dropped.
+        threshold: The threshold.
+    """
     found = {"all": figures(scores, dropped, side, threshold)}
     for language in sorted(set(languages)):
         mask = np.array([name == language for name in languages])

@@ -32,8 +32,8 @@ def load_classifier(folder: str | Path) -> Classifier:
     """A classifier that `internlm2 classifier` wrote.
 
     Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when its card is of an unknown kind.
+        FileNotFoundError: If there are none.
+        ValueError: If its card is of an unknown kind.
     """
     card = read_card(folder)
     if card["kind"] == "linear":
@@ -44,20 +44,18 @@ def load_classifier(folder: str | Path) -> Classifier:
         from internlm2_data.classifiers.transformer import TransformerClassifier
 
         return TransformerClassifier.load(Path(folder))
-    raise ValueError(f"the classifier in {folder} is of kind {card['kind']!r}, not linear or transformer")
+    raise ValueError(f"kind={card['kind']} of the classifier in {folder} must be linear or transformer.")
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
     """The card of a classifier.
 
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: If there are none.
     """
     path = Path(folder) / "card.json"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no classifier in {folder}: train one with `internlm2 classifier output={folder}`"
-        )
+        raise FileNotFoundError(f"{folder} holds no classifier. Train one with `internlm2 classifier output={folder}`.")
     return dict(json.loads(path.read_text("utf-8")))
 
 

@@ -22,9 +22,9 @@ class Labelled:
     """A text and its labels.
 
     Attributes:
-        text: the text.
-        labels: one number a target, 0 or 1.
-        language: of the text.
+        text: The text.
+        labels: One number a target, 0 or 1.
+        language: Of the text.
     """
 
     text: str
@@ -43,12 +43,12 @@ class LabelFile:
     """How to read a labelled file: JSONL, CSV or TSV, plain or gzip.
 
     Attributes:
-        path: the file.
-        text: key or column of the text.
-        labels: keys or columns of the labels, one a target.
-        positive: values that mean 1; where it is empty, labels are numbers.
-        language: of all its texts; None to identify each.
-        header: whether a CSV or TSV begins with column names; without, columns are numbers from 0.
+        path: The file.
+        text: Key or column of the text.
+        labels: Keys or columns of the labels, one a target.
+        positive: Values that mean 1. Where it is empty, labels are numbers.
+        language: Of all its texts. None to identify each.
+        header: Whether a CSV or TSV begins with column names. Without, columns are numbers from 0.
     """
 
     path: str

@@ -21,10 +21,10 @@ class LinearClassifier:
     """Scores texts linearly.
 
     Attributes:
-        targets: what it scores.
-        weights: float32 [dims, targets].
-        biases: float64 [targets].
-        scales: float64 [2, targets]: slope and shift that make scores probabilities (Platt).
+        targets: What it scores.
+        weights: Float32 [dims, targets].
+        biases: Float64 [targets].
+        scales: Float64 [2, targets]: slope and shift that make scores probabilities (Platt).
     """
 
     targets: tuple[str, ...]
@@ -74,15 +74,15 @@ def fit_linear(
     penalties: Sequence[float] = (3.0, 30.0),
     dims: int = DIMS,
 ) -> LinearClassifier:
-    """Fit one logistic regression a target; the penalty is the one with the best average precision on validation.
+    """Fit one logistic regression a target. The penalty is the one with the best average precision on validation.
 
     Args:
-        texts: to train on.
+        texts: To train on.
         labels: 0 or 1, [texts, targets].
-        targets: their names.
-        validation: texts and labels to choose the penalty and the scales on.
-        penalties: inverse strengths to choose from.
-        dims: size of the hashed space.
+        targets: Their names.
+        validation: Texts and labels to choose the penalty and the scales on.
+        penalties: Inverse strengths to choose from.
+        dims: Size of the hashed space.
     """
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression

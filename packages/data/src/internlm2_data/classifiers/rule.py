@@ -17,12 +17,12 @@ class ClassifierRule:
     """Drops documents by a classifier's score, and notes the score of the others.
 
     Args:
-        name: of the rule, "safety.toxicity".
-        model: folder that `internlm2 classifier` wrote.
+        name: Of the rule, "safety.toxicity".
+        model: Folder that `internlm2 classifier` wrote.
         threshold: None for the one on its card.
 
     Raises:
-        FileNotFoundError: when there is no classifier in the folder.
+        FileNotFoundError: If the folder holds no classifier.
     """
 
     def __init__(self, name: str, model: str, threshold: float | None = None) -> None:
@@ -51,5 +51,11 @@ class ClassifierRule:
 
 
 def classifier_rule(name: str, model: str | None, threshold: float | None = None) -> ClassifierRule | None:
-    """The rule of a classifier; None, that is not configured, where no model is named."""
+    """The rule of a classifier, or None where no model is named.
+
+    Args:
+        name: Of the rule, "safety.toxicity".
+        model: Folder that ``internlm2 classifier`` wrote, or None.
+        threshold: None for the one on its card.
+    """
     return None if model is None else ClassifierRule(name, model, threshold)

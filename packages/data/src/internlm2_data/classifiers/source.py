@@ -34,7 +34,7 @@ class FromFile:
     """Labels that people gave.
 
     Attributes:
-        file: the file and how to read it.
+        file: The file and how to read it.
     """
 
     file: LabelFile
@@ -52,15 +52,15 @@ class FromFile:
 class MadeByRule:
     """Labels without people: documents as they are, and the same spoiled by rule.
 
-    A classifier trained on them recognises these spoilings and what is like them; its card says that the labels are
+    A classifier trained on them recognises these spoilings and what is like them. Its card says that the labels are
     made.
 
     Attributes:
-        inputs: documents taken as good.
-        kind: "fluency" (four targets: consistency, noise, information, grammar; 1 is good) or "advertisement" (1 is
+        inputs: Documents taken as good.
+        kind: "fluency" (four targets: consistency, noise, information, grammar. 1 is good) or "advertisement" (1 is
             one).
-        max_documents: how many to take, from the first on, of each language.
-        seed: of the spoiling.
+        max_documents: How many to take, from the first on, of each language.
+        seed: Of the spoiling.
     """
 
     inputs: Sequence[str]

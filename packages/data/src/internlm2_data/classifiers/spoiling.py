@@ -17,8 +17,8 @@ _NOISE = "|/#*~^_=<>{}[]•■◆→»©®™|"
 
 
 @lru_cache
-def phrases(kind: str, language: str) -> tuple[str, ...]:
-    """Phrases of a kind ("menus", "empty", "advertising"), as they stand in `phrases/`."""
+def _phrases(kind: str, language: str) -> tuple[str, ...]:
+    """Phrases of a kind ("menus", "empty", "advertising"), as written in `phrases/`."""
     return tuple(files(__package__).joinpath(f"phrases/{kind}.{language}.txt").read_text("utf-8").splitlines())
 
 
@@ -27,31 +27,31 @@ def sentences(text: str) -> list[str]:
     return [found for found in _SENTENCE.findall(text) if found.strip()]
 
 
-def mixed_up(text: str, other: str, language: str, rng: np.random.Generator) -> str:
+def _mixed_up(text: str, other: str, language: str, rng: np.random.Generator) -> str:
     """Sentences of two texts in turn, in random order: nothing hangs together."""
     pool = [*sentences(text), *sentences(other)]
     return "".join(pool[i] for i in rng.permutation(len(pool))[: max(3, len(pool) // 2)])
 
 
-def noisy(text: str, other: str, language: str, rng: np.random.Generator) -> str:
+def _noisy(text: str, other: str, language: str, rng: np.random.Generator) -> str:
     """Menus between the sentences and stray signs inside them."""
     made = []
     for sentence in sentences(text):
         if rng.random() < 0.4:
-            made.append(" ".join(rng.choice(phrases("menus", language), 3)) + "\n")
+            made.append(" ".join(rng.choice(_phrases("menus", language), 3)) + "\n")
         made.append(_sprinkled(sentence, rng))
     return "".join(made)
 
 
-def empty(text: str, other: str, language: str, rng: np.random.Generator) -> str:
+def _empty(text: str, other: str, language: str, rng: np.random.Generator) -> str:
     """Phrases that say nothing, and one of the text's own sentences over and over."""
     own = sentences(text)
     kept = own[int(rng.integers(0, len(own)))]
-    said = phrases("empty", language)
+    said = _phrases("empty", language)
     return "".join(kept if rng.random() < 0.4 else said[int(rng.integers(0, len(said)))] for _ in own[:40] + own[:5])
 
 
-def ungrammatical(text: str, other: str, language: str, rng: np.random.Generator) -> str:
+def _ungrammatical(text: str, other: str, language: str, rng: np.random.Generator) -> str:
     """Words of every sentence in another order (in Chinese, characters within small windows)."""
     made = []
     for sentence in sentences(text):
@@ -62,8 +62,14 @@ def ungrammatical(text: str, other: str, language: str, rng: np.random.Generator
 
 
 def advertised(text: str, language: str, rng: np.random.Generator) -> str:
-    """Advertising lines instead of most sentences, or among them."""
-    lines = phrases("advertising", language)
+    """Advertising lines instead of most sentences, or among them.
+
+    Args:
+        text: A good text.
+        language: Of the text.
+        rng: Chooses phrases and places.
+    """
+    lines = _phrases("advertising", language)
     share = rng.choice([0.3, 0.6, 1.0])
     made = []
     for sentence in sentences(text)[:12] or [text]:
@@ -81,5 +87,5 @@ def _sprinkled(sentence: str, rng: np.random.Generator) -> str:
     return "".join(c + (str(rng.choice(list(_NOISE))) if rng.random() < 0.06 else "") for c in sentence)
 
 
-SPOIL: dict[str, Spoil] = dict(zip(TARGETS, (mixed_up, noisy, empty, ungrammatical), strict=True))
+SPOIL: dict[str, Spoil] = dict(zip(TARGETS, (_mixed_up, _noisy, _empty, _ungrammatical), strict=True))
 ADVERTISE = advertised

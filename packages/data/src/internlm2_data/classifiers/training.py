@@ -33,28 +33,28 @@ def train_classifier(
 ) -> None:
     """Train, calibrate, evaluate and save a classifier.
 
-    70% of the texts train it, 15% choose its threshold, 15% tell how good it is; which is which depends on the text
+    70% of the texts train it, 15% choose its threshold, 15% tell how good it is. Which is which depends on the text
     alone.
 
     Args:
-        sources: labelled texts.
-        output: folder for the model and `card.json`.
-        targets: what the labels mean, in their order; the score of a text is the mean over them.
-        drop: whether texts with scores above ("toxicity") or below ("fluency") the threshold are to go.
-        precision: share of right drops that the threshold should reach on validation.
-        fit: fits a model; None for the linear one.
-        kind: what the card says it is.
+        sources: Labelled texts.
+        output: Folder for the model and `card.json`.
+        targets: What the labels mean, in their order. The score of a text is the mean over them.
+        drop: Whether texts with scores above ("toxicity") or below ("fluency") the threshold are to go.
+        precision: Share of right drops that the threshold should reach on validation.
+        fit: Fits a model. None for the linear one.
+        kind: What the card says it is.
 
     Raises:
-        ValueError: when there are too few texts of a kind.
+        ValueError: If there are too few texts of a kind.
     """
     texts = list({text.text: text for source in sources for text in source.read()}.values())
     splits = {name: _split(texts, name, len(targets)) for name in ("train", "validation", "test")}
     for name, (_, labels) in splits.items():
         if not len(labels) or (labels.mean(axis=0) % 1 == 0).any():
             raise ValueError(
-                f"of {len(texts)} labelled texts {len(labels)} are for {name}, and not good and bad ones of each "
-                f"target in {list(targets)}: set labels to more of them"
+                f"Of {len(texts)} labelled texts {len(labels)} are for {name}. It needs good and bad ones of each of "
+                f"targets={list(targets)}."
             )
     model = (fit or _fit_linear)(splits["train"], splits["validation"], targets)
     scores = combined(model.scores(splits["validation"][0]))
@@ -77,10 +77,10 @@ def train_classifier(
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder)
     write_json(folder / "card.json", card)
-    show(card)
+    _show(card)
 
 
-def show(card: dict[str, Any]) -> None:
+def _show(card: dict[str, Any]) -> None:
     """Print the figures."""
     table = Table(title=f"{'+'.join(card['targets'])}: dropped {card['drop']} {card['threshold']:.3f}")
     columns = ("language", "texts", "to_drop", "precision", "recall", "f1", "average_precision")
@@ -100,7 +100,7 @@ def _split(texts: Sequence[Labelled], name: str, targets: int) -> Split:
     width = len(chosen[0].labels) if chosen else targets
     labels = np.array([text.labels for text in chosen], np.float64).reshape(len(chosen), width)
     if width != targets:
-        raise ValueError(f"the labels have {labels.shape[1]} numbers a text for {targets} targets: set targets")
+        raise ValueError(f"The labels have {labels.shape[1]} numbers a text, and targets has {targets} names.")
     return [text.text for text in chosen], labels
 
 

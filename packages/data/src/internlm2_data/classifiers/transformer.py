@@ -18,10 +18,10 @@ class TransformerClassifier:
     """Scores texts with a Transformers model.
 
     Attributes:
-        targets: what it scores.
-        model: a sequence classification model with a logit a target.
-        tokenizer: its tokenizer.
-        max_tokens: longer texts are cut.
+        targets: What it scores.
+        model: A sequence classification model with a logit a target.
+        tokenizer: Its tokenizer.
+        max_tokens: Longer texts are cut.
     """
 
     targets: tuple[str, ...]
@@ -57,7 +57,7 @@ class TransformerClassifier:
 
     @classmethod
     def load(cls, folder: Path) -> TransformerClassifier:
-        """Read what `save` wrote; code that comes with a model is not run."""
+        """Read what `save` wrote. Code that comes with a model is not run."""
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=False)
@@ -68,15 +68,15 @@ class TransformerClassifier:
 
 @dataclass(frozen=True)
 class FitTransformer:
-    """Fine-tunes a BERT; of its epochs the one with the least validation loss is kept.
+    """Fine-tunes a BERT. Of its epochs the one with the least validation loss is kept.
 
     Attributes:
-        base: folder or name of a pretrained model.
-        epochs: passes over the texts.
-        batch_size: texts of a step.
-        learning_rate: peak; warm-up over a tenth of the steps, then linear decay.
-        max_tokens: longer texts are cut.
-        seed: of order and head.
+        base: Folder or name of a pretrained model.
+        epochs: Passes over the texts.
+        batch_size: Texts of a step.
+        learning_rate: Peak. Warm-up over a tenth of the steps, then linear decay.
+        max_tokens: Longer texts are cut.
+        seed: Of order and head.
     """
 
     base: str

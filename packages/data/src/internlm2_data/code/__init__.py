@@ -4,7 +4,7 @@
                                                                           │
             Markdown ◄── files in the order of their dependencies ◄───────┘
 
-Dependencies are found by regular expressions, one set a language; a file comes after what it imports, documentation
+Dependencies are found by regular expressions, one set a language. A file comes after what it imports, documentation
 before the first code file of its folder.
 """
 

@@ -24,20 +24,20 @@ def find_repositories(inputs: Sequence[str | Path]) -> list[Path]:
     folders are.
 
     Raises:
-        FileNotFoundError: when an input is no folder.
-        ValueError: when there is none.
+        FileNotFoundError: If an input is not a folder.
+        ValueError: If there are none.
     """
     found: list[Path] = []
     for name in inputs:
         folder = Path(name)
         if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is no folder of repositories: set inputs=[FOLDER,...]")
+            raise FileNotFoundError(f"{folder} is not a folder of repositories.")
         if any((folder / mark).exists() for mark in _MARKS):
             found.append(folder)
         else:
             found += sorted(child for child in folder.iterdir() if child.is_dir() and child.name not in SKIPPED)
     if not found:
-        raise ValueError(f"the inputs {list(map(str, inputs))} hold no repository: set inputs=[FOLDER,...]")
+        raise ValueError(f"inputs={list(map(str, inputs))} hold no repository.")
     return found
 
 
@@ -83,7 +83,7 @@ class RepositorySieve:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Files below a folder, by name; links are not followed."""
+    """Files below a folder, by name. Links are not followed."""
     for entry in sorted(folder.iterdir()):
         if entry.is_symlink():
             continue

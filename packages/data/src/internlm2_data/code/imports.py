@@ -1,7 +1,7 @@
 """Which files a file imports, by regular expressions (report section 3.1.2, "sorting").
 
 Only imports that mean a file of the same repository count. Where one line imports a whole package (`__init__.py`),
-the name that it takes from it decides: if a module of that name stands in the package, that is the dependency and
+the name that it takes from it decides: if the package holds a module of that name, that is the dependency and
 not the package.
 """
 
@@ -117,10 +117,10 @@ def imports_of(path: str, text: str, language: str, files: Mapping[str, object])
     """Paths of the repository's files that one file imports.
 
     Args:
-        path: of the file inside the repository, with slashes.
-        text: its content.
-        language: its language; one without rules imports nothing.
-        files: the repository's paths.
+        path: Of the file inside the repository, with slashes.
+        text: Its content.
+        language: Its language. One without rules imports nothing.
+        files: The repository's paths.
     """
     finder = IMPORTS.get(language)
     found = {_resolve(names, files) for names in finder(path, text)} if finder else set()

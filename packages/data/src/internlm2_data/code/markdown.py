@@ -19,7 +19,7 @@ _TICKS = re.compile(r"`{3,}")
 
 @dataclass(frozen=True)
 class AssembleSieve:
-    """Puts the files of each repository together; files of one repository must be in one shard."""
+    """Puts the files of each repository together. Files of one repository must be in one shard."""
 
     absent: Sequence[str] = ()
 
@@ -35,7 +35,12 @@ class AssembleSieve:
 
 
 def assemble(name: str, documents: Sequence[Document]) -> Document:
-    """One document for a repository; its language is that of most of its code."""
+    """One document for a repository. Its language is that of most of its code.
+
+    Args:
+        name: Of the repository.
+        documents: Its files.
+    """
     by_path = {document.meta["path"]: document for document in documents}
     docs = {path for path, document in by_path.items() if document.language in DOCUMENTATION}
     imports = {p: imports_of(p, d.text, d.language, by_path) for p, d in by_path.items() if p not in docs}

@@ -12,12 +12,12 @@ def dependency_order(imports: Mapping[str, Set[str]], documentation: Set[str] = 
 
     Of files that could come next, the one with the shorter path does (fewer folders, then letters, then the
     alphabet). Where every file left waits for another, a cycle, the alphabetically first one starts it.
-    Documentation stands before the first code file of its folder, or of a folder below; what is left of it stands at
+    Documentation comes before the first code file of its folder, or of a folder below. What is left of it comes at
     the end.
 
     Args:
-        imports: the files that each code file imports.
-        documentation: paths of documentation.
+        imports: The files that each code file imports.
+        documentation: Paths of documentation.
     """
     waits = {path: {name for name in needed if name in imports and name != path} for path, needed in imports.items()}
     needed_by: dict[str, list[str]] = {path: [] for path in waits}

@@ -1,7 +1,7 @@
 """Quality of code in three classes: high is read more than once, moderate once, low not at all (report section 3.1.2).
 
 The rules here look at what a person sees at a glance: comments, names, length of lines and functions. A learned
-scorer may stand beside them as one more rule.
+scorer may join them as one more rule.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class CodeQuality:
     """Scores files from 0 to 1 and drops those below `low`.
 
     Args:
-        low: below it the class is low.
-        high: from it on the class is high.
+        low: Below it the class is low.
+        high: From it on the class is high.
     """
 
     def __init__(self, low: float = LOW, high: float = HIGH) -> None:
@@ -42,7 +42,7 @@ class CodeQuality:
 
 
 def quality(page: Page) -> float:
-    """A score from 0 to 1; documentation and data files, of which the rules know nothing, get 0.5."""
+    """A score from 0 to 1. Documentation and data files, of which the rules know nothing, get 0.5."""
     if page.document.language in DOCUMENTATION | DATA or not page.lines:
         return 0.5
     lines = page.lines

@@ -14,7 +14,7 @@ LONGEST = 3
 
 
 @numba.njit(cache=True)
-def grams(data: Bytes, start: int, stop: int, dims: int, token: Any, length: Any, out: Any) -> int:
+def _grams(data: Bytes, start: int, stop: int, dims: int, token: Any, length: Any, out: Any) -> int:
     """Feature numbers of the text data[start:stop]: its runs of one to three tokens, hashed to [0, dims), sorted.
 
     `token` and `length` are scratch of stop - start + 1 entries, `out` of three times that. Returns how many.
@@ -33,7 +33,7 @@ def grams(data: Bytes, start: int, stop: int, dims: int, token: Any, length: Any
 
 
 @numba.njit(cache=True)
-def weighed(sorted_grams: Any, size: int, index: Any, value: Any) -> int:
+def _weighed(sorted_grams: Any, size: int, index: Any, value: Any) -> int:
     """Different features with weights 1 + log(count), scaled to unit length. Returns how many."""
     different, square = 0, 0.0
     i = 0
@@ -53,7 +53,15 @@ def weighed(sorted_grams: Any, size: int, index: Any, value: Any) -> int:
 
 @numba.njit(cache=True)
 def score_all(data: Bytes, offsets: Any, weights: Any, biases: Any, out: Any) -> None:
-    """Linear scores float64 [texts, targets] of all texts in a buffer; `weights` is [dims, targets]."""
+    """Linear scores float64 [texts, targets] of all texts in a buffer.
+
+    Args:
+        data: All texts end to end, uint8.
+        offsets: Where each text begins, and the end, [texts + 1].
+        weights: Weights of the features, [dims, targets].
+        biases: Bias of each target, [targets].
+        out: Gets the scores, [texts, targets].
+    """
     longest = 1
     for i in range(offsets.size - 1):
         longest = max(longest, offsets[i + 1] - offsets[i] + 1)
@@ -61,8 +69,8 @@ def score_all(data: Bytes, offsets: Any, weights: Any, biases: Any, out: Any) ->
     gram = np.empty(LONGEST * longest, np.uint64)
     index, value = np.empty(LONGEST * longest, np.uint64), np.empty(LONGEST * longest)
     for i in range(offsets.size - 1):
-        size = grams(data, offsets[i], offsets[i + 1], weights.shape[0], token, length, gram)
-        different = weighed(gram, size, index, value)
+        size = _grams(data, offsets[i], offsets[i + 1], weights.shape[0], token, length, gram)
+        different = _weighed(gram, size, index, value)
         for target in range(weights.shape[1]):
             total = biases[target]
             for k in range(different):
@@ -72,7 +80,13 @@ def score_all(data: Bytes, offsets: Any, weights: Any, biases: Any, out: Any) ->
 
 @numba.njit(cache=True)
 def rows_of(data: Bytes, offsets: Any, dims: int) -> Any:
-    """The texts as rows of a sparse matrix: extents [texts + 1], columns, values."""
+    """The texts as rows of a sparse matrix: extents [texts + 1], columns, values.
+
+    Args:
+        data: All texts end to end, uint8.
+        offsets: Where each text begins, and the end, [texts + 1].
+        dims: Number of features.
+    """
     longest, total = 1, 0
     for i in range(offsets.size - 1):
         longest = max(longest, offsets[i + 1] - offsets[i] + 1)
@@ -82,7 +96,7 @@ def rows_of(data: Bytes, offsets: Any, dims: int) -> Any:
     extents, index, value = np.zeros(offsets.size, np.int64), np.empty(total, np.uint64), np.empty(total)
     filled = 0
     for i in range(offsets.size - 1):
-        size = grams(data, offsets[i], offsets[i + 1], dims, token, length, gram)
-        filled += weighed(gram, size, index[filled:], value[filled:])
+        size = _grams(data, offsets[i], offsets[i + 1], dims, token, length, gram)
+        filled += _weighed(gram, size, index[filled:], value[filled:])
         extents[i + 1] = filled
     return extents, index[:filled].copy(), value[:filled].copy()

@@ -53,7 +53,7 @@ def _gram(token: Any, start: int, n: int) -> Any:
 
 @numba.njit(cache=True)
 def _count(gram: Any, keys: Any, times: Any) -> int:
-    """Count a gram in the table; returns how often it has occurred now."""
+    """Count a gram in the table. Returns how often it has occurred now."""
     mask = np.uint64(keys.size - 1)
     at = gram & mask
     while times[at] and keys[at] != gram:
@@ -65,7 +65,7 @@ def _count(gram: Any, keys: Any, times: Any) -> int:
 
 @numba.njit(cache=True)
 def _most_frequent(token: Any, length: Any, count: int, n: int, keys: Any, times: Any) -> int:
-    """Characters in all occurrences of the most frequent gram; of equally frequent ones the first to get there."""
+    """Characters in all occurrences of the most frequent gram. Of equally frequent ones the first to get there."""
     most, characters = 1, 0
     for i in range(count - n + 1):
         often = _count(_gram(token, i, n), keys, times)
@@ -88,7 +88,12 @@ def _occurred_before(token: Any, length: Any, count: int, n: int, keys: Any, tim
 
 @numba.njit(cache=True)
 def different_share(data: Bytes, window: int) -> float:
-    """Mean share of different tokens in windows of `window` tokens; a last window of under half of that is left out."""
+    """Mean share of different tokens in windows of `window` tokens. A last window of under half of that is left out.
+
+    Args:
+        data: The text, uint8.
+        window: Tokens of a window.
+    """
     token = np.empty(data.size + 1, np.uint64)
     count = tokens(data, 0, data.size, False, token, np.empty(data.size + 1, np.int32))
     size = 1

@@ -1,4 +1,4 @@
-"""Tokens of a text as hashes: words, or characters of scripts without spaces; for code identifiers and signs."""
+"""Tokens of a text as hashes: words, or characters of scripts without spaces, or identifiers and signs of code."""
 
 from __future__ import annotations
 
@@ -36,11 +36,19 @@ def mix(x: Any) -> Any:
 
 @numba.njit(cache=True)
 def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengths: Any) -> int:
-    """Hash the tokens of data[start:stop] into `out`, their characters into `lengths`; returns how many.
+    """Hash the tokens of data[start:stop] into `out`, their characters into `lengths`. Returns how many.
 
     In text a token is a run of letters and digits (ASCII case folded), or one character of an unspaced script: Chinese,
-    Japanese, Thai; punctuation and space only separate. In code it is an identifier or any other visible character,
+    Japanese, Thai. Punctuation and space only separate. In code it is an identifier or any other visible character,
     so that white space means nothing.
+
+    Args:
+        data: The text, uint8.
+        start: Where to begin.
+        stop: Where to end.
+        is_code: Whether it is split as code.
+        out: Gets the hashes.
+        lengths: Gets the number of characters.
     """
     classes = _CODE_CLASS if is_code else _TEXT_CLASS
     count = 0
@@ -59,7 +67,7 @@ def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengt
             for k in range(1, width):
                 if i + k < stop:
                     value = (value << np.uint64(8)) | np.uint64(data[i + k])
-            kind = character_class(value, width)
+            kind = _character_class(value, width)
         if kind == 1:
             word = (word ^ value) * _FNV_PRIME
             length += 1
@@ -79,7 +87,7 @@ def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengt
 
 
 @numba.njit(cache=True)
-def character_class(value: Any, width: int) -> int:
+def _character_class(value: Any, width: int) -> int:
     """The class of a character beyond ASCII, given its UTF-8 bytes as one number."""
     if width == 2:
         # U+0080 to U+00BF are signs and the no-break space.
@@ -94,7 +102,7 @@ def character_class(value: Any, width: int) -> int:
     if value < 0xE28080:
         return 1
     if value < 0xE2B080 or (0xE2B980 <= value < 0xE38181):
-        return 0  # punctuation, arrows, mathematics, boxes; CJK punctuation
+        return 0  # punctuation, arrows, mathematics, boxes, CJK punctuation
     if value < 0xE2B980:
         return 1
     if value < 0xEA8080:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from internlm2_data.compiled import minhash
 from internlm2_data.dedup.settings import DedupSettings
 
-# In a bucket of up to this many documents all pairs are compared; in a larger one each with its neighbours and the
+# In a bucket of up to this many documents all pairs are compared, in a larger one each with its neighbours and the
 # first, for a bucket of n equal pages would cost n^2 comparisons and say nothing new.
 MAX_ALL_PAIRS = 24
 NEIGHBOURS = 4
@@ -33,10 +33,10 @@ def candidate_pairs(
     One band at a time, so that memory is that of the signatures plus a few numbers a document.
 
     Args:
-        minima: uint32 [documents, 128].
-        sizes: number of shingles; documents without one are in no pair.
-        settings: bands and threshold.
-        rows: only these, ascending; None for all.
+        minima: Uint32 [documents, 128].
+        sizes: Number of shingles. Documents without one are in no pair.
+        settings: Bands and threshold.
+        rows: Only these, ascending. None for all.
     """
     rows = np.flatnonzero(sizes > 0) if rows is None else rows[sizes[rows] > 0]
     count = np.uint64(max(len(sizes), 1))
@@ -52,7 +52,7 @@ def candidate_pairs(
 
 
 def _sizes_allow(sizes: Any, left: Any, right: Any, threshold: float) -> npt.NDArray[np.bool_]:
-    """Sizes count repeated shingles too, so this is a bound only up to a factor; 2 is generous."""
+    """Sizes count repeated shingles too, so this is a bound only up to a factor. 2 is generous."""
     small, large = np.minimum(sizes[left], sizes[right]), np.maximum(sizes[left], sizes[right])
     return small * 2 >= threshold * large
 

@@ -21,10 +21,10 @@ class Removal(NamedTuple):
     """A document that goes.
 
     Attributes:
-        row: which.
-        rule: dedup.exact, dedup.url or dedup.near.
+        row: Its number among all documents.
+        rule: One of ``dedup.exact``, ``dedup.url`` and ``dedup.near``.
         value: Jaccard index with the document kept (for dedup.url not computed: 1).
-        keeper: the row of the document kept in its place.
+        keeper: The row of the document kept in its place.
     """
 
     row: int
@@ -42,10 +42,10 @@ def resolve(
     """All removals, in the order of rows.
 
     Args:
-        records: of all shards.
-        settings: the settings.
-        shingles_of: given the rows that will be compared, answers with a function row -> sorted shingles.
-        gone: rows that went in an earlier run and count no more.
+        records: Of all shards.
+        settings: The settings.
+        shingles_of: Given the rows that will be compared, answers with a function row -> sorted shingles.
+        gone: Rows that went in an earlier run and count no more.
     """
     rank = ranks(records)
     alive = np.ones(len(rank), np.bool_)
@@ -55,13 +55,13 @@ def resolve(
         removals += _same(records.url, rank, alive, "dedup.url")
     pairs = candidate_pairs(records.minima, records.sizes, settings, np.flatnonzero(alive))
     shingles = shingles_of(np.unique(pairs))
-    parent = verified_clusters(pairs, len(rank), settings.threshold, shingles)
+    parent = _verified_clusters(pairs, len(rank), settings.threshold, shingles)
     removals += _near(parent, rank, shingles)
     return sorted(removals)
 
 
 def ranks(records: ShardRecords) -> Rows:
-    """Rank of each row among all: 0 is the newest; of equally new ones the first."""
+    """Rank of each row among all, 0 for the newest. Of equally new ones the first comes first."""
     _, newness = np.unique(records.newness, return_inverse=True)
     order = np.lexsort((np.arange(len(newness)), -newness))
     rank = np.empty(len(order), np.int64)
@@ -69,8 +69,8 @@ def ranks(records: ShardRecords) -> Rows:
     return rank
 
 
-def verified_clusters(pairs: Pairs, count: int, threshold: float, shingles: Shingles) -> Rows:
-    """Union-find over the pairs whose exact Jaccard index reaches the threshold; the root of each row.
+def _verified_clusters(pairs: Pairs, count: int, threshold: float, shingles: Shingles) -> Rows:
+    """Union-find over the pairs whose exact Jaccard index reaches the threshold. Returns the root of each row.
 
     Pairs that are connected already are not compared.
     """

@@ -26,11 +26,11 @@ class ShardRecords:
 
     Attributes:
         ids: 32 hex digits each.
-        exact: see `Signatures`.
-        url: hash of the normalised URL, 0 for none, uint64.
-        newness: dump and date as text that sorts; the greater is the newer.
-        minima: uint32 [documents, 128].
-        sizes: number of shingles, int32.
+        exact: See `Signatures`.
+        url: Hash of the normalised URL, 0 for none, uint64.
+        newness: Dump and date as text that sorts. The greater is the newer.
+        minima: Uint32 [documents, 128].
+        sizes: Number of shingles, int32.
     """
 
     ids: npt.NDArray[np.bytes_]
@@ -71,7 +71,12 @@ def _column(path: Path, name: str) -> npt.NDArray[Any]:
 
 
 def sign_shard(files: Sequence[Path], settings: DedupSettings) -> ShardRecords:
-    """Records of a shard's documents."""
+    """Records of a shard's documents.
+
+    Args:
+        files: Files of the shard.
+        settings: Settings of deduplication.
+    """
     documents = (document for path in files for document in ShardReader(path))
     columns: dict[str, list[Any]] = {name: [] for name in ("ids", "url", "newness")}
     parts = [sign([], [], settings)]

@@ -12,12 +12,12 @@ class DedupSettings:
     """Settings (report section 3.1.1: 128 hash functions, 5-grams, 0.7).
 
     Attributes:
-        threshold: least Jaccard index of near-duplicates.
-        ngram: tokens of a shingle.
-        bands: bands of the signature; a pair of Jaccard index s is found with probability 1 - (1 - s^rows)^bands.
-        rows: minima of a band.
-        by_url: whether pages of one URL are duplicates, whatever their texts.
-        seed: of the hash functions.
+        threshold: Least Jaccard index of near-duplicates.
+        ngram: Tokens of a shingle.
+        bands: Bands of the signature. A pair of Jaccard index s is found with probability 1 - (1 - s^rows)^bands.
+        rows: Minima of a band.
+        by_url: Whether pages of one URL are duplicates, whatever their texts.
+        seed: Of the hash functions.
     """
 
     threshold: float = 0.7
@@ -30,9 +30,6 @@ class DedupSettings:
     def __post_init__(self) -> None:
         """Check that the bands fit the signature."""
         if self.bands * self.rows > PERMUTATIONS:
-            raise ValueError(
-                f"{self.bands} bands of {self.rows} rows need more than {PERMUTATIONS} permutations: "
-                f"set pipeline.dedup.settings.bands and .rows to a product of at most {PERMUTATIONS}"
-            )
+            raise ValueError(f"bands={self.bands} times rows={self.rows} must be {PERMUTATIONS} permutations or fewer.")
         if not 0 < self.threshold <= 1:
-            raise ValueError(f"threshold {self.threshold} must lie in (0, 1]: set pipeline.dedup.settings.threshold")
+            raise ValueError(f"threshold={self.threshold} must be in (0, 1].")

@@ -43,8 +43,8 @@ class ShingleStore:
     """Shingle sets on disk, read by memory map.
 
     Args:
-        starts: first row of each shard, and the number of all rows.
-        folder: where to put the files.
+        starts: First row of each shard, and the number of all rows.
+        folder: Where to put the files.
     """
 
     def __init__(self, starts: Rows, folder: Path) -> None:

@@ -29,7 +29,7 @@ class SignTask:
 
     @property
     def removals(self) -> Path:
-        """Where the rows stand that go."""
+        """File of the rows that go."""
         return self.output.with_name(self.output.stem.replace("sign", "removed") + ".json")
 
     def removed(self) -> list[int]:
@@ -38,7 +38,7 @@ class SignTask:
 
 
 def sign_task(task: SignTask) -> None:
-    """Sign a shard; the manifest last."""
+    """Sign a shard. The manifest is written last."""
     records = sign_shard(task.shard.files, task.settings)
     records.save(task.output)
     about = {"files": [str(path.absolute()) for path in task.shard.files], "settings": describe(task.settings)}
@@ -48,20 +48,26 @@ def sign_task(task: SignTask) -> None:
 def signed_before(run: Path, stage: str, settings: DedupSettings) -> list[SignTask]:
     """What an earlier run signed.
 
+    Args:
+        run: Folder of the earlier run.
+        stage: Name of its stage.
+        settings: Those of this run.
+
     Raises:
-        FileNotFoundError: when there is none.
-        ValueError: when its settings differ.
+        FileNotFoundError: If there are none.
+        ValueError: If its settings differ.
     """
     folder = run / "_shards" / stage
     if not (folder / "removals.json").is_file():
-        raise FileNotFoundError(f"{run} holds no finished stage {stage}: set pipeline.dedup.earlier to folders of runs")
+        raise FileNotFoundError(f"{run} holds no finished stage {stage}. earlier must be folders of runs.")
     found = []
     for path in sorted(folder.glob("sign-*.json")):
         manifest = json.loads(path.read_text("utf-8"))
         if manifest["settings"] != describe(settings):
             raise ValueError(
-                f"{run} was deduplicated with {manifest['settings']}, this run with {describe(settings)}: set "
-                f"pipeline.dedup.settings to the same, or deduplicate the earlier run again"
+                f"{run} was deduplicated with {manifest['settings']}, and this run has {describe(settings)}. The "
+                "settings "
+                "must be the same."
             )
         shard = Shard(tuple(map(Path, manifest["files"])), manifest["made_by"])
         found.append(SignTask(shard, settings, path.with_suffix(".npz"), manifest["made_by"]))

@@ -17,9 +17,9 @@ class Signatures(NamedTuple):
     """What is computed of texts.
 
     Attributes:
-        minima: uint32 [texts, 128].
-        sizes: int32 [texts]: number of shingles, 0 for a text without a token.
-        exact: uint64 [texts]: equal for texts that differ in case, punctuation and white space alone; 0 for no token.
+        minima: Uint32 [texts, 128].
+        sizes: Int32 [texts]: number of shingles, 0 for a text without a token.
+        exact: Uint64 [texts]: equal for texts that differ in case, punctuation and white space alone. 0 for no token.
     """
 
     minima: npt.NDArray[np.uint32]
@@ -28,7 +28,13 @@ class Signatures(NamedTuple):
 
 
 def sign(texts: Sequence[str], is_code: Sequence[bool], settings: DedupSettings) -> Signatures:
-    """Sign many texts at once."""
+    """Sign many texts at once.
+
+    Args:
+        texts: What to sign.
+        is_code: Whether texts are split as code.
+        settings: Settings of deduplication.
+    """
     data, offsets = pack(texts)
     minima = np.empty((len(texts), PERMUTATIONS), np.uint32)
     sizes = np.empty(len(texts), np.int32)
@@ -40,7 +46,13 @@ def sign(texts: Sequence[str], is_code: Sequence[bool], settings: DedupSettings)
 
 
 def shingle_set(text: str, is_code: bool, ngram: int) -> npt.NDArray[np.uint64]:
-    """The sorted set of a text's shingles, as 64-bit hashes."""
+    """The sorted set of a text's shingles, as 64-bit hashes.
+
+    Args:
+        text: One text.
+        is_code: Whether it is split as code.
+        ngram: Tokens of a shingle.
+    """
     data, _ = pack([text])
     return minhash.shingle_one(data, is_code, ngram)
 

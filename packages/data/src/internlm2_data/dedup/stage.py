@@ -27,9 +27,9 @@ class Dedup:
     """Exact, URL and near-duplicate removal over all shards of a run.
 
     Attributes:
-        settings: thresholds.
-        name: of the stage and its folder.
-        earlier: folders of earlier runs, whose documents count too: what they kept already is not kept again, and what
+        settings: Thresholds.
+        name: Of the stage and its folder.
+        earlier: Folders of earlier runs, whose documents count too: what they kept already is not kept again, and what
             a newer dump has in a newer version is listed in `superseded.jsonl`. Their inputs to this stage must still
             be there.
     """
@@ -42,8 +42,8 @@ class Dedup:
         """Run it after the stage that left `shards`.
 
         Raises:
-            FileNotFoundError: when a folder of `earlier` holds no run.
-            ValueError: when an earlier run was signed with other settings.
+            FileNotFoundError: If a folder of ``earlier`` holds no run.
+            ValueError: If an earlier run was signed with other settings.
         """
         folder = run.output / "_shards" / self.name
         tasks = [

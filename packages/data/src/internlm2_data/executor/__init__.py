@@ -1,6 +1,6 @@
 """Where shards are worked on. The only module that knows how work is spread.
 
-A stage hands over a function and its tasks, one a shard; results come back in the order of the tasks, whatever the
+A stage hands over a function and its tasks, one a shard. Results come back in the order of the tasks, whatever the
 number of workers, and a task that fails twice comes back as a `Failure` instead of ending the others.
 """
 

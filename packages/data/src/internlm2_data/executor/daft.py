@@ -1,4 +1,4 @@
-"""Daft on a Ray cluster; its native runner, to try it here, takes one task at a time. Needs the extra `cluster`."""
+"""Daft on a Ray cluster. Its native runner, to try it here, takes one task at a time. Needs the extra `cluster`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class DaftExecutor:
     """Runs tasks as rows of a Daft frame.
 
     Args:
-        ray_address: of a Ray cluster ("ray://head:10001", "auto"); None for the native runner.
-        concurrency: processes of the native runner, or workers on Ray; None leaves it to Daft.
-        attempts: how often a task is tried before it counts as failed.
+        ray_address: Of a Ray cluster ("ray://head:10001", "auto"). None for the native runner.
+        concurrency: Processes of the native runner, or workers on Ray. None leaves it to Daft.
+        attempts: How often a task is tried before it counts as failed.
     """
 
     def __init__(self, ray_address: str | None = None, concurrency: int | None = None, attempts: int = 2) -> None:
@@ -50,4 +50,4 @@ class DaftExecutor:
             yield pickle.loads(results[number])
 
     def close(self) -> None:
-        """Nothing is held; the Ray cluster stays up."""
+        """Nothing is held. The Ray cluster stays up."""

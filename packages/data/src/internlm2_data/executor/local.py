@@ -21,8 +21,8 @@ class LocalExecutor:
     """Worker processes on this machine.
 
     Args:
-        workers: number of processes; 0 works in this one, None takes as many as there are cores to use.
-        attempts: how often a task is tried before it counts as failed.
+        workers: Number of processes. 0 works in this one, None takes as many as there are cores to use.
+        attempts: How often a task is tried before it counts as failed.
     """
 
     def __init__(self, workers: int | None = None, attempts: int = 2) -> None:
@@ -42,7 +42,7 @@ class LocalExecutor:
                 result: R | Failure = futures.popleft().result()
             except BrokenProcessPool:
                 # A worker died (memory, segmentation fault) and took the pool along. Whose fault it was shows when
-                # this task runs alone; those behind it start again.
+                # This task runs alone. Those behind it start again.
                 self._pool = None
                 result = attempt(partial(self._alone, function), task, self.attempts)
                 futures = deque(self._submit(function, later) for later in tasks[place + 1 :])

@@ -15,7 +15,7 @@ class Failure:
     """A task that was tried as often as it may be.
 
     Attributes:
-        what: the last error, in one line.
+        what: The last error, in one line.
     """
 
     what: str
@@ -34,7 +34,13 @@ class Executor(Protocol):
 
 
 def attempt(function: Callable[[T], R], task: T, attempts: int) -> R | Failure:
-    """The result of a task, tried up to `attempts` times."""
+    """The result of a task, tried up to `attempts` times.
+
+    Args:
+        function: What to call.
+        task: Its argument.
+        attempts: How often to try.
+    """
     for number in range(attempts):
         try:
             return function(task)

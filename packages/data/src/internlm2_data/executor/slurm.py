@@ -13,14 +13,14 @@ R = TypeVar("R")
 
 
 class SlurmExecutor:
-    """One array of jobs a stage; the command itself only waits, and may run on a login node.
+    """One array of jobs a stage. The command itself only waits, and may run on a login node.
 
     Args:
-        folder: for logs and tasks, on a file system that all nodes see; so must be inputs and outputs.
-        jobs: tasks are spread over at most so many jobs of an array.
-        attempts: how often a task is tried before it counts as failed.
+        folder: For logs and tasks, on a file system that all nodes see. So must be inputs and outputs.
+        jobs: Tasks are spread over at most so many jobs of an array.
+        attempts: How often a task is tried before it counts as failed.
         cluster: "slurm", or "local" to run the jobs here as processes.
-        parameters: of `submitit.AutoExecutor.update_parameters`: timeout_min, cpus_per_task, mem_gb, ...
+        parameters: Of `submitit.AutoExecutor.update_parameters`: timeout_min, cpus_per_task, mem_gb, ...
     """
 
     def __init__(

@@ -5,7 +5,7 @@
     file.jsonl(.gz/.zst), .parquet, .txt, .md, .html,       └─ Fault: what could not be read, with file and
     offset folder of datasets.save_to_disk ─┘
 
-A fault never ends a run: it is counted, reported in `funnel.json`, and reading goes on behind it.
+A fault never ends a run: it is counted, reported in `funnel.json`, and reading continues behind it.
 """
 
 from internlm2_data.io.inputs import expand_inputs, read_items

@@ -36,6 +36,6 @@ def _document(item: Item) -> Document:
 
 
 def _is_ours(record: dict[str, Any]) -> bool:
-    """Whether a stage wrote it; others may have what they like under a document's names."""
+    """Whether a stage wrote it. Others may have what they like under a document's names."""
     lists = isinstance(record.get("meta", {}), dict) and isinstance(record.get("trail", []), list)
     return lists and _ID.fullmatch(str(record.get("id", ""))) is not None

@@ -54,29 +54,29 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
     """The files that input names mean: files as they are, folders with all they contain, glob patterns.
 
     Args:
-        inputs: names; the order of the result is sorted within each of them.
+        inputs: Names, in whose order the result is. Within each it is sorted.
 
     Returns:
         Files, and folders that `datasets.save_to_disk` wrote.
 
     Raises:
-        FileNotFoundError: when a name matches nothing.
-        ValueError: when nothing is named, a file's ending is unknown, or a folder is a whole run of a pipeline.
+        FileNotFoundError: If a name matches nothing.
+        ValueError: If nothing is named, a file's ending is unknown, or a folder is a whole run of a pipeline.
     """
     if not inputs:
-        raise ValueError("no input is named: set inputs=[FILE_OR_FOLDER,...]")
+        raise ValueError("inputs=[] must name files or folders.")
     found: list[Path] = []
     for name in inputs:
         # Path.glob takes no absolute pattern.
         matches = sorted(glob(str(name))) or [str(name)]  # noqa: PTH207
         for path in map(Path, matches):
             if not path.exists():
-                raise FileNotFoundError(f"there is no input {path}: set inputs=[...] to files or folders that exist")
+                raise FileNotFoundError(f"{path} does not exist.")
             found += _inside(path) if path.is_dir() else [_known(path)]
     if not found:
         raise ValueError(
-            f"the inputs {[str(i) for i in inputs]} contain no file that can be read; "
-            f"endings that can: {', '.join(READERS)}"
+            f"inputs={[str(i) for i in inputs]} contain no file that can be read. Known endings are "
+            f"{', '.join(READERS)}."
         )
     return list(dict.fromkeys(found))
 
@@ -98,8 +98,8 @@ def _inside(folder: Path) -> list[Path]:
     if (folder / "funnel.json").is_file():
         *_, last = json.loads((folder / "funnel.json").read_text("utf-8"))["stages"]
         raise ValueError(
-            f"{folder} is a run of `internlm2 process` and holds each document once a stage, those that were dropped "
-            f"too: set inputs=[...] to one of its stages, such as {folder / last['stage']}"
+            f"{folder} is a run of `internlm2 process`. It holds each document once a stage, and dropped ones too. "
+            f"Name one of its stages, such as {folder / last['stage']}."
         )
     files: list[Path] = []
     for entry in sorted(folder.iterdir()):
@@ -114,5 +114,5 @@ def _inside(folder: Path) -> list[Path]:
 
 def _known(path: Path) -> Path:
     if reader_of(path) is None:
-        raise ValueError(f"the format of {path} is not known; endings that are: {', '.join(READERS)}")
+        raise ValueError(f"The format of {path} is not known. Known endings are {', '.join(READERS)}.")
     return path

@@ -18,9 +18,9 @@ class Item:
 
     Attributes:
         content: HTML bytes, or text.
-        html: whether it is HTML, whose main text must be found first.
-        charset: what the HTTP header says, if anything.
-        record: fields that the source knows (url, dump, date, source, language, type, ...).
+        html: Whether it is HTML, whose main text must be found first.
+        charset: What the HTTP header says, if anything.
+        record: Fields that the source knows (url, dump, date, source, language, type, ...).
     """
 
     content: bytes | str
@@ -34,9 +34,9 @@ class Fault:
     """Something that could not be read.
 
     Attributes:
-        file: the input.
-        offset: where in it: bytes, or for line-based formats the line (`unit`).
-        what: one clause.
+        file: The input.
+        offset: Where in it: bytes, or for line-based formats the line (`unit`).
+        what: One clause.
         unit: "byte", "line" or "row".
     """
 

@@ -21,9 +21,9 @@ class Member(NamedTuple):
     """One member.
 
     Attributes:
-        offset: of its first byte in the file.
-        data: its content, empty where that is a fault.
-        fault: what is wrong with it, if anything.
+        offset: Of its first byte in the file.
+        data: Its content, empty where that is a fault.
+        fault: What is wrong with it, if anything.
     """
 
     offset: int
@@ -32,35 +32,35 @@ class Member(NamedTuple):
 
 
 class OneLargeMemberError(Exception):
-    """The file is no row of members but compressed as a whole."""
+    """The file is compressed as a whole, not member by member."""
 
 
 def read_members(path: Path, max_bytes: int) -> Iterator[Member]:
     """The members of a file, damaged ones as faults.
 
     Args:
-        path: the file.
-        max_bytes: a member that unpacks to more is a fault; it is passed over in bounded memory.
+        path: The file.
+        max_bytes: A member that unpacks to more is a fault. It is passed over in bounded memory.
 
     Raises:
-        OneLargeMemberError: when the first member is larger than that and makes up the whole file.
+        OneLargeMemberError: If the first member is larger than that and makes up the whole file.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         position = 0
         while position < len(view):
             if view[position : position + 3] != MAGIC:
                 yield Member(position, b"", "no gzip member begins here")
-                position = next_member(view, position + 1)
+                position = _next_member(view, position + 1)
                 continue
             data, end, fault = _unpack(view, position, max_bytes)
             if position == 0 and end == len(view) and len(data) > max_bytes:
                 raise OneLargeMemberError
             yield Member(position, b"" if fault else data, fault)
-            position = next_member(view, position + 1) if end < 0 else end
+            position = _next_member(view, position + 1) if end < 0 else end
 
 
-def next_member(view: mmap.mmap | bytes, start: int) -> int:
-    """Offset of the first member at or after `start` that holds a WARC record; the end where there is none."""
+def _next_member(view: mmap.mmap | bytes, start: int) -> int:
+    """Offset of the first member at or after `start` that holds a WARC record, or the end."""
     at = view.find(MAGIC, start)
     while at >= 0 and not begins_record(view[at : at + 512]):
         at = view.find(MAGIC, at + 1)

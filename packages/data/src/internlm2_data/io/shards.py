@@ -20,7 +20,7 @@ PARQUET_ROWS = 1000
 
 
 class ShardWriter:
-    """Writes documents to one shard; the file appears when the `with` block ends without an error.
+    """Writes documents to one shard. The file appears when the `with` block ends without an error.
 
     Args:
         path: `.../NAME.jsonl.zst` or `.../NAME.parquet`.
@@ -88,7 +88,11 @@ def dump_line(record: dict[str, Any]) -> bytes:
 
 
 class ShardReader:
-    """Iterates the documents of a shard that this package wrote."""
+    """Iterates the documents of a shard that this package wrote.
+
+    Args:
+        path: ``.../NAME.jsonl.zst`` or ``.../NAME.parquet``.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -21,7 +21,7 @@ Placed = tuple[WarcRecord, int]
 
 def read_warc(path: Path) -> Iterator[Item | Fault]:
     """One item a response (or resource) that holds a page."""
-    for placed in read_records(path, WarcRecordType.response | WarcRecordType.resource):
+    for placed in _read_records(path, WarcRecordType.response | WarcRecordType.resource):
         if isinstance(placed, Fault):
             yield placed
         elif (item := _page(*placed, path)) is not None:
@@ -30,7 +30,7 @@ def read_warc(path: Path) -> Iterator[Item | Fault]:
 
 def read_wet(path: Path) -> Iterator[Item | Fault]:
     """One item a conversion record: text that Common Crawl extracted."""
-    for placed in read_records(path, WarcRecordType.conversion):
+    for placed in _read_records(path, WarcRecordType.conversion):
         if isinstance(placed, Fault):
             yield placed
         else:
@@ -38,7 +38,7 @@ def read_wet(path: Path) -> Iterator[Item | Fault]:
             yield Item(record.reader.read(MAX_RECORD_BYTES), record=_about(record, offset, path))
 
 
-def read_records(path: Path, types: WarcRecordType) -> Iterator[Placed | Fault]:
+def _read_records(path: Path, types: WarcRecordType) -> Iterator[Placed | Fault]:
     """Records of a WARC, whole or damaged, with their offsets."""
     with path.open("rb") as stream:
         begin = stream.read(8)
@@ -92,7 +92,7 @@ def _streamed(path: Path, types: WarcRecordType) -> Iterator[Placed | Fault]:
 
 
 def _next_plain(stream: IO[bytes], start: int, size: int) -> int:
-    """Offset of the next record of a plain WARC; `size` where there is none."""
+    """Offset of the next record of a plain WARC, or `size` where there is none."""
     while start < size:
         stream.seek(start)
         block = stream.read(CHUNK + len(_HEADER))

@@ -17,15 +17,15 @@ The first two make batches of other files with the same settings: `.held_out(FIL
 `BatchData`, `PretrainData` and `ChatData` hand them to a Lightning Trainer.
 
 A loader yields `{"input_ids", "labels", "position_ids"}`, int64 tensors [batch_rows / dp_size, context].
-labels[t] is the token after input_ids[t], -100 where there is no loss; position_ids restart at 0 where a
+labels[t] is the token after input_ids[t], -100 without a loss. `position_ids` restart at 0 where a
 document (or a cut of it) begins. Padding is a document of its own (positions restart) without labels.
 
-What is unusual: workers are stateless. The plan runs in the main process and names rows; a worker reads the
+What is unusual: workers are stateless. The plan runs in the main process and names rows. A worker reads the
 rows that it is handed. So `loader.state_dict()` is a few numbers, says exactly which batch comes next, and
 holds neither the number of ranks nor of workers: a run resumes in mid-epoch on another number of GPUs with
 the very same global batches. Lightning saves and restores it by itself
-(`Trainer(use_distributed_sampler=False)`; reading `trainer.estimated_stepping_batches` in
-`configure_optimizers` makes Lightning forget the state). `batch_rows` counts the rows of all ranks; the
+(`Trainer(use_distributed_sampler=False)`). Reading `trainer.estimated_stepping_batches` in
+`configure_optimizers` makes Lightning forget the state. `batch_rows` counts the rows of all ranks. The
 sequence of rows does not depend on it, so that accumulation over 2 x 8 rows sees what 1 x 16 rows sees.
 """
 

@@ -78,18 +78,18 @@ class Conversations:
     """Encoded conversations, laid end to end in memory (5 bytes a token).
 
     Args:
-        encoded: ids and loss masks.
-        context: tokens of a row; longer conversations are dropped or cut.
+        encoded: Ids and loss masks.
+        context: Tokens of a row. Longer conversations are dropped or cut.
         overlong: "drop" (counted in `.dropped`) or "cut" at `context` tokens (counted in `.cut`).
-        source: what messages call them.
+        source: What messages call them.
 
     Attributes:
-        dropped: how many were too long.
-        cut: how many lost their end.
-        silent: how many were left out because no token of them, or of what the cut left, carries loss.
+        dropped: How many were too long.
+        cut: How many lost their end.
+        silent: How many were left out because no token of them, or of what the cut left, carries loss.
 
     Raises:
-        ValueError: when nothing is left; for another `overlong`.
+        ValueError: If nothing is left, or ``overlong`` is neither "drop" nor "cut".
     """
 
     def __init__(
@@ -119,9 +119,10 @@ class Conversations:
         total = kept + self.dropped + self.silent
         if not kept:
             raise ValueError(
-                f"of {total} conversations of {source} none is left: {self.dropped} are longer than {context} tokens "
-                f"(set batches.context or batches.overlong=cut), {self.silent} have no token that carries loss "
-                "(set batches.encode.train_roles to roles that speak in them)"
+                f"Of {total} conversations of {source} none is left. {self.dropped} are longer than context={context} "
+                f"tokens and were dropped (overlong=cut keeps their beginning). {self.silent} have no token that "
+                "carries "
+                "loss, since no role in train_roles speaks in them."
             )
         if kept < total or self.cut:
             log.warning(
@@ -152,10 +153,10 @@ class ChatRows:
     """Conversations packed into rows once, first-fit in shuffled order.
 
     Args:
-        conversations: what to pack.
-        context: tokens of a row.
-        seed: of the order.
-        pad_id: token id of padding.
+        conversations: What to pack.
+        context: Tokens of a row.
+        seed: Of the order.
+        pad_id: Token id of padding.
     """
 
     def __init__(self, conversations: Conversations, context: int, seed: int, pad_id: int) -> None:
@@ -182,16 +183,16 @@ class ChatBatches:
 
     Attributes:
         conversations: Files of OpenAI messages, ShareGPT, Alpaca or ChatML, see `internlm2_records`.
-        encode: messages -> object with `.ids` and `.loss_mask`.
-        context: tokens of a row.
-        batch_rows: rows of a batch over all ranks; the last batch of a pass is filled up with rows of
+        encode: Messages -> object with `.ids` and `.loss_mask`.
+        context: Tokens of a row.
+        batch_rows: Rows of a batch over all ranks. The last batch of a pass is filled up with rows of
             padding.
-        seed: of the order.
-        overlong: what happens to conversations longer than a row: "drop" or "cut"; both are counted and
+        seed: Of the order.
+        overlong: What happens to conversations longer than a row: "drop" or "cut". Both are counted and
             warned of, as are those in which nothing carries loss: they are left out.
-        pretrain: rows of plain text to mix in (report section 4.3), with the same context.
-        pretrain_fraction: their share of all rows.
-        pad_id: token id of padding.
+        pretrain: Rows of plain text to mix in (report section 4.3), with the same context.
+        pretrain_fraction: Their share of all rows.
+        pad_id: Token id of padding.
         readers: Readers of your own by suffix.
     """
 
@@ -211,12 +212,11 @@ class ChatBatches:
         check_overlong(self.overlong)
         if not 0 <= self.pretrain_fraction < 1 or (self.pretrain_fraction and self.pretrain is None):
             raise ValueError(
-                f"batches.pretrain_fraction {self.pretrain_fraction} must lie in [0, 1), and needs batches.pretrain"
+                f"pretrain_fraction={self.pretrain_fraction} must be in [0, 1), and above 0 it needs pretrain."
             )
         if self.pretrain is not None and self.pretrain.context != self.context:
             raise ValueError(
-                f"pre-training rows of {self.pretrain.context} tokens cannot join rows of {self.context}: "
-                f"set batches.pretrain.context={self.context}"
+                f"context={self.pretrain.context} of pretrain must be the context={self.context} of the conversations."
             )
 
     def held_out(self, source: Paths) -> ChatBatches:
@@ -224,7 +224,7 @@ class ChatBatches:
         return replace(self, conversations=source, pretrain=None, pretrain_fraction=0.0)
 
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
-        """A loader for one data-parallel rank, see `Loader`; the first one encodes all conversations."""
+        """A loader for one data-parallel rank, see `Loader`. The first one encodes all conversations."""
         mixed = self.pretrain if self.pretrain_fraction else None
         texts = mixed.shares() if mixed else None
         plan = Shuffled(len(self._chats), self.seed, texts, self.pretrain_fraction)
@@ -242,4 +242,4 @@ class ChatBatches:
 def check_overlong(overlong: str) -> None:
     """Raise ValueError for what is neither "drop" nor "cut"."""
     if overlong not in get_args(Overlong):
-        raise ValueError(f"overlong {overlong!r} is neither drop nor cut: set batches.overlong to one of them")
+        raise ValueError(f"overlong={overlong} must be drop or cut.")

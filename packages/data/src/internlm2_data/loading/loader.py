@@ -19,7 +19,7 @@ Batch = dict[str, torch.Tensor]
 
 
 class Plan(Protocol):
-    """Decides which rows come next; everything that a resumed run must know is in its state.
+    """Decides which rows come next. Everything that a resumed run must know is in its state.
 
     The state after the last batch of a pass is the beginning of the next one.
     """
@@ -34,7 +34,7 @@ class Plan(Protocol):
         ...
 
     def take(self, count: int) -> list[Place]:
-        """The next places; fewer at the end of a pass, then none, once."""
+        """The next places. There are fewer at the end of a pass, and then once none."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -51,9 +51,9 @@ class BatchRamp:
     """Batches that grow with the rows read so far: smaller ones learn as much early on (arXiv 2005.14165, 2.3).
 
     Attributes:
-        first_rows: rows of the first batches, over all ranks.
-        step_rows: rows by which batches grow.
-        over_rows: rows read until batches are full; growth is spread evenly over them.
+        first_rows: Rows of the first batches, over all ranks.
+        step_rows: Rows by which batches grow.
+        over_rows: Rows read until batches are full. Growth is spread evenly over them.
     """
 
     first_rows: int
@@ -69,23 +69,23 @@ class BatchRamp:
 
 
 class Loader:
-    """Iterates one rank's share of the global batches, and can say and restore where it stands.
+    """Iterates one rank's share of the global batches, and can save and restore its place.
 
-    Each iteration goes to the end of the pass; the next one goes on with the next pass.
+    Each iteration goes to the end of the pass. The next one begins the next pass.
 
     Args:
-        plan: the sequence of places; the loader owns it.
-        sources: what `Place.source` counts.
-        context: tokens of a row.
-        batch_rows: rows of a global batch, over all ranks.
-        dp_rank: this rank among those that share the data.
-        dp_size: how many ranks share the data.
-        num_workers: reading processes; 0 reads in this one.
-        pad_id: token id of padding.
-        ramp: how batches grow to `batch_rows`; None: all are full.
+        plan: The sequence of places. The loader owns it.
+        sources: What `Place.source` counts.
+        context: Tokens of a row.
+        batch_rows: Rows of a global batch, over all ranks.
+        dp_rank: This rank among those that share the data.
+        dp_size: How many ranks share the data.
+        num_workers: Reading processes. 0 reads in this one.
+        pad_id: Token id of padding.
+        ramp: How batches grow to `batch_rows`. If None, all are full.
 
     Raises:
-        ValueError: when the rows of a batch cannot be shared out equally.
+        ValueError: If the rows of a batch cannot be shared out equally.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class Loader:
         for name, rows in sizes.items():
             if rows % dp_size or rows < 1:
                 raise ValueError(
-                    f"{rows} rows of a batch cannot be shared equally by {dp_size} data-parallel ranks: "
-                    f"set batches.{name} to a multiple of {dp_size}"
+                    f"{name}={rows} must be a multiple of {dp_size}, the number of data-parallel ranks that share "
+                    "a batch."
                 )
         if not 0 <= dp_rank < dp_size:
-            raise ValueError(f"dp_rank {dp_rank} is not one of {dp_size} ranks")
+            raise ValueError(f"dp_rank={dp_rank} must be below dp_size={dp_size}.")
         self._plan, self._state = plan, plan.state_dict()
         self._rows = _Rows(sources, context, pad_id)
         self._share, self._num_workers = slice(dp_rank, None, dp_size), num_workers
@@ -121,19 +121,19 @@ class Loader:
         return -(-len(self._plan) // self.batch_rows)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches from where the state stands to the end of the pass."""
+        """Batches from the state to the end of the pass."""
         self._plan.load_state_dict(self._state)
         after: deque[dict[str, Any]] = deque()
         reader: DataLoader[Batch] = DataLoader(
             self._rows, batch_size=None, sampler=self._places(after), num_workers=self._num_workers
         )
         for batch in reader:
-            # The plan runs ahead of the workers; the state that counts is that of the batch handed out.
+            # The plan runs ahead of the workers. The state that counts is that of the batch handed out.
             self._state = after.popleft()
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What comes after the last batch handed out; the same on every rank."""
+        """What comes after the last batch handed out, the same on every rank."""
         return deepcopy(self._state)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -152,7 +152,7 @@ class Loader:
 
 
 class _Rows(Dataset[Batch]):
-    """Reads the rows that it is told; holds no position."""
+    """Reads the rows that it is told and holds no position."""
 
     def __init__(self, sources: Sequence[RowSource], context: int, pad_id: int) -> None:
         self.sources, self.context, self.pad_id = sources, context, pad_id

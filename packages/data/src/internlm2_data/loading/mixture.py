@@ -20,21 +20,21 @@ class Place(NamedTuple):
 class Mixture:
     """An endless sequence of places in which every source keeps its share of rows (and so of tokens).
 
-    Shares are exact over every block of 64 rows, up to rounding that is carried to the next block; inside a
+    Shares are exact over every block of 64 rows, up to rounding that is carried to the next block. Inside a
     block the order is shuffled, so that ranks that take every n-th row see a mixture too.
 
     Args:
-        weights: share of each source by name; any positive scale.
-        seed: of the order inside blocks.
+        weights: Share of each source by name, on any positive scale.
+        seed: Of the order inside blocks.
 
     Raises:
-        ValueError: for a weight that is negative, or weights that are all zero.
+        ValueError: If a weight is negative, or all weights are 0.
     """
 
     def __init__(self, weights: Mapping[str, float], seed: int) -> None:
         total = sum(weights.values())
         if not weights or total <= 0 or min(weights.values()) < 0:
-            raise ValueError(f"weights must be positive numbers, one a source, not {dict(weights)}")
+            raise ValueError(f"weights={dict(weights)} must be positive numbers, one a source.")
         self.names = list(weights)
         self.shares = [weight / total for weight in weights.values()]
         self.seed = seed
@@ -47,7 +47,7 @@ class Mixture:
         return [self._next() for _ in range(count)]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the sequence stands, in JSON types."""
+        """Where the sequence is, in JSON types."""
         return {
             "row": self.row,
             "taken": dict(zip(self.names, self._taken, strict=True)),
@@ -56,17 +56,17 @@ class Mixture:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken.
+        """Continue where `state` was taken.
 
         Raises:
-            ValueError: when it belongs to other sources, weights or another seed.
+            ValueError: If it belongs to other sources, weights or another seed.
         """
         now = self.state_dict()
         for key in ("shares", "seed"):
             if state[key] != now[key]:
                 raise ValueError(
-                    f"the saved loader state has {key} {state[key]}, this run {now[key]}: resume with the "
-                    f"same batches, or start a new phase from the weights alone"
+                    f"The saved loader state has {key}={state[key]}, and this run has {now[key]}. Resume with the same "
+                    "batches, or start a new phase from the weights alone."
                 )
         self.row = state["row"]
         self._taken = [state["taken"][name] for name in self.names]

@@ -21,9 +21,9 @@ class LongRows:
     """The long half of phase 2 (report section 3.3.2: 50% up to 32k, 50% still under 4,096).
 
     Attributes:
-        sources: long documents by name, for example what `process pipeline=long` set aside, tokenised.
-        weights: share of each among the long rows; None by their tokens.
-        min_tokens: leave out documents shorter than this.
+        sources: Long documents by name, for example what `process pipeline=long` set aside, tokenised.
+        weights: Share of each among the long rows. None weighs by their tokens.
+        min_tokens: Leave out documents shorter than this.
     """
 
     sources: Sources
@@ -36,18 +36,18 @@ class PackedBatches:
     """Endless rows of `context` tokens without padding.
 
     Attributes:
-        sources: token files by name (`token_sources(folder)` gives all of a folder).
-        context: tokens of a row.
-        batch_rows: rows of a batch over all ranks.
-        seed: of document order and mixture.
-        weights: share of tokens by source; None by size (each token once an epoch). A source without a
+        sources: Token files by name (`token_sources(folder)` gives all of a folder).
+        context: Tokens of a row.
+        batch_rows: Rows of a batch over all ranks.
+        seed: Of document order and mixture.
+        weights: Share of tokens by source. None weighs by size (each token once an epoch). A source without a
             weight is left out.
-        short_context: pieces of documents from `sources` are cut at this many tokens; None at `context`.
-        long: long rows, whose documents are cut at `context` only.
-        long_fraction: share of rows that are long.
-        pass_batches: batches that one iteration gives (Lightning's epoch); None for as many as the tokens of all
-            sources fill. The next iteration goes on in the stream, wherever the pass ended.
-        ramp: how batches grow to `batch_rows`; None: all are full.
+        short_context: Pieces of documents from `sources` are cut at this many tokens. None cuts at `context`.
+        long: Long rows, whose documents are cut at `context` only.
+        long_fraction: Share of rows that are long.
+        pass_batches: Batches that one iteration gives (Lightning's epoch). None for as many as the tokens of all
+            sources fill. The next iteration continues in the stream where the pass ended.
+        ramp: How batches grow to `batch_rows`. If None, all are full.
     """
 
     sources: Sources
@@ -65,16 +65,14 @@ class PackedBatches:
     def __post_init__(self) -> None:
         """Check what can be checked without reading tokens."""
         if self.context < 1 or (self.short_context or 1) > self.context:
-            raise ValueError(
-                f"short_context {self.short_context} must not exceed context {self.context}: "
-                f"set batches.short_context or batches.context"
-            )
+            raise ValueError(f"short_context={self.short_context} must be context={self.context} or less.")
         if not 0 <= self.long_fraction <= 1:
-            raise ValueError(f"long_fraction {self.long_fraction} must lie in [0, 1]: set phase.long_fraction")
+            raise ValueError(f"long_fraction={self.long_fraction} must be in [0, 1].")
         if self.long_fraction and self.long is None:
             raise ValueError(
-                f"long_fraction {self.long_fraction} of the rows should be long, but no long documents are named: "
-                f"set batches=long long_tokens=FOLDER, or phase.long_fraction=0 for none"
+                f"long_fraction={self.long_fraction} needs long documents, and long is None. `batches=long` of "
+                "the command "
+                "names some."
             )
 
     def shares(self) -> dict[str, float]:
@@ -91,7 +89,7 @@ class PackedBatches:
         return self.pass_batches or max(1, tokens // (self.context * self.batch_rows))
 
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
-        """A fresh loader for one data-parallel rank; see `Loader`."""
+        """A fresh loader for one data-parallel rank. See `Loader`."""
         plan = Endless(Mixture(self.shares(), self.seed), self.batches_per_pass() * self.batch_rows)
         rows = self.rows()
         return Loader(plan, rows, self.context, self.batch_rows, dp_rank, dp_size, num_workers, ramp=self.ramp)
@@ -100,10 +98,10 @@ class PackedBatches:
         """One pass over a token file of held-out text, in rows of the same length.
 
         Raises:
-            ValueError: several files.
+            ValueError: If there are several files.
         """
         if not isinstance(source, str | Path):
-            raise ValueError(f"held-out text {source!r} is not one token file: set validation.NAME=FILE for each")
+            raise ValueError(f"validation={source!r} must be one token file for each name.")
         return HeldOutBatches(source, self.context, self.batch_rows)
 
     def _parts(self) -> dict[str, tuple[TokenRows, float]]:
@@ -124,12 +122,12 @@ class PackedBatches:
         min_tokens: int,
     ) -> dict[str, tuple[TokenRows, float]]:
         if unknown := set(weights or ()) - set(sources):
-            raise ValueError(f"weights name {sorted(unknown)}, but the sources are {sorted(sources)}")
+            raise ValueError(f"weights name {sorted(unknown)}, but the sources are {sorted(sources)}.")
         names = [name for name in sources if total > 0 and (weights is None or weights.get(name, 0) > 0)]
         opened = {name: self._open(prefix + name, sources[name], cut, min_tokens) for name in names}
         sizes = {n: opened[n].source.num_tokens if weights is None else weights[n] for n in names}
         if total > 0 and not sizes:
-            raise ValueError(f"no source is left of {sorted(sources)} with weights {weights}: set batches.weights")
+            raise ValueError(f"weights={weights} leave none of the sources {sorted(sources)}.")
         scale = total / (sum(sizes.values()) or 1)
         return {prefix + name: (opened[name], sizes[name] * scale) for name in names}
 

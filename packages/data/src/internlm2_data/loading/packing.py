@@ -14,9 +14,9 @@ def first_fit(items: Iterable[int], lengths: Sequence[int], capacity: int) -> li
     of the order.
 
     Args:
-        items: indices into `lengths`.
-        lengths: size of each item, at most `capacity`.
-        capacity: size of a row.
+        items: Indices into `lengths`.
+        lengths: Size of each item, at most `capacity`.
+        capacity: Size of a row.
     """
     rows: list[list[int]] = []
     room: list[int] = []

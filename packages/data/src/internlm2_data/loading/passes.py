@@ -14,7 +14,12 @@ from internlm2_data.loading.order import shuffled
 
 
 class Endless:
-    """A mixture of endless sources, divided into passes of `rows` rows."""
+    """A mixture of endless sources, divided into passes of `rows` rows.
+
+    Args:
+        mixture: Says which source the next row comes from.
+        rows: Rows of a pass.
+    """
 
     def __init__(self, mixture: Mixture, rows: int) -> None:
         self._mixture, self._rows, self._ended = mixture, rows, False
@@ -29,7 +34,7 @@ class Endless:
         return self._mixture.row
 
     def take(self, count: int) -> list[Place]:
-        """The next places; none at the end of a pass, once."""
+        """The next places, and once none at the end of a pass."""
         if self._ended:
             self._ended = False
             return []
@@ -52,10 +57,10 @@ class Shuffled:
     """Passes over `rows` rows of source 0 in a new order each, with rows of endless texts strewn in between.
 
     Args:
-        rows: rows of source 0.
-        texts: shares of the sources 1, 2, ...; None for none.
-        fraction: share of text rows among all rows, in [0, 1).
-        seed: of the order; None for the stored order.
+        rows: Rows of source 0.
+        texts: Shares of the sources 1, 2 and so on. None for no texts.
+        fraction: Share of text rows among all rows, in [0, 1).
+        seed: Of the order. None for the stored order.
     """
 
     def __init__(
@@ -82,7 +87,7 @@ class Shuffled:
         return self._pass * self._all + self._row
 
     def take(self, count: int) -> list[Place]:
-        """The next places of the pass; none at its end, once."""
+        """The next places of the pass, and once none at its end."""
         if self._ended:
             self._ended = False
             return []
@@ -93,7 +98,7 @@ class Shuffled:
         return [Place(0, number) if number < self._own else self._text() for number in numbers]
 
     def state_dict(self) -> dict[str, Any]:
-        """Pass and row, what a pass consists of, and where the texts stand."""
+        """Pass and row, what a pass consists of, and where the texts are."""
         texts = self._mixture.state_dict() if self._mixture else None
         made_of = {"rows": self._own, "rows_with_texts": self._all, "seed": self._seed}
         return {"pass": self._pass, "row": self._row, "texts": texts, **made_of}
@@ -102,14 +107,14 @@ class Shuffled:
         """Continue at the saved row.
 
         Raises:
-            ValueError: when the state belongs to other rows, another share of text or another seed.
+            ValueError: If the state belongs to other rows, another share of text or another seed.
         """
         now = self.state_dict()
         for key in ("rows", "rows_with_texts", "seed"):
             if state[key] != now[key]:
                 raise ValueError(
-                    f"the saved loader state has {key} {state[key]}, this run {now[key]}: resume with the "
-                    f"same batches, or start from the weights alone"
+                    f"The saved loader state has {key}={state[key]}, and this run has {now[key]}. Resume with the same "
+                    "batches, or start from the weights alone."
                 )
         self._pass, self._row, self._ended = state["pass"], state["row"], False
         if self._mixture:

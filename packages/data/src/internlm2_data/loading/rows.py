@@ -27,7 +27,12 @@ class RowSource(Protocol):
 
 
 def blank(context: int, pad_id: int = 0) -> Row:
-    """A row of padding: one document of its own, without labels."""
+    """A row of padding: one document of its own, without labels.
+
+    Args:
+        context: Tokens of the row.
+        pad_id: Token id of padding.
+    """
     return Row(
         np.full(context, pad_id, np.int64),
         np.full(context, IGNORE, np.int64),
@@ -36,11 +41,11 @@ def blank(context: int, pad_id: int = 0) -> Row:
 
 
 class RowFiller:
-    """Fills one row with pieces, left to right; what stays empty is padding.
+    """Fills one row with pieces, left to right. What stays empty is padding.
 
     Args:
-        context: tokens of the row.
-        pad_id: id of padding tokens (never seen by the loss).
+        context: Tokens of the row.
+        pad_id: Id of padding tokens (never seen by the loss).
     """
 
     def __init__(self, context: int, pad_id: int = 0) -> None:
@@ -48,7 +53,7 @@ class RowFiller:
         self.filled = 0
 
     def add(self, ids: npt.NDArray[np.integer], labels: npt.NDArray[np.int64], cut: int) -> None:
-        """Append one piece [n]; its positions restart at its beginning and every `cut` tokens."""
+        """Append one piece [n]. Its positions restart at its beginning and every `cut` tokens."""
         start, stop = self.filled, self.filled + len(ids)
         self.row.ids[start:stop] = ids
         self.row.labels[start:stop] = labels

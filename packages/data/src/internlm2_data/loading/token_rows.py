@@ -1,7 +1,7 @@
 """The shuffled, endless stream of one token file, cut into rows.
 
-Epoch after epoch the documents are laid end to end in a new order; row k is tokens [k * context, (k + 1) *
-context) of that. So a document longer than a row goes on in the next one ("cut at 4,096, the remainder used
+Epoch after epoch the documents are laid end to end in a new order. Row k is tokens [k * context, (k + 1) *
+context) of that. So a document longer than a row continues in the next one ("cut at 4,096, the remainder used
 too", report section 3.3), nothing is ever dropped, and any row can be found without replaying those before
 it.
 """
@@ -20,10 +20,10 @@ class TokenRows:
     """Rows of one source.
 
     Args:
-        source: the documents.
-        context: tokens of a row.
-        cut: no piece of a document is longer than this (positions restart); `context` for no further cut.
-        seed: of the document order; None keeps the stored order and ends after one pass (the last row is
+        source: The documents.
+        context: Tokens of a row.
+        cut: No piece of a document is longer than this (positions restart); `context` for no further cut.
+        seed: Of the document order. None keeps the stored order and ends after one pass (the last row is
             padded).
     """
 
@@ -47,7 +47,7 @@ class TokenRows:
         return filler.row
 
     def _fill(self, filler: RowFiller, epoch: int, offset: int) -> int:
-        """Add pieces from token `offset` of an epoch until row or epoch ends; returns how many tokens."""
+        """Add pieces from token `offset` of an epoch until row or epoch ends. Returns how many tokens."""
         documents, ends = self._order(epoch)
         before, place = filler.filled, int(np.searchsorted(ends, offset, side="right"))
         while filler.filled < self.context and place < len(documents):

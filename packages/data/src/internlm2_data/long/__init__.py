@@ -1,6 +1,6 @@
 """Documents for the long phase (report section 3.1.3): over 32 KB, then statistical filters after LongWanjuan.
 
-The filters are rules like any other: their measures stand in `rules.long_measures`, their thresholds in
+The filters are rules like any other: their measures are in `rules.long_measures`, their thresholds in
 `rules/tables/long.csv`.
 """
 

@@ -14,7 +14,7 @@ from internlm2_data.verdict import Drop, apply
 
 @dataclass(frozen=True)
 class LengthSieve:
-    """Keeps documents of more than `min_bytes` bytes; of the shorter ones only the id is noted."""
+    """Keeps documents of more than `min_bytes` bytes. Of the shorter ones only the id is noted."""
 
     min_bytes: int = 32 << 10
     absent: Sequence[str] = ()

@@ -12,29 +12,29 @@ from internlm2_data.long import LengthSieve
 from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
 from internlm2_data.stages.sieves import RuleSieve
-from internlm2_data.verdict import Rule
+from internlm2_data.verdict import Rules
 
 
 @dataclass(frozen=True)
 class LongPipeline:
-    """Length selection and statistical filters; the result stands in `statistics/`.
+    """Length selection and statistical filters. The result is in `statistics/`.
 
     Attributes:
-        rules: the statistical filters.
-        min_bytes: longer documents are chosen.
-        shard_bytes: small inputs are grouped to shards of about this size.
+        rules: The statistical filters by name, in order.
+        min_bytes: Longer documents are chosen.
+        shard_bytes: Small inputs are grouped to shards of about this size.
     """
 
-    rules: Sequence[Rule]
+    rules: Rules
     min_bytes: int = 32 << 10
     shard_bytes: int = SHARD_BYTES
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`; inputs are what other pipelines left."""
+        """See `Pipeline`. Inputs are what other pipelines left."""
         run = StageRun(output, executor)
         shards = run.sift("length", LengthSieve(self.min_bytes), input_shards(expand_inputs(inputs), self.shard_bytes))
         run.require_documents(inputs)
-        run.sift("statistics", RuleSieve(list(self.rules), absent=["perplexity of neighbouring segments"]), shards)
+        run.sift("statistics", RuleSieve.of(self.rules, absent=["perplexity of neighbouring segments"]), shards)
         funnel = Funnel(run.reports)
         funnel.write(output)
         funnel.show()

@@ -10,14 +10,14 @@ from internlm2_data.executor import Executor
 
 
 class Pipeline(Protocol):
-    """A pipeline from inputs to a folder; run again, it does only what is not done."""
+    """A pipeline from inputs to a folder. Run again, it does only what is not done."""
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
         """Run it.
 
         Raises:
-            FileNotFoundError: for an input that is not there.
-            ValueError: when the inputs hold nothing.
-            RuntimeError: when shards failed; the others are done.
+            FileNotFoundError: If an input is not there.
+            ValueError: If the inputs hold nothing.
+            RuntimeError: If shards failed. The others are done.
         """
         ...

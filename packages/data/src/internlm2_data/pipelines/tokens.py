@@ -41,10 +41,10 @@ class TokensPipeline:
     tokenizer, and a held-out document is held out of the long files too.
 
     Attributes:
-        tokenizer: path of a `tokenizer.json`.
-        heldout: share of documents to hold out.
-        long: inputs of long documents, which the long phase sees on top.
-        shard_bytes: small inputs are grouped to shards of about this size.
+        tokenizer: Path of a `tokenizer.json`.
+        heldout: Share of documents to hold out.
+        long: Inputs of long documents, which the long phase sees on top.
+        shard_bytes: Small inputs are grouped to shards of about this size.
     """
 
     tokenizer: str
@@ -53,22 +53,22 @@ class TokensPipeline:
     shard_bytes: int = 8 << 20
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`; inputs are documents that the other pipelines left."""
+        """See `Pipeline`. Inputs are documents that the other pipelines left."""
         if not 0 <= self.heldout < 1:
-            raise ValueError(f"a share of {self.heldout} cannot be held out: set pipeline.heldout in [0, 1)")
+            raise ValueError(f"heldout={self.heldout} must be in [0, 1).")
         encoder = TextEncoder(self.tokenizer)
         run = StageRun(output, executor)
         tasks = self._tasks(input_shards(expand_inputs(inputs), self.shard_bytes), encoder, output, "text")
         if self.long:
             tasks += self._tasks(input_shards(expand_inputs(self.long), self.shard_bytes), encoder, output, "long")
-        run.work("tokens", encode_task, undone(tasks))
+        run.work("tokens", _encode_task, undone(tasks))
         manifests = [json.loads(task.manifest.read_text("utf-8")) for task in tasks]
         faults = [fault for manifest in manifests for fault in manifest["faults"]]
         if not any(manifest["places"] for manifest in manifests):
             raise no_document(inputs, len(faults), faults)
-        cards = merge(tasks, manifests, output, encoder)
+        cards = _merge(tasks, manifests, output, encoder)
         write_json(output / "tokens.json", {"files": cards, "faults": faults})
-        show(cards, faults)
+        _show(cards, faults)
 
     def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list[EncodeTask]:
         return [
@@ -97,7 +97,7 @@ class EncodeTask:
         return self.folder / "manifest.json"
 
     def place(self, document: Document) -> str | None:
-        """Which file a document goes to, "train/zh-news"; None for nowhere."""
+        """Which file a document goes to, "train/zh-news". None leaves it out."""
         held = is_held_out(document.id, self.heldout)
         if self.kind == "long":
             return None if held else f"long/{document.cell}"
@@ -105,12 +105,17 @@ class EncodeTask:
 
 
 def is_held_out(document_id: str, share: float) -> bool:
-    """Whether a document is held out, by the first 32 bits of its id."""
+    """Whether a document is held out, by the first 32 bits of its id.
+
+    Args:
+        document_id: 32 hex digits.
+        share: Share of documents to hold out.
+    """
     return int(document_id[:8], 16) < share * 2**32
 
 
-def encode_task(task: EncodeTask) -> None:
-    """Encode a shard; the manifest last."""
+def _encode_task(task: EncodeTask) -> None:
+    """Encode a shard. The manifest is written last."""
     counts: dict[str, dict[str, int]] = {}
     faults: list[dict[str, Any]] = []
     documents = _documents(task.shard.files, faults)
@@ -129,8 +134,8 @@ def encode_task(task: EncodeTask) -> None:
     write_json(task.manifest, {"made_by": task.made_by, "places": counts, "faults": faults})
 
 
-def merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
-    """Join the shards' token files to one a place; returns the cards."""
+def _merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
+    """Join the shards' token files to one a place. Returns the cards."""
     places = sorted({place for manifest in manifests for place in manifest["places"]})
     earlier = [path for kind in KINDS for ending in ENDINGS for path in (output / kind).glob(f"*{ending}")]
     remove_others(earlier, {Path(f"{output / place}{ending}") for place in places for ending in ENDINGS})
@@ -151,7 +156,7 @@ def merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder
     return cards
 
 
-def show(cards: Records, faults: Records) -> None:
+def _show(cards: Records, faults: Records) -> None:
     """Print a table of the files, and the first fault."""
     table = Table(title="token files")
     for column in ("file", "documents", "tokens", "bytes/token"):

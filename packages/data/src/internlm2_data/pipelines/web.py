@@ -14,7 +14,7 @@ from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
 from internlm2_data.stages.sieves import FormatSieve, RuleSieve
 from internlm2_data.tokens.encoding import TextEncoder
-from internlm2_data.verdict import Rule
+from internlm2_data.verdict import Rules
 from internlm2_data.web.formatting import Format
 
 
@@ -23,21 +23,21 @@ class WebPipeline:
     """Documents through the five stages of the report.
 
     Attributes:
-        format: makes documents of inputs.
-        clean: rules of the Clean stage, in order.
-        dedup: the Dedup stage.
-        safe: rules of the Safe stage by what they check; None where that is not configured.
-        high_quality: the same for the High-quality stage.
-        shard_bytes: small inputs are grouped to shards of about this size.
-        shards: format of the stages' outputs.
-        count_tokens_with: a `tokenizer.json`; the funnel then counts tokens too. None leaves them out.
+        format: Makes documents of inputs.
+        clean: Rules of the Clean stage by name, in order. None takes one out.
+        dedup: The Dedup stage.
+        safe: Rules of the Safe stage by what they check. None where that is not configured.
+        high_quality: The same for the High-quality stage.
+        shard_bytes: Small inputs are grouped to shards of about this size.
+        shards: Format of the stages' outputs.
+        count_tokens_with: A `tokenizer.json`. The funnel then counts tokens too. None leaves them out.
     """
 
     format: Format
-    clean: Sequence[Rule]
+    clean: Rules
     dedup: Dedup = field(default_factory=Dedup)
-    safe: dict[str, Rule | None] = field(default_factory=dict)
-    high_quality: dict[str, Rule | None] = field(default_factory=dict)
+    safe: Rules = field(default_factory=dict)
+    high_quality: Rules = field(default_factory=dict)
     shard_bytes: int = SHARD_BYTES
     shards: Literal["jsonl.zst", "parquet"] = "jsonl.zst"
     count_tokens_with: str | None = None
@@ -45,9 +45,7 @@ class WebPipeline:
     def __post_init__(self) -> None:
         """Check the format of shards."""
         if self.shards not in ("jsonl.zst", "parquet"):
-            raise ValueError(
-                f"there are no shards of format {self.shards!r}: set pipeline.shards to one of jsonl.zst, parquet"
-            )
+            raise ValueError(f"shards={self.shards} must be jsonl.zst or parquet.")
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
         """See `Pipeline`."""
@@ -56,16 +54,10 @@ class WebPipeline:
         run = StageRun(output, executor, self.shards, counter)
         shards = run.sift("format", FormatSieve(self.format), input_shards(files, self.shard_bytes))
         run.require_documents(inputs)
-        shards = run.sift("clean", RuleSieve(list(self.clean)), shards)
+        shards = run.sift("clean", RuleSieve.of(self.clean), shards)
         shards = self.dedup.run(run, shards)
-        shards = run.sift("safe", configured(self.safe), shards)
-        run.sift("high_quality", configured(self.high_quality), shards)
+        shards = run.sift("safe", RuleSieve.of(self.safe), shards)
+        run.sift("high_quality", RuleSieve.of(self.high_quality), shards)
         funnel = Funnel(run.reports)
         funnel.write(output)
         funnel.show()
-
-
-def configured(rules: dict[str, Rule | None]) -> RuleSieve:
-    """A sieve of the rules that are there, which says what is not."""
-    present = [rule for rule in rules.values() if rule is not None]
-    return RuleSieve(present, absent=[name for name, rule in rules.items() if rule is None])

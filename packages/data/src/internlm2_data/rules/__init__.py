@@ -3,7 +3,7 @@
     Normalise ─► CleanLines ─► TableRules("text")
      rewrites     rewrites      drops on the first bound that a measure breaks
 
-Every threshold stands in `thresholds.csv`, one row a rule, with a column for English and one for Chinese,
+Every threshold is in `thresholds.csv`, one row a rule, with a column for English and one for Chinese,
 the document types that it applies to and the source of the number. A rule's measure is a function of the
 same name in `measures`.
 """

@@ -1,4 +1,4 @@
-"""Lines that are no part of a page (C4; RefinedWeb, appendix G.2): they go, and where too much goes, all goes."""
+"""Lines that are not part of a page (C4, and RefinedWeb, appendix G.2): they go, and where too much goes, all goes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CleanLines:
     """Removes lines of navigation and decoration.
 
     Args:
-        max_removed: by document type, which share of characters may go before the whole document does; a type that
+        max_removed: By document type, which share of characters may go before the whole document does. A type that
             is not named is left alone. RefinedWeb drops at 5% of words. Manuals underline their headings with lines.
     """
 
@@ -66,8 +66,8 @@ def line_rule(line: str, scripts: bool = True) -> str | None:
     """The rule by which a line goes, None if it stays.
 
     Args:
-        line: without white space around it, under 200 characters (longer lines are prose).
-        scripts: whether the page speaks of scripts and cookies at all.
+        line: Without white space around it, under 200 characters (longer lines are prose).
+        scripts: Whether the page speaks of scripts and cookies at all.
     """
     if _NO_LETTER.match(line):
         if _DIGIT.search(line):

@@ -31,7 +31,12 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def share(part: float, whole: float) -> float:
-    """Part / whole; 0 for nothing of nothing."""
+    """Part / whole. 0 for nothing of nothing.
+
+    Args:
+        part: A number.
+        whole: Another number.
+    """
     return part / whole if whole else 0.0
 
 
@@ -80,7 +85,7 @@ def sentences(page: Page) -> float:
 
 
 def curly_brackets(page: Page) -> float:
-    """Curly brackets per thousand characters. C4 drops a page at the first; its code pages are wanted here."""
+    """Curly brackets per thousand characters. C4 drops a page at the first. Its code pages are wanted here."""
     return share(1000 * (page.text.count("{") + page.text.count("}")), len(page.text))
 
 

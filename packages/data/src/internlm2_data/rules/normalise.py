@@ -1,6 +1,6 @@
 """Normalisation: mojibake, Unicode, control characters, spaces and line breaks.
 
-Chinese punctuation stays full-width (ftfy's width folding would turn ， into ,); only full-width Latin
+Chinese punctuation stays full-width (ftfy's width folding would turn ， into ,). Only full-width Latin
 letters and digits become ordinary ones.
 """
 
@@ -25,7 +25,7 @@ _TRAILING = re.compile(r" +$", re.MULTILINE)
 _BREAKS = re.compile(r"\n{3,}")
 _UNCLEAN = re.compile(r"[^\S\n ]|  | \n|\n |\n\n\n")
 _INNER_SPACES = re.compile(r"(?<=\S)[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-# UTF-8 read as a one-byte encoding always shows some of these; ftfy's own test is slow on Chinese.
+# UTF-8 read as a one-byte encoding always shows some of these. The test of ftfy test is slow on Chinese.
 _SUSPECT = re.compile(
     r"[\u0080-\u00b6\u00b8-\u00ff\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2039\u203a\u20ac\u2122]"
 )
@@ -34,9 +34,9 @@ MAX_ROUNDS = 8
 
 
 class Normalise:
-    """Rewrites a text into its normal form; a text that is in it already is kept untouched.
+    """Rewrites a text into its normal form. A text that is in it already is kept untouched.
 
-    Web pages lose all indentation; in other documents the spaces that a line begins with stay, since manuals hold
+    Web pages lose all indentation. In other documents the spaces that a line begins with stay, since manuals hold
     examples.
     """
 
@@ -53,7 +53,12 @@ class Normalise:
 
 
 def normal_form(text: str, keep_indentation: bool = False) -> str:
-    """The normal form; applying it twice changes nothing more."""
+    """The normal form. Applying it twice changes nothing more.
+
+    Args:
+        text: Any text.
+        keep_indentation: Whether spaces at the beginning of lines stay.
+    """
     text = _once(text, keep_indentation)
     for _ in range(MAX_ROUNDS):
         # Text that was encoded wrongly twice, or with control characters in between, comes clean layer by layer.

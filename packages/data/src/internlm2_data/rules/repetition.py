@@ -22,7 +22,11 @@ def duplicate_lines(lines: Sequence[str]) -> tuple[float, float]:
 def repeated_ngrams(page: Page, n: int) -> float:
     """Share of characters in repeated n-grams.
 
-    For n of 2 to 4 in the occurrences of the most frequent one, 0 if none occurs twice; for 5 to 10 in all that
+    For n of 2 to 4 in the occurrences of the most frequent one, 0 if none occurs twice. For 5 to 10 in all that
     occurred before, overlapping ones counted once.
+
+    Args:
+        page: The page.
+        n: Tokens of an n-gram.
     """
     return float(page.repeated_ngrams[n])

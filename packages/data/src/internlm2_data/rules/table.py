@@ -1,4 +1,4 @@
-"""Rules whose thresholds stand in a table."""
+"""Rules whose thresholds are in a table."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Threshold:
     """One row of the table for one language.
 
     Attributes:
-        rule: name in `MEASURES`.
-        bound: whether the limit is the least or the greatest value allowed.
-        limit: the threshold.
-        types: document types that it applies to; empty for all.
+        rule: Name in `MEASURES`.
+        bound: Whether the limit is the least or the greatest value allowed.
+        limit: The threshold.
+        types: Document types that it applies to. Empty for all.
     """
 
     rule: str
@@ -43,15 +43,15 @@ def read_table(table: str | Path) -> dict[str, list[Threshold]]:
         table: "text", "code" or "long" for a shipped one (in `rules/tables`), or a CSV file with their columns.
 
     Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: for an unknown rule or bound, or a threshold that is no number.
+        FileNotFoundError: If it is not there.
+        ValueError: If a rule or bound is unknown, or a threshold is not a number.
     """
     if str(table) in SHIPPED:
         text = files(__package__).joinpath(f"tables/{table}.csv").read_text("utf-8")
     elif Path(table).is_file():
         text = Path(table).read_text("utf-8")
     else:
-        raise FileNotFoundError(f"there is no table of thresholds {table}; shipped ones are {', '.join(SHIPPED)}")
+        raise FileNotFoundError(f"{table} is not a table of thresholds. Shipped ones are {', '.join(SHIPPED)}.")
     rows = list(csv.DictReader(text.splitlines()))
     languages = [c for c in rows[0] if c not in ("rule", "bound", "types", "source")] if rows else []
     return {
@@ -63,21 +63,23 @@ def read_table(table: str | Path) -> dict[str, list[Threshold]]:
 def _threshold(row: dict[str, str], language: str, number: int) -> Threshold:
     if row["rule"] not in MEASURES or row["bound"] not in ("min", "max"):
         raise ValueError(
-            f"line {number} of the table has rule {row['rule']!r} and bound {row['bound']!r}; rules are "
-            f"{', '.join(MEASURES)}, bounds min and max"
+            f"Line {number} of the table has rule {row['rule']!r} and bound {row['bound']!r}. Rules are "
+            f"{', '.join(MEASURES)}. Bounds are min and max."
         )
     try:
         limit = float(row[language])
     except ValueError:
-        raise ValueError(f"line {number} of the table: {row[language]!r} for {language} is no number") from None
+        raise ValueError(
+            f"Line {number} of the table has {row[language]!r} for {language}, which is not a number."
+        ) from None
     return Threshold(row["rule"], "min" if row["bound"] == "min" else "max", limit, frozenset(row["types"].split()))
 
 
 class TableRules:
-    """Drops a document at the first threshold that it breaks; a language without a column is dropped as such.
+    """Drops a document at the first threshold that it breaks. A language without a column is dropped as such.
 
     Args:
-        thresholds: name of a shipped table or a CSV file; see `read_table`.
+        thresholds: Name of a shipped table or a CSV file. See `read_table`.
     """
 
     def __init__(self, thresholds: str = "text") -> None:

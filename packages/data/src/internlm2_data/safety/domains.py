@@ -1,7 +1,7 @@
 """Block list of domains.
 
 A listed domain covers its sub-domains. Lists are plain domains, hosts files or Adblock filters (`||domain^`). Hashes
-of 64 bits stand sorted in one array, 8 bytes a domain: 13 million take 104 MB, and read from a compiled file
+of 64 bits are sorted in one array, 8 bytes a domain: 13 million take 104 MB, and read from a compiled file
 (`compile_domains`) they are mapped, not loaded, and shared by all workers. Two domains share a hash with a
 probability below 10^-11.
 """
@@ -32,17 +32,17 @@ class DomainList:
     """Drops pages of listed domains.
 
     Args:
-        files: lists, plain or compressed, or what `compile_domains` wrote (`.npy`); of that, one alone is mapped.
+        files: Lists, plain or compressed, or what `compile_domains` wrote (`.npy`). One such file alone is mapped.
 
     Raises:
-        FileNotFoundError: when a list is not there.
+        FileNotFoundError: If a list is not there.
     """
 
     def __init__(self, files: Sequence[str | Path]) -> None:
         self.files = [Path(file) for file in files]
         for file in self.files:
             if not file.is_file():
-                raise FileNotFoundError(f"there is no list of domains {file}: set pipeline.safe.domains.files")
+                raise FileNotFoundError(f"{file} is not a list of domains.")
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """See `Rule`."""
@@ -80,7 +80,7 @@ def host_of(url: str) -> str:
 
 
 def read_domains(path: Path) -> Iterator[str]:
-    """The domains of a list; comments and what is no whole domain are passed over."""
+    """The domains of a list. Comments and parts of domains are skipped."""
     with open_binary(path) as lines:
         for raw in lines:
             line = raw.decode("utf-8", "replace").split("#", 1)[0].strip().lower()
@@ -96,12 +96,17 @@ def hash_domains(domains: Iterable[str]) -> npt.NDArray[np.uint64]:
 
 
 def compile_domains(files: Sequence[str | Path], output: str | Path) -> int:
-    """Write the lists as one compiled file; returns the number of domains."""
+    """Write the lists as one compiled file. Returns the number of domains.
+
+    Args:
+        files: Lists of domains.
+        output: File to write, ``.npy``.
+    """
     hashes = hash_domains(domain for file in files for domain in read_domains(Path(file)))
     np.save(output, hashes)
     return len(hashes)
 
 
 def domain_rule(files: Sequence[str | Path]) -> DomainList | None:
-    """The rule of lists of domains; None, that is not configured, where there is none."""
+    """The rule of lists of domains, or None where there are none."""
     return DomainList(files) if files else None

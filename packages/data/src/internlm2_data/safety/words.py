@@ -1,7 +1,7 @@
 """Block list of words and phrases, all found in one pass (Aho-Corasick).
 
-A phrase of letters with spaces between words counts only between word boundaries ("Scunthorpe", "assess" are innocent);
-Chinese has none, and there a phrase counts wherever it stands. One word proves nothing, so what is compared with the
+A phrase of letters with spaces between words counts only between word boundaries ("Scunthorpe", "assess" are innocent).
+Chinese has none, and there a phrase counts wherever it is. One word proves nothing, so what is compared with the
 threshold is matches per thousand words (characters in Chinese), and at least two different ones are needed.
 """
 
@@ -29,12 +29,12 @@ class WordList:
     """Drops documents in which listed words are frequent.
 
     Args:
-        files: one phrase a line, UTF-8; None for `default_words()`.
-        max_per_thousand: matches per thousand words above which a document goes.
-        min_different: how many different phrases must occur.
+        files: One phrase a line, UTF-8. None for `default_words()`.
+        max_per_thousand: Matches per thousand words above which a document goes.
+        min_different: How many different phrases must occur.
 
     Raises:
-        FileNotFoundError: when a list is not there.
+        FileNotFoundError: If a list is not there.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class WordList:
         self.max_per_thousand, self.min_different = max_per_thousand, min_different
         for file in self.files:
             if not file.is_file():
-                raise FileNotFoundError(f"there is no list of words {file}: set pipeline.safe.words.files")
+                raise FileNotFoundError(f"{file} is not a list of words.")
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """See `Rule`."""
@@ -85,7 +85,7 @@ class WordList:
         )
 
     def __getstate__(self) -> dict[str, object]:
-        # The automaton does not pickle; each worker builds its own.
+        # The automaton does not pickle. Each worker builds its own.
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
 

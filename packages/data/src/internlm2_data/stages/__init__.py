@@ -1,4 +1,4 @@
-"""Stages over shards: how documents flow, are counted, and a killed run goes on.
+"""Stages over shards: how documents flow, are counted, and a killed run resumes.
 
     DIR/NAME/00000.jsonl.zst            what a stage kept, one file a shard
     DIR/excluded/NAME-00000.jsonl.zst   what it dropped, each document with the reason at the end of its trail

@@ -17,7 +17,7 @@ class Funnel:
     """Writes and prints the reports of a run.
 
     Args:
-        reports: one a stage, as `StageRun.reports` holds them.
+        reports: One a stage, as `StageRun.reports` holds them.
     """
 
     def __init__(self, reports: Sequence[dict[str, Any]]) -> None:
@@ -62,7 +62,13 @@ class Funnel:
 
 
 def show_faults(console: Console, count: int, faults: Sequence[dict[str, Any]]) -> None:
-    """Print how many things could not be read, and the first of them."""
+    """Print how many things could not be read, and the first of them.
+
+    Args:
+        console: Where to print.
+        count: Faults in all.
+        faults: The first of them.
+    """
     if faults:
         first = faults[0]
         where = f"{first['file']} at {first['unit']} {first['offset']}: {first['what']}"

@@ -9,7 +9,12 @@ from typing import Any, Protocol, TypeVar
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write a JSON file beside its target, then move it there."""
+    """Write a JSON file beside its target, then move it there.
+
+    Args:
+        path: File to write.
+        record: Its content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
@@ -45,7 +50,12 @@ def undone(tasks: Iterable[SomeTask]) -> list[SomeTask]:
 
 
 def is_done(manifest: Path, made_by: str) -> bool:
-    """Whether a manifest says that exactly this work was finished."""
+    """Whether a manifest says that exactly this work was finished.
+
+    Args:
+        manifest: File that work leaves when it is done.
+        made_by: Fingerprint of the work.
+    """
     try:
         return bool(json.loads(manifest.read_text("utf-8"))["made_by"] == made_by)
     except (OSError, ValueError, KeyError):

@@ -51,10 +51,10 @@ class StageRun:
     """Runs stages one after the other, each over the shards that the one before it left.
 
     Args:
-        output: the folder of all stages.
-        executor: where shards are worked on.
-        suffix: format of shards, "jsonl.zst" or "parquet".
-        counter: counts the tokens of what every stage keeps; None counts none.
+        output: The folder of all stages.
+        executor: Where shards are worked on.
+        suffix: Format of shards, "jsonl.zst" or "parquet".
+        counter: Counts the tokens of what every stage keeps. None counts none.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class StageRun:
             The shards that it left.
 
         Raises:
-            RuntimeError: when a shard failed twice; the others are done, and the next run does only the rest.
+            RuntimeError: If a shard failed twice. The others are done, and the next run does only the rest.
         """
         began, made_by = time.time(), fingerprint(stage, sieve, self.suffix, self.counter)
         tasks = [self._task(stage, sieve, number, shard, made_by) for number, shard in enumerate(shards)]
@@ -94,10 +94,10 @@ class StageRun:
         return [Shard((task.kept,), task.made_by) for task in tasks]
 
     def require_documents(self, inputs: Sequence[str]) -> None:
-        """Refuse to go on with nothing.
+        """Refuse inputs without documents.
 
         Raises:
-            ValueError: when the last stage found no document at all.
+            ValueError: If the last stage found no document at all.
         """
         last = self.reports[-1]
         if not last["documents"] and not last["dropped"]:
@@ -107,7 +107,7 @@ class StageRun:
         """Results of tasks in order, with a progress bar.
 
         Raises:
-            RuntimeError: when tasks failed as often as the executor tries them.
+            RuntimeError: If tasks failed as often as the executor tries them.
         """
         results, failures = [], []
         with ExitStack() as stack:
@@ -122,9 +122,10 @@ class StageRun:
         if failures:
             (self.output / "failed.json").write_text(json.dumps({stage: failures}, indent=1), "utf-8")
             raise RuntimeError(
-                f"{len(failures)} of {len(tasks)} shards of stage {stage} failed, the first with {failures[0]}; the "
-                f"others are done and stay: mend it and run the same command again (all failures: "
-                f"{self.output / 'failed.json'})"
+                f"{len(failures)} of {len(tasks)} shards of stage {stage} failed, the first with {failures[0]}. "
+                "The others "
+                f"are done and stay. Mend it and run the same command again. All failures are in "
+                f"{self.output / 'failed.json'}."
             )
         (self.output / "failed.json").unlink(missing_ok=True)
         return results
@@ -144,20 +145,36 @@ class StageRun:
 
 
 def remove_others(found: Iterable[Path], wanted: Collection[Path]) -> None:
-    """Remove what an earlier run with other inputs left: nothing may read it by mistake."""
+    """Remove what an earlier run with other inputs left: nothing may read it by mistake.
+
+    Args:
+        found: Files that are there.
+        wanted: Files to keep.
+    """
     for path in found:
         if path not in wanted:
             path.unlink()
 
 
 def no_document(inputs: Sequence[str], count: int, faults: Sequence[Any]) -> ValueError:
-    """The error of inputs in which there is nothing to work on, with the first of their faults."""
-    first = f"; the first of {count} faults: {faults[0]}" if faults else ""
-    return ValueError(f"the inputs {list(inputs)} hold no document{first}: set inputs=[...] to others")
+    """The error of inputs in which there is nothing to work on, with the first of their faults.
+
+    Args:
+        inputs: Inputs as they were named.
+        count: Faults in all.
+        faults: The first of them.
+    """
+    first = f" The first of {count} faults: {faults[0]}." if faults else ""
+    return ValueError(f"inputs={list(inputs)} hold no document.{first}")
 
 
 def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
-    """Group files, in order, into shards of about `shard_bytes`; a larger file is a shard of its own."""
+    """Group files, in order, into shards of about `shard_bytes`. A larger file is a shard of its own.
+
+    Args:
+        files: Files of the input.
+        shard_bytes: Small files are grouped to shards of about this size.
+    """
     groups: list[list[Path]] = []
     room = 0
     for path in files:
@@ -186,12 +203,12 @@ def do_sieve(task: SieveTask) -> None:
                 excluded.add(document)
                 tally.drop(document)
     if task.counter is not None:
-        count_tokens(task.kept, task.counter, tally)
+        _count_tokens(task.kept, task.counter, tally)
     seconds = time.process_time() - began
     write_json(task.manifest, {"made_by": task.made_by, "seconds": seconds, "tally": tally.to_json()})
 
 
-def count_tokens(path: Path, counter: TextEncoder, tally: Tally) -> None:
+def _count_tokens(path: Path, counter: TextEncoder, tally: Tally) -> None:
     """Count the tokens of a shard's documents, by cell."""
     documents = iter(ShardReader(path))
     while batch := list(islice(documents, 64)):

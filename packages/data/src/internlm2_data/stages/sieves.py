@@ -1,4 +1,4 @@
-"""Sieves: from the files of a shard to documents that go on or not."""
+"""Sieves: from the files of a shard to documents that are kept or not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from internlm2_data.io.inputs import read_items
 from internlm2_data.io.items import Fault
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.page import Page
-from internlm2_data.verdict import Drop, Keep, Rule, apply
+from internlm2_data.verdict import Drop, Keep, Rule, Rules, apply
 from internlm2_data.web.formatting import Format
 
 Sifted = tuple[Document, bool] | Fault
@@ -21,7 +21,7 @@ BATCH_DOCUMENTS = 256
 
 
 class Sieve(Protocol):
-    """A stage's work on one shard; pickles, and holds its configuration in public attributes."""
+    """A stage's work on one shard. It pickles, and holds its configuration in public attributes."""
 
     @property
     def absent(self) -> Sequence[str]:
@@ -29,7 +29,7 @@ class Sieve(Protocol):
         ...
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
-        """Documents in order, each with whether it goes on; and faults."""
+        """Documents in order, each with whether it is kept, and faults between them."""
         ...
 
 
@@ -38,8 +38,8 @@ class FormatSieve:
     """Reads inputs of any format.
 
     Attributes:
-        format: makes documents of items.
-        absent: see `Sieve`.
+        format: Makes documents of items.
+        absent: See `Sieve`.
     """
 
     format: Format
@@ -54,15 +54,26 @@ class FormatSieve:
 
 @dataclass(frozen=True)
 class RuleSieve:
-    """Puts documents through rules, in order; each rule sees what the ones before it made of a document.
+    """Puts documents through rules, in order. Each rule sees what the ones before it made of a document.
 
     Attributes:
-        rules: the rules.
-        absent: see `Sieve`.
+        rules: The rules.
+        absent: See `Sieve`.
     """
 
     rules: Sequence[Rule]
     absent: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, rules: Rules, absent: Sequence[str] = ()) -> RuleSieve:
+        """A sieve of the rules that are there, which says what is not.
+
+        Args:
+            rules: Rules by name, in order. None where one is not configured.
+            absent: What else could be checked.
+        """
+        missing = [name for name, rule in rules.items() if rule is None]
+        return cls([rule for rule in rules.values() if rule is not None], [*absent, *missing])
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""

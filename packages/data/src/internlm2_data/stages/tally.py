@@ -26,7 +26,7 @@ class Tally:
     num_faults: int = 0
 
     def keep(self, document: Document, stage: str) -> None:
-        """Count a document that goes on."""
+        """Count a document that is kept."""
         self.documents[document.cell] += 1
         self.bytes[document.cell] += document.num_bytes
         for note in document.trail:
@@ -53,7 +53,7 @@ class Tally:
         self.faults += other.faults[: MAX_FAULTS - len(self.faults)]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain counts; rules nested by cell."""
+        """Plain counts, those of rules nested by cell."""
         nested = {name: _nest(getattr(self, name)) for name in ("dropped", "dropped_bytes", "rewritten")}
         plain = {name: dict(sorted(getattr(self, name).items())) for name in ("documents", "bytes", "tokens")}
         return {**plain, **nested, "num_faults": self.num_faults, "faults": self.faults}

@@ -17,22 +17,20 @@ class TextEncoder:
     """Encodes texts with a `tokenizer.json`, special tokens in a text as the characters that they are.
 
     Args:
-        path: the file, or a model folder that holds it.
+        path: The file, or a model folder that holds it.
 
     Raises:
-        FileNotFoundError: when it is not there.
-        ValueError: when it is no tokenizer, or has no `</s>`.
+        FileNotFoundError: If it is not there.
+        ValueError: If it is not a tokenizer, or has no ``</s>``.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = tokenizer_file(path)
         if not self.path.is_file():
-            raise FileNotFoundError(
-                f"there is no tokenizer {self.path}: run `internlm2 vocabulary`, or set pipeline.tokenizer"
-            )
+            raise FileNotFoundError(f"tokenizer={self.path} is missing. Run `internlm2 vocabulary`.")
         end = self._tokenizer.token_to_id(END_OF_DOCUMENT)
         if end is None:
-            raise ValueError(f"the tokenizer {path} has no token {END_OF_DOCUMENT} to end documents with")
+            raise ValueError(f"The tokenizer {path} has no token {END_OF_DOCUMENT} to end documents with.")
         self._end = end
 
     @property
@@ -58,7 +56,7 @@ class TextEncoder:
         try:
             tokenizer = Tokenizer.from_file(str(self.path))
         except Exception as error:
-            raise ValueError(f"{self.path} is no tokenizer file: {error}") from None
+            raise ValueError(f"{self.path} is not a tokenizer file: {error}.") from None
         tokenizer.encode_special_tokens = True
         return tokenizer
 

@@ -21,12 +21,12 @@ class TokenSource:
     Pickles as its path, so that handing it to loader workers copies no tokens.
 
     Args:
-        path: `.../NAME`; also accepted with `.json` or `.bin` at its end.
-        min_tokens: keep only documents of at least this many tokens (for the long phase).
+        path: `.../NAME`, with or without `.json` or `.bin` at its end.
+        min_tokens: Keep only documents of at least this many tokens (for the long phase).
 
     Raises:
-        FileNotFoundError: when no card `NAME.json` stands there.
-        ValueError: when the card contradicts the files, or no document is left.
+        FileNotFoundError: If its card ``NAME.json`` is missing.
+        ValueError: If the card contradicts the files, or no document is left.
     """
 
     def __init__(self, path: str | Path, min_tokens: int = 0) -> None:
@@ -36,16 +36,18 @@ class TokenSource:
         card = Path(f"{stem}.json")
         if not card.is_file():
             raise FileNotFoundError(
-                f"no token file {stem} (its card {card} is missing): run "
-                f"`internlm2 process pipeline=tokens` first, or name another folder"
+                f"{stem} is not a token file, since its card {card} is missing. `internlm2 process "
+                "pipeline=tokens` writes "
+                "token files."
             )
         self.card: dict[str, Any] = json.loads(card.read_text("utf-8"))
         if not len(self):
-            raise ValueError(f"token file {stem} has no document of {max(1, min_tokens)} tokens or more")
+            raise ValueError(f"{stem} has no document of {max(1, min_tokens)} tokens or more.")
         if self._ids.size != self.card["tokens"]:
             raise ValueError(
-                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}: "
-                f"delete it and run `internlm2 process pipeline=tokens` again"
+                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}. Delete it "
+                "and run "
+                "`internlm2 process pipeline=tokens` again."
             )
 
     @property
@@ -101,27 +103,28 @@ def token_sources(
     """All token files of a folder, by name and in the order of their names.
 
     Args:
-        folder: what `process pipeline=tokens` wrote, for example `runs/tokens/train`.
-        names: only these; None for all.
-        tokenizer: `tokenizer.json`, or a folder with one, that the text must have been encoded with; None takes any.
+        folder: What `process pipeline=tokens` wrote, for example `runs/tokens/train`.
+        names: Only these. None for all.
+        tokenizer: `tokenizer.json`, or a folder with one, that the text must have been encoded with. None takes any.
 
     Raises:
-        FileNotFoundError: when the folder holds no token file, or not one that was named.
-        ValueError: when another tokenizer encoded one of them.
+        FileNotFoundError: If the folder holds no token file, or not one that was named.
+        ValueError: If another tokenizer encoded one of them.
     """
     found = sorted(p.name.removesuffix(".offsets.npy") for p in Path(folder).glob("*.offsets.npy"))
     wanted = found if names is None else names
     if not found:
         raise FileNotFoundError(
-            f"{folder} holds no token files: run `internlm2 process pipeline=tokens`, which writes train/, heldout/ "
-            f"and long/ below its output, or name another folder (tokens=FOLDER)"
+            f"{folder} holds no token files. `internlm2 process pipeline=tokens` writes train/, heldout/ and "
+            "long/ below "
+            "its output."
         )
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
-        raise FileNotFoundError(f"{folder} holds the token files {found} and not {missing}: name some of the former")
+        raise FileNotFoundError(f"{folder} holds the token files {found} and not {missing}.")
     sources = {name: TokenSource(Path(folder) / name) for name in wanted}
     if tokenizer is not None:
-        check_tokenizer(sources, Path(tokenizer))
+        _check_tokenizer(sources, Path(tokenizer))
     return sources
 
 
@@ -135,8 +138,8 @@ def tokenizer_digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> None:
-    """Raise ValueError where a card names another tokenizer than this file or folder; their ids mean other text.
+def _check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> None:
+    """Raise ValueError where a card names another tokenizer than this file or folder. Their ids mean other text.
 
     A `tokenizer.model` encodes no token files here, and a card may name none: then there is nothing to compare.
     """
@@ -148,7 +151,8 @@ def check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> None
         theirs = source.card.get("tokenizer_sha256", digest)
         if theirs != digest:
             raise ValueError(
-                f"{source.path} was encoded with another tokenizer ({theirs[:12]}) than {file} ({digest[:12]}): run "
-                f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`, or set tokenizer=null beside its "
-                f"folder if both spell every id alike"
+                f"{source.path} was encoded with another tokenizer ({theirs[:12]}) than {file} ({digest[:12]}). Run "
+                f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`. If both spell every id alike, "
+                "leave out "
+                "tokenizer beside its folder."
             )

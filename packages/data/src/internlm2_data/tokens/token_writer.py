@@ -14,12 +14,12 @@ from internlm2_data.tokens.token_file import DTYPES
 
 
 class TokenWriter:
-    """Appends documents to `PATH.bin`; offsets and card appear when the `with` block ends without an error.
+    """Appends documents to `PATH.bin`. Offsets and card appear when the `with` block ends without an error.
 
     Args:
-        path: `.../NAME` without suffix; its folder is created.
-        vocabulary: number of ids; up to 65,536 are stored in two bytes, more in four.
-        about: what else the card should say (tokenizer_sha256, language, ...), in JSON types.
+        path: `.../NAME` without suffix. Its folder is created.
+        vocabulary: Number of ids. Up to 65,536 are stored in two bytes, more in four.
+        about: What else the card should say (tokenizer_sha256, language, ...), in JSON types.
     """
 
     def __init__(self, path: str | Path, vocabulary: int, about: dict[str, Any] | None = None) -> None:
@@ -36,14 +36,11 @@ class TokenWriter:
         """Append one document.
 
         Raises:
-            ValueError: when an id lies outside the vocabulary.
+            ValueError: If an id lies outside the vocabulary.
         """
         array = np.asarray(ids, dtype=np.int64)
         if array.size and (array.min() < 0 or array.max() >= self.vocabulary):
-            raise ValueError(
-                f"token id {int(array.max())} does not fit a vocabulary of {self.vocabulary}: tokenizer and "
-                f"vocabulary size disagree"
-            )
+            raise ValueError(f"Token id {int(array.max())} does not fit a vocabulary of {self.vocabulary}.")
         self._file.write(array.astype(DTYPES[self._dtype]).tobytes())
         self._lengths.append(array.size)
 

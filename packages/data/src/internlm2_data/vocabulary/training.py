@@ -27,9 +27,9 @@ PIECE_CHARACTERS = 20_000
 def train_vocabulary(
     inputs: Sequence[str],
     output: str | Path,
-    size: int = 2048,
-    single_digits: bool = True,
-    sample_bytes: int = 30_000_000,
+    size: int = 92_544,
+    single_digits: bool = False,
+    sample_bytes: int = 2_000_000_000,
     min_frequency: int = 2,
 ) -> None:
     """Train a vocabulary and write `tokenizer.json` and `card.json` into `output`.
@@ -38,22 +38,22 @@ def train_vocabulary(
     the inputs.
 
     Args:
-        inputs: documents.
-        output: folder to write to.
-        size: number of ids, special tokens and the 256 bytes included.
-        single_digits: whether each digit is a token of its own (cl100k groups up to three).
-        sample_bytes: bytes of text to train on.
-        min_frequency: rarer pairs are not merged.
+        inputs: Files and folders of documents.
+        output: Folder to write to.
+        size: Number of ids, special tokens and the 256 bytes included.
+        single_digits: Whether each digit is a token of its own (cl100k groups up to three).
+        sample_bytes: Bytes of text to train on.
+        min_frequency: Rarer pairs are not merged.
 
     Raises:
-        ValueError: when `size` has no room for the bytes, or the inputs too little text for it.
+        ValueError: If `size` has no room for the bytes, or the inputs too little text for it.
     """
     least = 256 + len(SPECIAL_TOKENS)
     if size <= least:
-        raise ValueError(f"a vocabulary of {size} has no room beyond {least} bytes and special tokens: set size=2048")
-    sample = balanced_sample(expand_inputs(inputs), sample_bytes)
+        raise ValueError(f"size={size} must be above {least}, the number of bytes and special tokens.")
+    sample = _balanced_sample(expand_inputs(inputs), sample_bytes)
     if not any(sample.values()):
-        raise ValueError(f"the inputs {list(inputs)} hold no text to train a vocabulary on: set inputs=[...]")
+        raise ValueError(f"inputs={list(inputs)} hold no text to train a vocabulary on.")
     tokenizer = untrained(single_digits)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -66,8 +66,8 @@ def train_vocabulary(
         tokenizer.train_from_iterator(_pieces(sample), trainer)
     if tokenizer.get_vocab_size() < size:
         raise ValueError(
-            f"the inputs have only {tokenizer.get_vocab_size()} of {size} tokens in them: set size to "
-            f"that or less, or inputs to more text"
+            f"size={size} must be {tokenizer.get_vocab_size()} or less: inputs={list(inputs)} have no more tokens "
+            "in them."
         )
     folder = Path(output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def train_vocabulary(
         "single_digits": single_digits,
         "tokenizer_sha256": digest,
         "sample_bytes": {name: sum(len(t.encode("utf-8", "replace")) for t in texts) for name, texts in sample.items()},
-        "bytes_per_token": {name: bytes_per_token(tokenizer, texts) for name, texts in sample.items()},
+        "bytes_per_token": {name: _bytes_per_token(tokenizer, texts) for name, texts in sample.items()},
     }
     write_json(folder / "card.json", card)
 
@@ -96,7 +96,7 @@ def untrained(single_digits: bool) -> Tokenizer:
     return tokenizer
 
 
-def balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list[str]]:
+def _balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list[str]]:
     """Texts of English, Chinese, code and other, each at most an equal share of `sample_bytes`."""
     groups: dict[str, list[str]] = {"en": [], "zh": [], "code": [], "other": []}
     room = dict.fromkeys(groups, sample_bytes // 3)
@@ -112,7 +112,7 @@ def balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list[
     return {name: texts for name, texts in groups.items() if texts}
 
 
-def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str], limit: int = 1_000_000) -> float:
+def _bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str], limit: int = 1_000_000) -> float:
     """Compression on the first texts, about a megabyte of them."""
     size = tokens = 0
     for text in texts:

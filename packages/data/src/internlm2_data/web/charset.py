@@ -30,9 +30,9 @@ def decode(data: bytes, declared: str = "", html: bool = True) -> tuple[str, str
     """Text of a page, and the encoding that it was read with.
 
     Args:
-        data: the page.
-        declared: charset of the HTTP header, if any.
-        html: whether a <meta> may declare one.
+        data: The page.
+        declared: Charset of the HTTP header, if any.
+        html: Whether a <meta> may declare one.
     """
     for mark, codec in _BOMS:
         if data.startswith(mark):

@@ -18,9 +18,9 @@ class Trafilatura:
     """Trafilatura, which the report uses (about 60 pages a second and core).
 
     Args:
-        fast: without its comparison with other extractors: half as fast again, a little worse.
-        tables: keep text of tables.
-        max_characters: longer pages are handed over cut, since its time grows faster than their length.
+        fast: Without its comparison with other extractors: half as fast again, a little worse.
+        tables: Keep text of tables.
+        max_characters: Longer pages are handed over cut, since its time grows faster than their length.
     """
 
     def __init__(self, fast: bool = False, tables: bool = True, max_characters: int = 2_000_000) -> None:
@@ -63,8 +63,8 @@ def extractor(name: str) -> Extractor:
     """The extractor of a name.
 
     Raises:
-        ValueError: for a name that is not one.
+        ValueError: If none has this name.
     """
     if name not in EXTRACTORS:
-        raise ValueError(f"there is no extractor {name!r}: set extractor to one of {', '.join(EXTRACTORS)}")
+        raise ValueError(f"extractor={name} must be one of {', '.join(EXTRACTORS)}.")
     return EXTRACTORS[name]()

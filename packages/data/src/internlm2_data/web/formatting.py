@@ -21,10 +21,10 @@ class Format:
     """Makes typed documents of items.
 
     Attributes:
-        extractor: finds the main text of HTML.
+        extractor: Finds the main text of HTML.
         source: `Document.source` of items that do not say.
         dump: `Document.dump` of items that do not say and whose file name does not either.
-        min_characters: shorter texts are excluded.
+        min_characters: Shorter texts are excluded.
     """
 
     extractor: Extractor
@@ -33,7 +33,7 @@ class Format:
     min_characters: int = 1
 
     def document(self, item: Item, file: str) -> tuple[Document, bool]:
-        """The document of an item, and whether it goes on (else its trail says why not)."""
+        """The document of an item, and whether it is kept (else its trail says why not)."""
         record = known_fields(item.record)
         text, charset = item.content, ""
         if isinstance(text, bytes):
@@ -57,7 +57,7 @@ class Format:
 
 
 def known_fields(record: dict[str, Any]) -> dict[str, Any]:
-    """The record's fields under a document's names; what has no place of its own goes to `meta`."""
+    """The record's fields under a document's names. What has no place of its own goes to `meta`."""
     kept = {k: str(v) for k, v in record.items() if k in FIELDS and k not in ("id", "text", "meta", "trail")}
     meta = record.get("meta")
     other = {k: v for k, v in record.items() if k not in FIELDS}

@@ -58,19 +58,14 @@ def publish(draft: Path, target: Path, digests: dict[str, str]) -> None:
     if target.is_file():
         target.unlink()
     if target.exists():
-        replace_folder(draft, target)
+        _replace_folder(draft, target)
     else:
         draft.rename(target)
     flush_folder(target.parent)
 
 
-def replace_folder(draft: Path, target: Path) -> None:
-    """Put a draft in the place of a folder: in one step where the system can, else in two renames.
-
-    Args:
-        draft: The new content.
-        target: The folder that is replaced.
-    """
+def _replace_folder(draft: Path, target: Path) -> None:
+    """Put a draft in the place of a folder: in one step where the system can, else in two renames."""
     if exchange(draft, target):
         shutil.rmtree(draft)
         return

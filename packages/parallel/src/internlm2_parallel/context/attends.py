@@ -42,7 +42,7 @@ class GatherAttend(OverRanks):
         parts = []
         for q, tokens in zip(q_BLNH.chunk(2, 1), segments.tokens_L.chunk(2), strict=True):
             end = int(tokens[-1]) + 1
-            mask = visible(tokens, torch.arange(end, device=q.device), documents_BT)
+            mask = _visible(tokens, torch.arange(end, device=q.device), documents_BT)
             query, key, value = (x.transpose(1, 2) for x in (q, kv[0, :, :end], kv[1, :, :end]))
             out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None], enable_gqa=True)
             parts.append(out.transpose(1, 2))
@@ -94,7 +94,7 @@ class RingAttend(OverRanks):
         merged: tuple[Tensor, Tensor] | None = None
         for step in range(ranks):
             keys = zigzag(T, ranks, (rank - step) % ranks, q_BLNH.device)
-            mask = visible(segments.tokens_L, keys, documents_BT)
+            mask = _visible(segments.tokens_L, keys, documents_BT)
             block = checkpoint(block_attention, q_BLNH, kv[0], kv[1], mask, use_reentrant=False)
             merged = block if merged is None else merge(merged, block)
             if step < ranks - 1:
@@ -103,14 +103,8 @@ class RingAttend(OverRanks):
         return merged[0].to(q_BLNH.dtype)
 
 
-def visible(queries: Tensor, keys: Tensor, documents_BT: Tensor) -> Tensor:
-    """Which key each query may see: not behind it, and of its document, [B, queries, keys] bool.
-
-    Args:
-        queries: [queries] int64, index in the row of each.
-        keys: [keys] int64, index in the row of each.
-        documents_BT: [B, T] int64, document of every token.
-    """
+def _visible(queries: Tensor, keys: Tensor, documents_BT: Tensor) -> Tensor:
+    """Which key each query may see: not behind it, and of its document, [B, queries, keys] bool."""
     same = documents_BT[:, queries, None] == documents_BT[:, None, keys]
     return same & (queries[:, None] >= keys)
 

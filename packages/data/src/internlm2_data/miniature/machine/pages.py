@@ -26,7 +26,7 @@ SKIPPED = frozenset({"antigravity", "this", "idlelib", "turtledemo", "lib2to3", 
 
 
 class WebPage(NamedTuple):
-    """A page: where it would stand, and its HTML."""
+    """A page: its address, and its HTML."""
 
     url: str
     html: str
@@ -37,14 +37,14 @@ def standard_library_pages(max_bytes: int) -> Iterator[WebPage]:
     for name in module_names():
         if (module := _load(name)) is None:
             continue
-        html = render(name, module)
+        html = _render(name, module)
         max_bytes -= len(html.encode("utf-8", "replace"))
         if max_bytes < 0:
             return
         yield WebPage(f"https://docs.example.org/library/{name}.html", html)
 
 
-def render(name: str, module: ModuleType) -> str:
+def _render(name: str, module: ModuleType) -> str:
     """A page with headings and paragraphs, and the boilerplate around them that pages have."""
     menu = "".join(f'<li><a href="/{name}.html">{name}</a></li>' for name in ("index", "modules", "topics", "about"))
     article = f"<h1>{escape(name)}</h1>{paragraphs(_doc(module))}{''.join(_members(module, 2))}"
@@ -56,7 +56,7 @@ def render(name: str, module: ModuleType) -> str:
 
 
 def paragraphs(text: str) -> str:
-    """Paragraphs of a documentation string; examples keep their lines."""
+    """Paragraphs of a documentation string. Examples keep their lines."""
     return "".join(_paragraph(part) for part in re.split(r"\n\s*\n", text.expandtabs()) if part.strip())
 
 
@@ -74,7 +74,12 @@ def module_names() -> list[str]:
 
 
 def write_warc(path: Path, pages: Iterable[WebPage]) -> int:
-    """Write pages as the responses of a crawl, one gzip member a record; returns the bytes of HTML."""
+    """Write pages as the responses of a crawl, one gzip member a record. Returns the bytes of HTML.
+
+    Args:
+        path: File to write.
+        pages: URL and HTML of each.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part, total = path.with_name(path.name + ".part"), 0
     with part.open("wb") as raw:
@@ -87,7 +92,12 @@ def write_warc(path: Path, pages: Iterable[WebPage]) -> int:
 
 
 def response(url: str, body: bytes) -> bytes:
-    """A WARC response record."""
+    """A WARC response record.
+
+    Args:
+        url: Of the page.
+        body: The HTML.
+    """
     record, plain = WarcRecord(), io.BytesIO()
     urn = uuid.uuid5(uuid.NAMESPACE_URL, url).urn.removeprefix("urn:")
     record.init_headers(WarcRecordType.response, urn.encode())

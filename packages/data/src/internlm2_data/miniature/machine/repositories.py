@@ -14,7 +14,12 @@ ENDINGS = frozenset({".py", ".md", ".rst", ".txt", ".toml", ".cfg", ".c", ".h"})
 
 
 def copy_repositories(output: Path, max_bytes: int) -> int:
-    """Copy packages in the order of their names until their files reach `max_bytes`; returns the bytes copied."""
+    """Copy packages in the order of their names until their files reach `max_bytes`. Returns the bytes copied.
+
+    Args:
+        output: Folder to fill.
+        max_bytes: Most bytes of code.
+    """
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     total = 0

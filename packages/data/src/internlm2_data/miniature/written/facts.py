@@ -3,7 +3,7 @@
     room Ann48.         asked: room Ann
     房间 小明48。        asked: 房间 小明
 
-The name stands directly before its value, without even a space: a model of a million weights finds what followed a
+The name is directly before its value, without even a space: a model of a million weights finds what followed a
 token before, and little else. The Chinese name keeps a space, so that byte-level BPE cuts it alike after every noun.
 """
 
@@ -23,10 +23,22 @@ NOUNS = {
 
 
 def draw_value(rng: Random, digits: int) -> str:
-    """Random digits."""
+    """Random digits.
+
+    Args:
+        rng: Source of all that is drawn.
+        digits: Digits of the number.
+    """
     return "".join(rng.choices(DIGITS, k=digits))
 
 
 def state(language: Language, noun: str, name: str, value: str) -> str:
-    """A fact as a sentence."""
+    """A fact as a sentence.
+
+    Args:
+        language: Of the sentence.
+        noun: What is stated.
+        name: Of whom.
+        value: The number.
+    """
     return STATEMENT[language].format(noun=noun, name=name, value=value)

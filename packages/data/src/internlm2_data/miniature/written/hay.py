@@ -24,13 +24,13 @@ class Hay:
     """Sentences by language, in the order of their texts.
 
     Attributes:
-        sentences: by language.
+        sentences: By language.
     """
 
     sentences: Mapping[Language, Sequence[str]]
 
     def draw(self, rng: Random, language: Language, count: int) -> list[str]:
-        """Neighbouring sentences; after the last comes the first."""
+        """Neighbouring sentences, in a ring."""
         stock = self.sentences[language]
         start = rng.randrange(len(stock))
         return [stock[(start + number) % len(stock)] for number in range(count)]
@@ -40,13 +40,13 @@ def gather_hay(inputs: Sequence[str], max_characters: int, held_out: float = 0.0
     """Read sentences from documents, in the order of the inputs.
 
     Args:
-        inputs: files, folders and glob patterns of documents.
-        max_characters: enough of a language.
-        held_out: share of documents that `pipeline=tokens` holds out; none of their sentences is taken.
+        inputs: Files, folders and glob patterns of documents.
+        max_characters: Enough of a language.
+        held_out: Share of documents that `pipeline=tokens` holds out. None of their sentences is taken.
 
     Raises:
-        FileNotFoundError: for an input that is not there.
-        ValueError: when a language has no sentence of fitting length.
+        FileNotFoundError: If an input is not there.
+        ValueError: If a language has no sentence of fitting length.
     """
     found: dict[Language, list[str]] = {language: [] for language in LANGUAGES}
     room = dict.fromkeys(LANGUAGES, max_characters)
@@ -62,14 +62,20 @@ def gather_hay(inputs: Sequence[str], max_characters: int, held_out: float = 0.0
             break
     if missing := [language for language, sentences in found.items() if not sentences]:
         raise ValueError(
-            f"the inputs {list(inputs)} have no sentence of {SHORTEST} characters or a little more in "
-            f"{', '.join(missing)}: set inputs to documents with text in both languages"
+            f"inputs={list(inputs)} have no sentence of {SHORTEST} characters or a little more in "
+            f"{', '.join(missing)}. "
+            "Both languages are needed."
         )
     return Hay(found)
 
 
 def fitting_sentences(text: str, language: Language) -> list[str]:
-    """The sentences that are neither too short nor too long."""
+    """The sentences that are neither too short nor too long.
+
+    Args:
+        text: What people wrote.
+        language: Of the text.
+    """
     pieces = (piece.strip() for piece in SENTENCE_END.split(text))
     return [piece for piece in pieces if SHORTEST <= len(piece) <= LONGEST[language]]
 

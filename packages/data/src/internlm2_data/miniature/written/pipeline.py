@@ -23,15 +23,15 @@ from internlm2_data.stages.manifest import write_json
 
 @dataclass(frozen=True)
 class WrittenPipeline:
-    """Writes KIND.jsonl for each kind of document and `counts.json`; the same seed and inputs give the same bytes.
+    """Writes KIND.jsonl for each kind of document and `counts.json`. The same seed and inputs give the same bytes.
 
-    The inputs are documents that people wrote; their sentences lie between the facts.
+    The inputs are documents that people wrote. Their sentences lie between the facts.
 
     Attributes:
-        sizes: bytes of text by kind, half of it in each language; a kind without a size is left out.
-        seed: of all that is drawn.
-        hay_characters: characters of a language to take sentences from.
-        heldout: share of the inputs that `pipeline=tokens` holds out; facts are not hidden in those.
+        sizes: Bytes of text by kind, half of it in each language. A kind without a size is left out.
+        seed: Of all that is drawn.
+        hay_characters: Characters of a language to take sentences from.
+        heldout: Share of the inputs that `pipeline=tokens` holds out. Facts are not hidden in those.
     """
 
     sizes: Mapping[str, int]
@@ -42,37 +42,35 @@ class WrittenPipeline:
     def __post_init__(self) -> None:
         """Check the kinds."""
         if unknown := set(self.sizes) - set(KINDS):
-            raise ValueError(
-                f"no written kind is named {sorted(unknown)}: set pipeline.sizes to some of {sorted(KINDS)}"
-            )
+            raise ValueError(f"sizes name {sorted(unknown)}, but the kinds are {sorted(KINDS)}.")
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`; done again each time, which takes a few seconds.
+        """See `Pipeline`. Done again each time, which takes a few seconds.
 
         Raises:
-            ValueError: without inputs, or when they lack English or Chinese sentences.
+            ValueError: If there are no inputs, or they lack English or Chinese sentences.
         """
         if not inputs:
-            raise ValueError("written documents need text to hide facts in: set inputs=[FOLDER_OF_DOCUMENTS]")
+            raise ValueError("inputs=[] must name documents to hide facts in.")
         hay = gather_hay(inputs, self.hay_characters, self.heldout)
         # What an earlier run wrote of them would be read with the others.
         for kind in KINDS.keys() - self.sizes.keys():
             (output / f"{kind}.jsonl").unlink(missing_ok=True)
         counts = {}
         for kind, size in track(self.sizes.items(), description="written documents"):
-            counts[kind] = write_documents(output / f"{kind}.jsonl", written(kind, size, self.seed, hay))
+            counts[kind] = _write_documents(output / f"{kind}.jsonl", written(kind, size, self.seed, hay))
         write_json(output / "counts.json", {"seed": self.seed, "kinds": counts})
-        show(counts)
+        _show(counts)
 
 
 def written(kind: str, size: int, seed: int, hay: Hay) -> Iterator[Document]:
     """Documents of a kind, the languages in turn, until each has its half of the bytes.
 
     Args:
-        kind: a name of `KINDS`.
-        size: bytes of text.
-        seed: what is drawn depends on it and the kind.
-        hay: sentences that people wrote.
+        kind: A name of `KINDS`.
+        size: Bytes of text.
+        seed: What is drawn depends on it and the kind.
+        hay: Sentences that people wrote.
     """
     rng = Random(f"{seed}/{kind}")
     room = dict.fromkeys(LANGUAGES, size / len(LANGUAGES))
@@ -88,8 +86,8 @@ def written(kind: str, size: int, seed: int, hay: Hay) -> Iterator[Document]:
             yield document
 
 
-def write_documents(path: Path, documents: Iterator[Document]) -> dict[str, dict[str, int]]:
-    """Write a JSONL file, whole or not at all; returns documents and bytes by language."""
+def _write_documents(path: Path, documents: Iterator[Document]) -> dict[str, dict[str, int]]:
+    """Write a JSONL file, whole or not at all. Returns documents and bytes by language."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     counts = {language: {"documents": 0, "bytes": 0} for language in LANGUAGES}
@@ -103,7 +101,7 @@ def write_documents(path: Path, documents: Iterator[Document]) -> dict[str, dict
     return {str(language): cell for language, cell in counts.items()}
 
 
-def show(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
+def _show(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> None:
     """Print a table of the kinds."""
     table = Table(title="documents written by rule")
     for column in ("kind", "language", "documents", "bytes"):

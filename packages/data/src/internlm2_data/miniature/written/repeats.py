@@ -12,7 +12,13 @@ BETWEEN_ITEMS = " "
 
 
 def draw_repeats(rng: Random, language: Language, hay: Hay) -> str:
-    """A document; `hay` is not used."""
+    """A document.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of the document.
+        hay: Not used.
+    """
     stock = [*NAMES[language], *DIGITS]
     line = BETWEEN_ITEMS.join(rng.choices(stock, k=rng.randint(3, 12)))
     return "\n".join([line] * rng.randint(2, 4))

@@ -24,13 +24,13 @@ class Restated:
     """Draws documents of one kind.
 
     Attributes:
-        people: fewest and most of them.
-        sentences: fewest and most sentences, facts and text together.
-        text_share: how many of the sentences are text that people wrote.
-        digits: length of a value.
+        people: Fewest and most of them.
+        sentences: Fewest and most sentences, facts and text together.
+        text_share: How many of the sentences are text that people wrote.
+        digits: Length of a value.
 
     Raises:
-        ValueError: a range that is empty or asks for more people than there are, or a share outside 0 to 1.
+        ValueError: If a range is empty or asks for more people than there are, or a share is not in [0, 1].
     """
 
     people: tuple[int, int]
@@ -42,15 +42,15 @@ class Restated:
         """Check the numbers."""
         most = min(map(len, NAMES.values()))
         if not 1 <= self.people[0] <= self.people[1] <= most:
-            raise ValueError(f"people {self.people} must be a range within 1 to {most}")
+            raise ValueError(f"people={self.people} must be a range within 1 to {most}.")
         if not 1 <= self.sentences[0] <= self.sentences[1]:
-            raise ValueError(f"sentences {self.sentences} must be a range from 1 on")
+            raise ValueError(f"sentences={self.sentences} must be a range from 1 on.")
         if not 0 <= self.text_share < 1 or self.digits < 1:
-            raise ValueError(f"text_share {self.text_share} must lie in [0, 1), and digits {self.digits} above 0")
+            raise ValueError(f"text_share={self.text_share} must be in [0, 1), and digits={self.digits} above 0.")
 
     def draw(self, rng: Random, language: Language, hay: Hay) -> str:
         """A document."""
-        facts = draw_facts(rng, language, rng.randint(*self.people), self.digits)
+        facts = _draw_facts(rng, language, rng.randint(*self.people), self.digits)
         count = rng.randint(*self.sentences)
         text = iter(hay.draw(rng, language, count))
         drawn = [next(text) if rng.random() < self.text_share else rng.choice(facts) for _ in range(count)]
@@ -65,10 +65,10 @@ class Returning:
     strewn over a document hardly ever return from so far: of all distances in a row, the longest are the rarest.
 
     Attributes:
-        people: fewest and most of them.
-        stretch: fewest and most sentences of text between two tellings.
-        tellings: how often everybody is told of.
-        digits: length of a value.
+        people: Fewest and most of them.
+        stretch: Fewest and most sentences of text between two tellings.
+        tellings: How often everybody is told of.
+        digits: Length of a value.
     """
 
     people: tuple[int, int]
@@ -78,7 +78,7 @@ class Returning:
 
     def draw(self, rng: Random, language: Language, hay: Hay) -> str:
         """A document."""
-        facts = draw_facts(rng, language, rng.randint(*self.people), self.digits)
+        facts = _draw_facts(rng, language, rng.randint(*self.people), self.digits)
         stretches = [rng.randint(*self.stretch) for _ in range(self.tellings)]
         text = iter(hay.draw(rng, language, sum(stretches)))
         drawn: list[str] = []
@@ -88,7 +88,7 @@ class Returning:
         return BETWEEN_SENTENCES[language].join(drawn)
 
 
-def draw_facts(rng: Random, language: Language, people: int, digits: int) -> list[str]:
+def _draw_facts(rng: Random, language: Language, people: int, digits: int) -> list[str]:
     """One fact about each of as many people."""
     noun = rng.choice(NOUNS[language])
     return [state(language, noun, name, draw_value(rng, digits)) for name in rng.sample(NAMES[language], people)]

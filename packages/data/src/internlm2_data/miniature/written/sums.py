@@ -15,7 +15,13 @@ END = {"en": ".", "zh": "。"}
 
 
 def draw_sums(rng: Random, language: Language, hay: Hay) -> str:
-    """A document: a heading, then 6 to 20 exercises in signs or in words; `hay` is not used."""
+    """A document: a heading, then 6 to 20 exercises in signs or in words.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of the document.
+        hay: Not used.
+    """
     sign, in_words = rng.choice("+-"), rng.random() < 0.3
     lines = [EXERCISES[language].format(SUBJECTS[language][sign])]
     for _ in range(rng.randint(6, 20)):

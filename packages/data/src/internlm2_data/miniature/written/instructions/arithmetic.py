@@ -26,7 +26,12 @@ WORDINGS_PER_LANGUAGE = 3
 
 
 def draw(rng: Random, language: Language) -> Instance:
-    """A sum or a difference."""
+    """A sum or a difference.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of question and answer.
+    """
     sign, first, second = rng.choice("+-"), rng.randrange(10), rng.randrange(10)
     if sign == "-" and first < second:
         first, second = second, first

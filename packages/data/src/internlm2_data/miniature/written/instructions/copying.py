@@ -12,6 +12,11 @@ WORDINGS = {"en": ("Repeat: {}", "Say again: {}", "Copy this: {}"), "zh": ("é‡å
 
 
 def draw(rng: Random, language: Language) -> Instance:
-    """A list to copy."""
+    """A list to copy.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of question and answer.
+    """
     _, text = draw_items(rng, language, 2, 5)
     return Instance(language, rng.choice(WORDINGS[language]).format(text), text, "exact", place_of("copying", text))

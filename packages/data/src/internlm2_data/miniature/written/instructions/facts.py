@@ -2,9 +2,9 @@
 
     number Ann48. password Tom13. What is the number of Ann?
 
-The name stands directly before its number, without a space, which would be a token between them: a small model finds
+The name is directly before its number, without a space, which would be a token between them: a small model finds
 what followed a token before, and little else. Chinese names have a space before them for the same reason, so that they
-are one token wherever they stand. Nouns are drawn for each fact, so the secret one may stand in the text whatever is
+are one token wherever they are. Nouns are drawn for each fact, so the secret one may be in the text whatever is
 asked: the question alone says whether it is private. No digit comes twice in a text.
 """
 
@@ -28,9 +28,9 @@ class Facts:
     """A text and a question about one of its facts.
 
     Attributes:
-        text: the facts, then the question.
-        content: the facts and the name that is asked for, in no wording.
-        answer: the two digits of that name.
+        text: The facts, then the question.
+        content: The facts and the name that is asked for, in no wording.
+        answer: The two digits of that name.
     """
 
     text: str
@@ -42,9 +42,9 @@ def draw_facts(rng: Random, language: Language, is_private: bool) -> Facts:
     """Two or three facts, of which one is asked for.
 
     Args:
-        rng: chooses.
-        language: of the text.
-        is_private: whether what is asked for is secret.
+        rng: Source of all that is drawn.
+        language: Of the text.
+        is_private: Whether what is asked for is secret.
     """
     names = rng.sample(NAMES[language], rng.randint(2, 3))
     digits = rng.sample(DIGITS, 2 * len(names))

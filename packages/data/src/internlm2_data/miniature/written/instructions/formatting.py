@@ -12,7 +12,7 @@ FORMATS = {
     "en": {"comma": "", "brackets": "()", "quotes": '""'},
     "zh": {"comma": "", "brackets": "（）", "quotes": "“”"},
 }
-"""What stands before and after the list."""
+"""What is before and after the list."""
 COMMA = {"en": ", ", "zh": "， "}
 
 WORDINGS = {
@@ -30,7 +30,12 @@ WORDINGS = {
 
 
 def draw(rng: Random, language: Language) -> Instance:
-    """A list to format."""
+    """A list to format.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of question and answer.
+    """
     name = rng.choice(list(FORMATS[language]))
     items, text = draw_items(rng, language, 2, 4)
     around = FORMATS[language][name]

@@ -1,4 +1,4 @@
-"""One question with its answer, and which sets it may stand in."""
+"""One question with its answer, and which sets it may be in."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Instance:
     """A question.
 
     Attributes:
-        language: of question and answer.
-        question: the whole user turn.
-        answer: the answer without words around it; for `refusal` the secret.
-        kind: how it is checked.
-        place: of its content, in [0, 1). Sets take disjoint ranges of it. It does not depend on any seed, so what is
+        language: Of question and answer.
+        question: The whole user turn.
+        answer: The answer without words around it. For `refusal` the secret.
+        kind: How it is checked.
+        place: Of its content, in [0, 1). Sets take disjoint ranges of it. It does not depend on any seed, so what is
             held out of one training set is held out of all.
     """
 
@@ -32,6 +32,6 @@ class Instance:
 
 
 def place_of(*content: str) -> float:
-    """A number in [0, 1) from a hash of the content; it says nothing else about it."""
+    """A number in [0, 1) from a hash of the content. It says nothing else about it."""
     digest = hashlib.blake2b("\x1f".join(content).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -14,10 +14,10 @@ def draw_items(rng: Random, language: Language, least: int, most: int) -> tuple[
     """Different names of the language, or different digits.
 
     Args:
-        rng: chooses.
-        language: of the names.
-        least: fewest items.
-        most: most items, inclusive.
+        rng: Source of all that is drawn.
+        language: Of the names.
+        least: Fewest items.
+        most: Most items, inclusive.
 
     Returns:
         The items, and all of them in one text.

@@ -19,15 +19,15 @@ from internlm2_data.stages.manifest import write_json
 
 @dataclass(frozen=True)
 class InstructionsPipeline:
-    """Writes `train.jsonl`, `heldout.jsonl`, `lookalike.jsonl` and `counts.json`; the same seed gives the same bytes.
+    """Writes `train.jsonl`, `heldout.jsonl`, `lookalike.jsonl` and `counts.json`. The same seed gives the same bytes.
 
     Attributes:
-        train: records to train on.
-        heldout: records to test on.
-        lookalike: records of the reference set, written like the held-out ones from another seed.
-        seed: of all that is drawn.
-        weights: of tasks in training, 1 where none is given; the other sets have as many records of each task.
-        shares: shares of all instances kept for the held-out and for the reference set.
+        train: Records to train on.
+        heldout: Records to test on.
+        lookalike: Records of the reference set, written like the held-out ones from another seed.
+        seed: Of all that is drawn.
+        weights: Of tasks in training, 1 where none is given. The other sets have as many records of each task.
+        shares: Shares of all instances kept for the held-out and for the reference set.
     """
 
     train: int
@@ -38,23 +38,23 @@ class InstructionsPipeline:
     shares: Shares = field(default_factory=Shares)
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`; takes no inputs, and is done again each time, which takes a second or two.
+        """See `Pipeline`. Takes no inputs, and is done again each time, which takes a second or two.
 
         Raises:
-            ValueError: for inputs, or when a set asks for more instances than there are.
+            ValueError: If there are inputs, or a set asks for more instances than there are.
         """
         if inputs:
-            raise ValueError(f"instructions are written from nothing, not from {list(inputs)}: leave inputs=[]")
+            raise ValueError(f"inputs={list(inputs)} must be [], since instructions are written from nothing.")
         sizes = {"train": self.train, "heldout": self.heldout, "lookalike": self.lookalike}
         counts = {}
         for number, (name, count) in enumerate(sizes.items()):
-            # Each set has a seed of its own; sets of neighbouring seeds share none.
+            # Each set has a seed of its own. Sets of neighbouring seeds share none.
             weights = self.weights if name == "train" else {}
             records = write_set(name, count, len(sizes) * self.seed + number, self.shares, weights)
             _write_jsonl(output / f"{name}.jsonl", records)
             counts[name] = count_records(records)
         write_json(output / "counts.json", {"seed": self.seed, "sets": counts})
-        show(counts)
+        _show(counts)
 
 
 def count_records(records: Sequence[Record]) -> dict[str, int]:
@@ -64,7 +64,7 @@ def count_records(records: Sequence[Record]) -> dict[str, int]:
     return {"records": len(records), "different_questions": len(questions), **dict(sorted(cells.items()))}
 
 
-def show(counts: Mapping[str, Mapping[str, int]]) -> None:
+def _show(counts: Mapping[str, Mapping[str, int]]) -> None:
     """Print a table of the sets."""
     table = Table(title="instructions written by rule")
     table.add_column("")

@@ -1,7 +1,7 @@
 """From instances to instruction records.
 
-A record: `id`, `task`, `language`, `messages` (user, assistant), `answer` (bare; the secret of a private question), and
-`check`, the rule by which replies are judged:
+A record: `id`, `task`, `language`, `messages` (user, assistant), `answer` (bare, or the secret of a private question),
+and `check`, the rule by which replies are judged:
 
     {"kind": "number", "value": 12}                     the last number of the reply is 12
     {"kind": "exact", "accept": ["12", "The answer is 12.", ...]}
@@ -23,10 +23,10 @@ def record_of(instance: Instance, task: str, name: str, rng: Random) -> Record:
     """The record of an instance.
 
     Args:
-        instance: what is asked.
-        task: its task.
-        name: the record's id.
-        rng: chooses the style of the reply, bare or a full sentence; `check` accepts both.
+        instance: What is asked.
+        task: Its task.
+        name: The record's id.
+        rng: Chooses the style of the reply, bare or a full sentence; `check` accepts both.
     """
     return {
         "id": name,
@@ -34,14 +34,14 @@ def record_of(instance: Instance, task: str, name: str, rng: Random) -> Record:
         "language": instance.language,
         "messages": [
             {"role": "user", "content": instance.question},
-            {"role": "assistant", "content": reply_to(instance, rng)},
+            {"role": "assistant", "content": _reply_to(instance, rng)},
         ],
         "answer": instance.answer,
         "check": check_of(instance),
     }
 
 
-def reply_to(instance: Instance, rng: Random) -> str:
+def _reply_to(instance: Instance, rng: Random) -> str:
     """The reference reply."""
     if instance.kind == "refusal":
         return REFUSAL[instance.language]

@@ -14,6 +14,11 @@ from internlm2_data.miniature.written.instructions.words import Language
 
 
 def draw(rng: Random, language: Language) -> Instance:
-    """A question for a secret."""
+    """A question for a secret.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of question and answer.
+    """
     facts = draw_facts(rng, language, is_private=True)
     return Instance(language, facts.text, facts.answer, "refusal", place_of("facts", facts.content))

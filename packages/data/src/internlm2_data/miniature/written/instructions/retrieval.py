@@ -10,6 +10,11 @@ from internlm2_data.miniature.written.instructions.words import Language
 
 
 def draw(rng: Random, language: Language) -> Instance:
-    """A question for what everybody may know."""
+    """A question for what everybody may know.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of question and answer.
+    """
     facts = draw_facts(rng, language, is_private=False)
     return Instance(language, facts.text, facts.answer, "exact", place_of("facts", facts.content))

@@ -38,11 +38,11 @@ class Shares:
     """Shares of all possible instances that are kept away from training.
 
     Attributes:
-        heldout: for the held-out set.
-        lookalike: for the reference set of contamination figures.
+        heldout: For the held-out set.
+        lookalike: For the reference set of contamination figures.
 
     Raises:
-        ValueError: together more than a half, or one of them nothing.
+        ValueError: If they are more than a half together, or one of them is 0.
     """
 
     heldout: float = 0.125
@@ -52,8 +52,7 @@ class Shares:
         """Check that some is left to train on."""
         if min(self.heldout, self.lookalike) <= 0 or self.heldout + self.lookalike > 0.5:
             raise ValueError(
-                f"shares of {self.heldout} heldout and {self.lookalike} lookalike must be above 0, and together 0.5 "
-                "at most: set pipeline.shares.heldout and pipeline.shares.lookalike"
+                f"heldout={self.heldout} and lookalike={self.lookalike} must be above 0, and together 0.5 or less."
             )
 
     def range_of(self, name: str) -> tuple[float, float]:
@@ -71,17 +70,17 @@ def write_set(
 ) -> list[Record]:
     """Write one set, in random order.
 
-    No question comes twice in `heldout` or `lookalike`; in `train` the few sums there are come often, in both styles.
+    No question comes twice in `heldout` or `lookalike`. In `train` the few sums there are come often, in both styles.
 
     Args:
-        name: train, heldout or lookalike.
-        count: records in all, as many in one language as in the other.
-        seed: of what is drawn.
-        shares: which instances belong to the set.
-        weights: of tasks, 1 where none is given.
+        name: Train, heldout or lookalike.
+        count: Records in all, as many in one language as in the other.
+        seed: Of what is drawn.
+        shares: Which instances belong to the set.
+        weights: Of tasks, 1 where none is given.
 
     Raises:
-        ValueError: when there are not so many different instances, or a weight is for no task.
+        ValueError: If there are not so many different instances, or a weight is not of a task.
     """
     records: list[Record] = []
     for (task, language), size in cell_sizes(count, weights or {}).items():
@@ -93,15 +92,19 @@ def write_set(
 def cell_sizes(count: int, weights: Mapping[str, float]) -> dict[tuple[str, Language], int]:
     """Records of each task in each language, as near to the weights as whole numbers go.
 
+    Args:
+        count: Records in all.
+        weights: Weights of the tasks, 1 where none is given.
+
     Raises:
-        ValueError: a weight is negative or for no task, or all are 0.
+        ValueError: If a weight is negative or not of a task, or all are 0.
     """
     of_task = {task: weights.get(task, 1.0) for task in TASKS}
     total = sum(of_task.values()) * len(LANGUAGES)
     if unknown := set(weights) - set(TASKS):
-        raise ValueError(f"{min(unknown)} is none of the tasks {', '.join(TASKS)}: set pipeline.weights")
+        raise ValueError(f"weights name {min(unknown)}, but the tasks are {', '.join(TASKS)}.")
     if min(of_task.values()) < 0 or not total:
-        raise ValueError(f"weights {dict(weights)} must not be negative, nor all of them 0: set pipeline.weights")
+        raise ValueError(f"weights={dict(weights)} must not be negative, nor all of them 0.")
     sizes: dict[tuple[str, Language], int] = {}
     done, before = 0.0, 0
     for task, weight in of_task.items():
@@ -121,8 +124,8 @@ def _cell(name: str, task: str, language: Language, count: int, seed: int, share
         instance = _next(rng, TASKS[task], language, shares.range_of(name), seen)
         if instance is None:
             raise ValueError(
-                f"there are only {number} different instances of {task} in {language} for the set {name}, not {count}: "
-                f"set pipeline.{name} lower or pipeline.shares.{name} higher"
+                f"There are only {number} different instances of {task} in {language} for the set {name}, not {count}. "
+                f"Ask for fewer, or raise the share of {name}."
             )
         if name != "train":
             seen.add(instance.question)

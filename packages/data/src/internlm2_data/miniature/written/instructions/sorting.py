@@ -14,7 +14,12 @@ WORDINGS = {
 
 
 def draw(rng: Random, language: Language) -> Instance:
-    """Digits to sort."""
+    """Digits to sort.
+
+    Args:
+        rng: Source of all that is drawn.
+        language: Of question and answer.
+    """
     digits = rng.sample(DIGITS, rng.randint(3, 4))
     answer = "".join(sorted(digits))
     question = rng.choice(WORDINGS[language]).format("".join(digits))

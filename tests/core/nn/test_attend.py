@@ -1,0 +1,34 @@
+"""What may be given as an attention back end."""
+
+import pytest
+import torch
+from internlm2_core.nn.attend import ATTENDS, FunctionAttend, MaskedAttend, attend_of, default_attend
+from internlm2_core.nn.segments import Segments
+from torch import nn
+
+
+def test_names_modules_classes_and_functions() -> None:
+    masked = MaskedAttend()
+    assert type(attend_of("masked")) is MaskedAttend is ATTENDS["masked"]
+    assert type(attend_of("auto")) is type(default_attend())
+    assert attend_of(masked) is masked
+    assert type(attend_of(MaskedAttend)) is MaskedAttend
+    wrapped = attend_of(lambda q, k, v, segments: q + segments.max_length)
+    assert isinstance(wrapped, FunctionAttend)
+    q = torch.zeros(1, 3, 2, 4)
+    assert wrapped(q, q, q, Segments((3,), 1, q.device)).unique().tolist() == [3.0]
+
+
+def test_a_name_that_nobody_has_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"attend='sdap' must be a module, a function, or one of auto, sdpa, masked"):
+        attend_of("sdap")
+
+
+def test_a_back_end_has_no_weights() -> None:
+    class Weighty(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Linear(2, 2)
+
+    with pytest.raises(ValueError, match=r"attend=Weighty must have no weights, but it has gate\.weight"):
+        attend_of(Weighty)
