@@ -174,7 +174,7 @@ def verify(folder: str) -> None:
         folder: What ``internlm2 reproduce`` wrote.
 
     Raises:
-        FileNotFoundError: If there is no manifest below the folder.
+        FileNotFoundError: If no manifest lies below the folder.
         ValueError: If a file is missing or changed.
     """
     files = sorted(Path(folder).glob(f"*/{MANIFEST}"))

@@ -1,7 +1,7 @@
 """Keys of a composed configuration: where they are, what they refer to, and which of them an error speaks of."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,26 +167,6 @@ def references(key: str, node: Any) -> Iterator[tuple[str, str]]:
             yield key, referred(key, dots, name)
         for name in re.findall(r"\$\{oc\.(?:dict\.values|dict\.keys|select):([\w.\-]+)", node):
             yield key, name
-
-
-def unreached(cfg: Mapping[str, Any], roots: Iterable[str]) -> list[str]:
-    """Keys of leaves that nothing reads.
-
-    Args:
-        cfg: The configuration as plain mappings, references unresolved.
-        roots: Keys that are read, with all below them.
-
-    Returns:
-        The keys that are not below the roots, nor below what these refer to.
-    """
-    known = list(references("", cfg))
-    reached, waiting = set[str](), list(roots)
-    while waiting:
-        root = waiting.pop()
-        if root not in reached:
-            reached.add(root)
-            waiting += [name for key, name in known if is_below(key, root)]
-    return [key for key, _ in leaves(cfg) if not any(is_below(key, root) for root in reached)]
 
 
 def is_below(key: str, root: str) -> bool:
