@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,6 @@ def test_packages_carry_licence_and_metadata(package: str, root: Path) -> None:
     project = tomllib.loads((root / f"packages/{package}/pyproject.toml").read_text())["project"]
     assert (root / f"packages/{package}/LICENSE").read_text() == (root / "LICENSE").read_text()
     assert project["license-files"] == ["LICENSE"] and project["classifiers"] and project["urls"]
-    needed = [*project["dependencies"], *sum(project.get("optional-dependencies", {}).values(), [])]
+    needed = [*project["dependencies"], *chain(*project.get("optional-dependencies", {}).values())]
     ours = [line for line in needed if line.startswith("internlm2-") and not line.startswith(f"internlm2-{package}[")]
     assert all(re.search(r">=0\.1,<0\.2", line) for line in ours)

@@ -15,7 +15,7 @@ def sections(root: Path) -> dict[str, str]:
 
 
 def leaves(value: Any) -> list[Any]:
-    return sum((leaves(part) for part in value.values()), []) if isinstance(value, dict) else [value]
+    return [leaf for part in value.values() for leaf in leaves(part)] if isinstance(value, dict) else [value]
 
 
 def test_every_entry_has_a_record_and_shows_its_figures(root: Path) -> None:
