@@ -6,8 +6,8 @@ between two pages means the same in the repository and on the site.
 
 import importlib
 import importlib.util
-import inspect
 from collections.abc import Iterator
+from inspect import isroutine
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -99,13 +99,14 @@ def add_reference(app: Sphinx, page: str, source: list[str]) -> None:
     for name in modules(package):
         with mock(autodoc_mock_imports):
             module = importlib.import_module(name)
-            objects = {member: getattr(module, member) for member in public_names(module)}
+            values = {member: getattr(module, member) for member in public_names(module)}
+        objects = {member: value for member, value in values.items() if isinstance(value, type) or isroutine(value)}
         homes = {member: (getattr(value, "__module__", name), member) for member, value in objects.items()}
         text = [f"## {name}", "```{eval-rst}", f".. automodule:: {name}", ""]
         for member, value in objects.items():
             if homes[member] not in seen:
                 # One directive each: names that a package imports lazily are not in its dictionary.
-                kind = "autoclass" if isinstance(value, type) else "autofunction" if inspect.isroutine(value) else "autodata"
+                kind = "autoclass" if isinstance(value, type) else "autofunction"
                 text += [f".. {kind}:: {name}.{member}", *(["   :members:"] if kind == "autoclass" else []), ""]
         seen.update(homes.values())
         if len(text) > 4:

@@ -19,8 +19,6 @@ from internlm2_conf.__main__ import main
 NOT_RUN = {
     "devices=8": "needs eight ranks",
 }
-# Pages that mean preference pairs when they say train.jsonl.
-PREFERENCES = ("packages/align/docs/reward.md",)
 
 
 @pytest.fixture
@@ -54,9 +52,6 @@ def test_python_knows_its_names(python_page: str, blocks: Callable[[str], list[A
 
 @pytest.mark.usefixtures("short_trainers")
 def test_python_runs(python_page: str, blocks: Callable[[str], list[Any]], world: Path) -> None:
-    if python_page in PREFERENCES:
-        for name in ("train", "heldout"):
-            (world / f"{name}.jsonl").write_bytes((world / f"runs/label/{name}.jsonl").read_bytes())
     code = runnable(blocks(python_page))
     names: dict[str, Any] = {"__name__": "page"}
     exec(compile(code, python_page, "exec"), names)

@@ -17,19 +17,35 @@ pytestmark = pytest.mark.slow
 SMALL = {
     "process": ("executor.workers=0",),
     "vocabulary": ("size=700",),
-    "pretrain": ("trainer=default", "phase.context=64", "phase.short_context=32", "phase.steps=2", "phase.batch_rows=2"),
+    "pretrain": (
+        "trainer=default",
+        "phase.context=64",
+        "phase.short_context=32",
+        "phase.steps=2",
+        "phase.batch_rows=2",
+    ),
     "sft": ("trainer=default", "phase.batch_rows=2", "phase.context=64", "batches.overlong=cut"),
     "evaluate": ("device=cpu",),
     "label": ("samples=1", "sampling.max_new_tokens=4"),
     "reward": ("trainer.accelerator=cpu", "max_tokens=512", "batches.budget_tokens=1024"),
     "ppo": (
         *("trainer.accelerator=cpu", "queries=4", "iterations=2", "validate_every=1", "heldout_limit=4"),
-        *("settings.warmup_iterations=1", "sampling.max_new_tokens=4", "pretrain.context=64", "pretrain.short_context=32"),
+        *(
+            "settings.warmup_iterations=1",
+            "sampling.max_new_tokens=4",
+            "pretrain.context=64",
+            "pretrain.short_context=32",
+        ),
         *("pretrain.batch_rows=2", "max_tokens=512", "max_prompt_tokens=200"),
     ),
     "generate": ("max_new_tokens=4",),
 }
-NEEDLE = ("suite.held_out_loss.context=64", "suite.needle.lengths=[64]", "~suite.held_out_loss_long", "suite.needle.trials=1")
+NEEDLE = (
+    "suite.held_out_loss.context=64",
+    "suite.needle.lengths=[64]",
+    "~suite.held_out_loss_long",
+    "suite.needle.trials=1",
+)
 
 
 def small(words: list[str]) -> list[str]:
@@ -46,9 +62,15 @@ def write_corpus(folder: Path) -> None:
     (folder / "repositories/mine").mkdir(parents=True)
     for number in range(3):
         sentence = f"The river number {number} carries clear water from the hills to the sea, and the people of the town drink it. "
-        words = [f"{sentence}On day {day} the boats of the {day % 7} villages went out early and came back late." for day in range(60)]
+        words = [
+            f"{sentence}On day {day} the boats of the {day % 7} villages went out early and came back late."
+            for day in range(60)
+        ]
         (folder / f"crawl/{number}.txt").write_text("\n".join(words))
-        chinese = [f"第{day}天，{number}号河流把清水从山上带到大海，镇上的人们都喝这里的水，船只清晨出发，傍晚归来。" for day in range(60)]
+        chinese = [
+            f"第{day}天，{number}号河流把清水从山上带到大海，镇上的人们都喝这里的水，船只清晨出发，傍晚归来。"
+            for day in range(60)
+        ]
         (folder / f"crawl/zh-{number}.txt").write_text("\n".join(chinese))
     (folder / "repositories/mine/pyproject.toml").write_text('[project]\nname = "mine"\n')
     (folder / "repositories/mine/paths.py").write_text(text)

@@ -1,5 +1,7 @@
 """What may be given as an attention back end."""
 
+from functools import partial
+
 import pytest
 import torch
 from internlm2_core.nn.attend import ATTENDS, FunctionAttend, MaskedAttend, attend_of, default_attend
@@ -12,7 +14,7 @@ def test_names_modules_classes_and_functions() -> None:
     assert type(attend_of("masked")) is MaskedAttend is ATTENDS["masked"]
     assert type(attend_of("auto")) is type(default_attend())
     assert attend_of(masked) is masked
-    assert type(attend_of(MaskedAttend)) is MaskedAttend
+    assert type(attend_of(MaskedAttend)) is type(attend_of(partial(MaskedAttend))) is MaskedAttend
     wrapped = attend_of(lambda q, k, v, segments: q + segments.max_length)
     assert isinstance(wrapped, FunctionAttend)
     q = torch.zeros(1, 3, 2, 4)

@@ -16,6 +16,7 @@ A back end of your own is a module or a function of the same call, see ``docs/ad
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ def attend_of(attend: AttendLike) -> nn.Module:
 
     Args:
         attend: A name of the table above, ``auto`` for the fastest that is installed, a module without weights, its
-            class, or a function.
+            class (or a partial of it), or a function.
 
     Raises:
         ValueError: If a name is not known, or the module has weights.
@@ -75,7 +76,9 @@ def attend_of(attend: AttendLike) -> nn.Module:
         if attend not in ATTENDS:
             raise ValueError(f"attend={attend!r} must be a module, a function, or one of auto, {', '.join(ATTENDS)}.")
         return ATTENDS[attend]()
-    module = attend() if isinstance(attend, type) else attend
+    module: Any = attend
+    if isinstance(attend.func if isinstance(attend, partial) else attend, type):
+        module = module()
     if not isinstance(module, nn.Module):
         return FunctionAttend(module)
     if names := [name for name, _ in module.named_parameters()]:
