@@ -123,7 +123,9 @@ def typed(value: Any) -> str:
         return "{" + ",".join(pairs) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(typed, value)) + "]"
-    return quoted(str(value))
+    text = str(value)
+    is_plain = re.fullmatch(r"(?!(?:true|false|null|inf|nan)$)[A-Za-z_./][\w./-]*", text, re.I | re.A)
+    return text if is_plain else quoted(text)
 
 
 def as_new(word: str) -> str:

@@ -1,9 +1,9 @@
-"""Whether a run may go on from what an earlier one left in its output folder.
+"""Whether a run may resume what an earlier one left in its output folder.
 
-Training goes on from a checkpoint whatever the configuration says, so that other settings would go unheard and be
-recorded nevertheless. A job whose recipe names what it goes on from (``resumes_from``) leaves
-``settings.json`` there: its settings as they would be typed, and hashes of the files and folders that it reads. It goes
-on only where both still agree. What merely says where and how fast a run is computed, and for how long, may change.
+Training resumes from a checkpoint whatever the configuration says, so that other settings would be ignored and be
+recorded nevertheless. A job whose recipe names what it resumes from (``resumes_from``) leaves ``settings.json`` there:
+its settings as they would be typed, and hashes of the files and folders that it reads. It resumes only where both still
+agree. What merely says where and how fast a run is computed, and for how long, may change.
 """
 
 import json
@@ -39,13 +39,13 @@ MOST_NAMED = 6
 
 
 def check_continuing(cfg: DictConfig) -> None:
-    """Record what a run is made of, or compare it with the record of the run that it would go on with.
+    """Record what a run is made of, or compare it with the record of the run that it would resume.
 
     Args:
-        cfg: of the job; one without ``resumes_from`` always starts anew and is left alone.
+        cfg: Configuration of the job. One without ``resumes_from`` always starts anew and is left alone.
 
     Raises:
-        ValueError: there is something to go on from, and other settings or inputs have led to it.
+        ValueError: If there is something to resume, and other settings or inputs have led to it.
     """
     if "resumes_from" not in cfg:
         return
@@ -55,18 +55,23 @@ def check_continuing(cfg: DictConfig) -> None:
     if not any(found.parent.glob(found.name)):
         write(record, here)
     elif not record.is_file():
-        print(f"{folder} holds no {RECORD}: goes on without comparing settings.", file=sys.stderr)
+        print(f"{folder} holds no {RECORD}: resumes without comparing settings.", file=sys.stderr)
         write(record, here)
     elif changed := differences(json.loads(record.read_text()), here):
         more = f"; {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         raise ValueError(
-            f"{folder} holds a run with other settings ({'; '.join(changed[:MOST_NAMED])}{more}); set output=FOLDER to "
-            f"keep both, give the earlier settings to go on, or delete {found} to start anew."
+            f"{folder} holds a run with other settings ({'; '.join(changed[:MOST_NAMED])}{more}). Set output=FOLDER to "
+            f"keep both, give the earlier settings to resume it, or delete {found} to start anew."
         )
 
 
 def write(record: Path, content: Mapping[str, Any]) -> None:
-    """Write the record, whole or not at all; ranks that write it at once write the same."""
+    """Write the record, whole or not at all. Ranks that write it at once write the same.
+
+    Args:
+        record: The file.
+        content: What it says.
+    """
     record.parent.mkdir(parents=True, exist_ok=True)
     draft = record.with_name(f".{record.name}.{os.getpid()}")
     draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -74,12 +79,12 @@ def write(record: Path, content: Mapping[str, Any]) -> None:
 
 
 def settings_of(cfg: DictConfig) -> dict[str, Any]:
-    """Dotted key -> value as it stands in the recipe, references unresolved: each setting once, by its own key."""
+    """Dotted key -> value as the recipe has it, references unresolved: each setting once, by its own key."""
     return {key: value for key, value in leaves(OmegaConf.to_container(cfg)) if not is_free(key)}
 
 
 def is_free(key: str) -> bool:
-    """Whether a setting may change in the middle of a run; a stage of a larger job has the keys of its own job."""
+    """Whether a setting may change in the middle of a run. A stage of a larger job has the keys of its own job."""
     own = re.sub(r"^stages\.\w+\.", "", key)
     return any(is_below(own, name) for name in FREE) and not any(is_below(own, name) for name in HELD)
 
@@ -104,12 +109,28 @@ def exists(text: str) -> bool:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a path lies in a folder or is it."""
+    """Whether a path lies in a folder or is it.
+
+    Args:
+        path: The path.
+        folder: The folder.
+
+    Returns:
+        The answer.
+    """
     return path.resolve().is_relative_to(folder)
 
 
 def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """What differs between two records, in words; inputs that were moved as they are do not differ."""
+    """What differs between two records. Inputs that were moved as they are do not differ.
+
+    Args:
+        earlier: The record of the earlier run.
+        here: That of this one.
+
+    Returns:
+        Each difference, in words.
+    """
     found = []
     old, new = earlier["settings"], here["settings"]
     for key in [*old, *(key for key in new if key not in old)]:
@@ -122,7 +143,15 @@ def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> list[str
 
 
 def by_content(value: Any, inputs: Mapping[str, str]) -> Any:
-    """A value whose paths are replaced by the hashes of what they lead to."""
+    """A value whose paths are replaced by the hashes of what they lead to.
+
+    Args:
+        value: Any value of a configuration.
+        inputs: Path to hash.
+
+    Returns:
+        The value.
+    """
     if isinstance(value, str):
         return inputs.get(value, value)
     if isinstance(value, list):
@@ -133,5 +162,14 @@ def by_content(value: Any, inputs: Mapping[str, str]) -> Any:
 
 
 def shown(verb: str, settings: Mapping[str, Any], key: str) -> str:
-    """``was 2.0``, or ``was not set``."""
+    """``was 2.0``, or ``was not set``.
+
+    Args:
+        verb: The first words.
+        settings: Settings by key.
+        key: One of them.
+
+    Returns:
+        The words.
+    """
     return f"{verb} {json.dumps(settings[key], ensure_ascii=False) if key in settings else 'not set'}"

@@ -116,7 +116,15 @@ def unknown_target(error: InstantiationException) -> str:
 
 
 def unknown_key(error: BaseException, asked: Asked) -> str:
-    """What in an override cannot be, with the keys that are beside it."""
+    """What in an override cannot be, with the keys that are beside it.
+
+    Args:
+        error: What Hydra said.
+        asked: The command.
+
+    Returns:
+        The sentence.
+    """
     name, job, recipes = refused_key(error), asked.job, asked.recipes
     if not name or job is None:
         return " ".join(str(error).split())
@@ -166,13 +174,30 @@ def other_choice(name: str, value: str, asked: Asked) -> str | None:
 
 
 def choices(job: str, asked: Asked, words: tuple[str, ...] = ()) -> dict[str, str]:
-    """Group to the option of it that a job has."""
+    """Group to the option of it that a job has.
+
+    Args:
+        job: Name of the job.
+        asked: The command.
+        words: Overrides that count.
+
+    Returns:
+        Name of the option, by group.
+    """
     cfg = asked.recipes.compose(job, words, with_hydra=True)
     return {str(group): str(option) for group, option in cfg.hydra.runtime.choices.items()}
 
 
 def unfit_option(error: InterpolationKeyError, asked: Asked) -> str:
-    """A reference to a key that the job does not have, with the options of the group that do without it."""
+    """A reference to a key that the job does not have.
+
+    Args:
+        error: What OmegaConf said.
+        asked: The command.
+
+    Returns:
+        A sentence with the options of the group that do without the key.
+    """
     needed = re.search(r"Interpolation key '([^']+)'", str(error))
     lacking, job = needed[1] if needed else "a key", asked.job
     fact = f"refers to {lacking}, which {job} does not have"
@@ -203,7 +228,16 @@ def package(group: str) -> str:
 
 
 def is_complete(asked: Asked, words: list[str], place: str) -> bool:
-    """Whether a node refers to nothing that a job does not have."""
+    """Whether a node refers to nothing that a job does not have.
+
+    Args:
+        asked: The command.
+        words: Overrides that count.
+        place: Key of the node.
+
+    Returns:
+        The answer.
+    """
     try:
         cfg = asked.recipes.compose(asked.job or "", words)
         for key in [key for key in cfg if OmegaConf.is_missing(cfg, key)]:

@@ -41,7 +41,17 @@ def sampled_hash(path: Path) -> str:
 
 
 def samples(file: Path, whole_bytes: int = 2**20, blocks: int = 4, block_bytes: int = 2**16) -> Iterator[bytes]:
-    """A file's first and last block and others evenly between them; all of a short one."""
+    """A file's first and last block and others evenly between them. All of a short one.
+
+    Args:
+        file: The file.
+        whole_bytes: Size up to which it is read as a whole.
+        blocks: Number of blocks.
+        block_bytes: Size of each.
+
+    Yields:
+        The blocks.
+    """
     size = file.stat().st_size
     with file.open("rb") as opened:
         if size <= whole_bytes:
@@ -91,6 +101,14 @@ def file_records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def is_intact(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether every recorded file is there in its size; ``internlm2 verify`` compares contents."""
+    """Whether every recorded file is there in its size. ``internlm2 verify`` compares contents.
+
+    Args:
+        folder: Folder of the stage.
+        records: What `file_records` said of it.
+
+    Returns:
+        The answer.
+    """
     files = ((folder / name, record["bytes"]) for name, record in records.items())
     return all(file.is_file() and file.stat().st_size == size for file, size in files)

@@ -67,7 +67,15 @@ def job_help(job: str, recipes: Recipes) -> str:
 
 
 def further(job: str, recipes: Recipes) -> list[str]:
-    """A line for every argument of the job's function that its configuration leaves as it is."""
+    """What a configuration leaves as the signature of its job's function has it.
+
+    Args:
+        job: Name of the job.
+        recipes: Where it is looked for.
+
+    Returns:
+        A line for each argument.
+    """
     cfg = OmegaConf.to_container(recipes.compose(job))
     assert isinstance(cfg, dict)
     target = str(cfg["job"].get("_target_"))
@@ -88,6 +96,14 @@ def described_in(docstring: str) -> dict[str, str]:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """`` (did you mean X?)``, or nothing."""
+    """`` (did you mean X?)``, or nothing.
+
+    Args:
+        word: What was typed.
+        words: What there is.
+
+    Returns:
+        Words to append.
+    """
     match = difflib.get_close_matches(word, list(words), n=1)
     return f" (did you mean {match[0]}?)" if match else ""

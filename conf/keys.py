@@ -1,7 +1,7 @@
 """Keys of a composed configuration: where they are, what they refer to, and which of them an error speaks of."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,15 @@ GIVEN = re.compile(r"(?<![\w.])([A-Za-z_]\w*(?:\.\w+)*)=([^\s=]+)")
 
 
 def dotted(node: Any, prefix: str = "") -> list[str]:
-    """``a.b.c`` for every key of nested mappings."""
+    """Every key of nested mappings.
+
+    Args:
+        node: The mappings.
+        prefix: What they are below, with a dot at its end.
+
+    Returns:
+        Keys as ``a.b.c``.
+    """
     if not isinstance(node, dict):
         return []
     own = [f"{prefix}{key}" for key in node]
@@ -21,7 +29,15 @@ def dotted(node: Any, prefix: str = "") -> list[str]:
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``a.b.c`` and the value for whatever in nested mappings is not a mapping, or is an empty one."""
+    """Whatever in nested mappings is not a mapping, or is an empty one.
+
+    Args:
+        node: The mappings.
+        prefix: What they are below.
+
+    Yields:
+        The key as ``a.b.c``, and the value.
+    """
     if not isinstance(node, dict) or not node:
         yield prefix, node
         return
@@ -131,7 +147,15 @@ def keys_of_path(message: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def references(key: str, node: Any) -> Iterator[tuple[str, str]]:
-    """Every reference in nested mappings and lists: the key it is in and the whole key it names."""
+    """Every reference in nested mappings and lists.
+
+    Args:
+        key: What they are below.
+        node: The mappings.
+
+    Yields:
+        The key that it is in, and the whole key that it names.
+    """
     if isinstance(node, Mapping):
         for part, value in node.items():
             yield from references(f"{key}.{part}" if key else str(part), value)
@@ -145,26 +169,14 @@ def references(key: str, node: Any) -> Iterator[tuple[str, str]]:
             yield key, name
 
 
-def unreached(cfg: Mapping[str, Any], roots: Iterable[str]) -> list[str]:
-    """Keys of leaves that nothing reads.
+def is_below(key: str, root: str) -> bool:
+    """Whether a key is another, or below it.
 
     Args:
-        cfg: The configuration as plain mappings, references unresolved.
-        roots: Keys that are read, with all below them.
+        key: The key.
+        root: The other.
 
     Returns:
-        The keys that are not below the roots, nor below what these refer to.
+        The answer.
     """
-    known = list(references("", cfg))
-    reached, waiting = set[str](), list(roots)
-    while waiting:
-        root = waiting.pop()
-        if root not in reached:
-            reached.add(root)
-            waiting += [name for key, name in known if is_below(key, root)]
-    return [key for key, _ in leaves(cfg) if not any(is_below(key, root) for root in reached)]
-
-
-def is_below(key: str, root: str) -> bool:
-    """Whether a key is another, or below it."""
     return key == root or key.startswith(f"{root}.")

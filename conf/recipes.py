@@ -74,7 +74,8 @@ class Recipes:
     def mended(self, job: str, words: Sequence[str], error: ConfigCompositionException) -> list[str]:
         """The words with the refused one marked as new, where the target of its node takes it.
 
-        A key without a dot may be an argument of the job itself. So recipes need not repeat what signatures say.
+        A key without a dot may be an argument of the job itself, or of the only node that takes one of that name. So
+        recipes need not repeat what signatures say.
 
         Args:
             job: Name of the job.
@@ -94,11 +95,24 @@ class Recipes:
         others = [word for word in words if word.partition("=")[0] != refused]
         classes = [word for word in others if word.partition("=")[0].endswith("._target_")]
         base = self.compose(job, [*self.chosen(others, added=True), *classes])
-        target = OmegaConf.select(base, f"{node or 'job'}._target_")
-        if target is None or not takes(target, argument):
+        if node:
+            targets = {node: OmegaConf.select(base, f"{node}._target_")}
+        else:
+            raw = OmegaConf.to_container(base)
+            assert isinstance(raw, dict)
+            found = {
+                str(key): value["_target_"]
+                for key, value in raw.items()
+                if isinstance(value, dict) and "_target_" in value
+            }
+            targets = {"job": found.pop("job", None), **found}
+        takers = [at for at, target in targets.items() if target and takes(target, argument, counts_any=bool(node))]
+        if not takers or (len(takers) > 1 and takers[0] != "job"):
             raise error
-        key = refused if node else f"job.{refused}"
-        return [f"++{key}={word.partition('=')[2]}" if word.partition("=")[0] == refused else word for word in words]
+        return [
+            f"++{takers[0]}.{argument}={word.partition('=')[2]}" if word.partition("=")[0] == refused else word
+            for word in words
+        ]
 
     def chosen(self, words: Sequence[str], added: bool = False) -> list[str]:
         """The overrides that choose an option of a group.

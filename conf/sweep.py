@@ -30,7 +30,7 @@ class AfterSweep(Callback):
     Hydra turns what a callback raises into a warning, hence the exits.
 
     Args:
-        call: The function; gets the sweep's folder and those of its finished jobs, in order.
+        call: The function. It gets the sweep's folder and those of its finished jobs, in order.
         needs: Keys of which one must be set, or the function would have nothing to show.
     """
 
@@ -74,6 +74,6 @@ def count_jobs(config: DictConfig) -> int:
 
 
 def parsed(words: Sequence[str]) -> dict[str, Any]:
-    """Overrides by key; of two of one key the later one counts."""
+    """Overrides by key. Of two of one key the later one counts."""
     overrides = OverridesParser.create().parse_overrides(list(words))
     return {override.get_key_element().lstrip("+~"): override for override in overrides}

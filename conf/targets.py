@@ -22,12 +22,13 @@ def arguments(target: str) -> Mapping[str, inspect.Parameter] | None:
     return {name: parameter for name, parameter in found.items() if parameter.kind in kinds}
 
 
-def takes(target: str, name: str) -> bool:
+def takes(target: str, name: str, counts_any: bool = True) -> bool:
     """Whether a target takes an argument of that name, or takes any.
 
     Args:
         target: Its dotted name.
         name: Name of the argument.
+        counts_any: Whether it counts that a target takes any argument.
 
     Returns:
         The answer. False where it cannot be told.
@@ -35,11 +36,19 @@ def takes(target: str, name: str) -> bool:
     if (known := arguments(target)) is None:
         return False
     found = inspect.signature(get_object(target)).parameters.values()
-    return name in known or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in found)
+    return name in known or (counts_any and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in found))
 
 
 def nodes(node: Any, prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and content of every mapping with a ``_target_`` that is written in nested mappings."""
+    """Every mapping with a ``_target_`` in nested mappings.
+
+    Args:
+        node: The mappings.
+        prefix: What they are below.
+
+    Yields:
+        Its key and content.
+    """
     if isinstance(node, dict):
         if "_target_" in node and prefix:
             yield prefix, node

@@ -10,6 +10,8 @@ from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from internlm2_conf import chain
 from internlm2_conf.chain import reproduce, verify
+from internlm2_conf.recipes import Recipes
+from omegaconf import OmegaConf
 
 JOB = """
 output: ???
@@ -54,10 +56,10 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def stages(text: str = "hello") -> dict[str, dict[str, object]]:
     return {
-        "a": {"job": "step", "overrides": [f"text={text}", "fail=true"]},
-        "b": {"job": "step", "overrides": ["source=run/a"], "needs": ["a"]},
-        "c": {"job": "step", "overrides": ["text=other"]},
-        "d": {"job": "step", "overrides": ["source=run/b"], "needs": ["b"]},
+        "a": {"job": "step", "overrides": {"text": text, "fail": True}},
+        "b": {"job": "step", "overrides": {"source": "run/a"}, "needs": ["a"]},
+        "c": {"job": "step", "overrides": {"text": "other"}},
+        "d": {"job": "step", "overrides": {"source": "run/b"}, "needs": ["b"]},
     }
 
 
@@ -145,3 +147,15 @@ def test_a_stage_that_needs_a_later_one_is_refused(root: Path) -> None:
 def test_verify_wants_a_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no manifest\.json"):
         verify(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["miniature", "smoke"])
+def test_every_stage_of_the_shipped_chains_composes(name: str, tmp_path: Path) -> None:
+    GlobalHydra.instance().clear()
+    recipes = Recipes()
+    cfg = recipes.compose("reproduce", [f"experiment={name}", f"output={tmp_path}"])
+    for stage, spec in OmegaConf.to_container(cfg.stages, resolve=True).items():
+        built = chain.Stage(stage, **spec)
+        composed = OmegaConf.to_container(recipes.compose(built.job, built.words))
+        # Nothing that has to be given is left open.
+        assert "???" not in composed.values(), stage

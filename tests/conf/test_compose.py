@@ -35,14 +35,19 @@ UNFIT = {
 FEW = {
     ("ppo", "strategy"): ("single", "ddp", "zero1"),
     ("online_rlhf", "strategy"): ("single",),
-    ("ppo", "callbacks"): ("none",),
-    ("online_rlhf", "callbacks"): ("none",),
+    ("ppo", "callbacks"): ("ppo",),
 }
 
 
 def fits(job: str, group: str, option: str) -> bool:
     if group == "strategy" and option == "mesh":
         return False  # what the named strategies share
+    if (
+        group == "callbacks"
+        and option in ("none", "watch")
+        and "resumes_from: ${callbacks." in (CONF / f"{job}.yaml").read_text()
+    ):
+        return False  # it resumes from what the callback `checkpoint` writes
     if (job, group) in FEW:
         return option in FEW[job, group]
     if group == "experiment":

@@ -77,7 +77,7 @@ def test_other_settings_are_named(key: str, value: Any, words: str) -> None:
     with pytest.raises(ValueError) as caught:
         check_continuing(recipe(**{key: value}))
     assert words in str(caught.value)
-    assert "set output=FOLDER" in str(caught.value) and "delete run/checkpoints/last.ckpt" in str(caught.value)
+    assert "Set output=FOLDER" in str(caught.value) and "delete run/checkpoints/last.ckpt" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_without_a_checkpoint_a_run_starts_anew() -> None:
 def test_a_run_without_a_record_goes_on_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     Path("run/settings.json").unlink()
     check_continuing(recipe(loss__gamma=0))
-    assert "run holds no settings.json: goes on without comparing settings" in capsys.readouterr().err
+    assert "run holds no settings.json: resumes without comparing settings" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"loss\.gamma was 0"):
         check_continuing(recipe())
 

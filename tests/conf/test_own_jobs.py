@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.targets import leave_out
@@ -152,3 +153,10 @@ def test_an_option_with_arguments_that_its_target_does_not_take_is_refused_and_n
     text = "_target_: torch.optim.SGD\n_partial_: true\nlr: 0.1\nmomentumm: 0.9\n"
     (tmp_path / "optimizer" / "mine.yaml").write_text(text)
     assert replaced("optimizer=mine", recipes=Recipes(str(tmp_path)))["optimizer"]["momentumm"] == 0.9
+
+
+def test_a_short_name_is_enough_where_one_node_takes_it() -> None:
+    cfg = Recipes().compose("generate", ["temperature=0", "seed=3"])
+    assert (cfg.sampling.temperature, cfg.sampling.seed) == (0, 3)
+    with pytest.raises(ConfigCompositionException, match="temperatur"):
+        Recipes().compose("generate", ["temperatur=0"])

@@ -17,7 +17,7 @@ ROOMS = {
 SECTION = re.compile(r"^(Args|Attributes|Returns|Yields|Raises):\s*$")
 ENTRY = re.compile(r"^ {4}(\*{0,2}[\w.`]+)(?: \([^)]*\))?: (.*)$")
 BANNED = re.compile(
-    r"\bis no (?!longer|more|less)|\bare no (?:folders?|files?|records?|models?) but|\bgoes on\b|\bgo on\b|\bgoing on\b|"
+    r"(?<!there )\bis no (?!longer|more|less)|\bare no (?:folders?|files?|records?|models?) but|\bgoes on\b|\bgo on\b|\bgoing on\b|"
     r"\btaken? apart\b|\bgo(?:es)? unheard\b|\bis none of\b|\bstands?\b(?! out| for| in for| alone)|:(?:class|func|meth|mod|attr):`",
     re.I,
 )

@@ -60,7 +60,8 @@ def test_a_share_of_the_questions_is_held_out(encoder, write):
 
 def test_added_pairs_are_shown_as_often_as_given_unless_held_out(encoder, write):
     train, heldout = write("train", pair(0)), write("heldout", pair(5))
-    data = PreferenceData(train, encoder, heldout=heldout, added=[pair(1), pair(1), pair(5)])
+    added = write("added", pair(1), pair(5))
+    data = PreferenceData(train, encoder, heldout=heldout, added=[added, added])
     data.setup()
     assert words(data.pairs) == ["0 + 1?", "1 + 1?", "1 + 1?"]
 

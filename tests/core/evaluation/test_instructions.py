@@ -52,6 +52,17 @@ def test_limit_is_of_each_task_and_language(tmp_path: Path, scripted, progress) 
     assert [sample["id"] for sample in result.samples] == ["0", "3", "10", "12"]
 
 
+def test_turns_of_others_are_asked_alike(tmp_path: Path, scripted, progress) -> None:
+    theirs = [{"from": "human", "value": "3 + 1?"}, {"from": "gpt", "value": "4"}]
+    foreign = {**RECORDS[3], "conversations": theirs}
+    del foreign["messages"]
+    own, other = (
+        Instructions(write(tmp_path / f"{name}.jsonl", [record])).run(scripted(answer), progress)
+        for name, record in (("own", RECORDS[3]), ("other", foreign))
+    )
+    assert own.samples == other.samples and own.samples[0]["correct"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

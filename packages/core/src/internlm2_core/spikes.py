@@ -1,7 +1,7 @@
 """Loss spikes: steps that are left out, and weights put back when the loss stays high.
 
 PaLM restarted from a checkpoint before the spike and left out the batches around it (arXiv 2204.02311, section 5.1).
-Here the weights before the spike are kept in memory, and the data simply go on.
+Here the weights before the spike are kept in memory, and the data simply continue.
 """
 
 import math

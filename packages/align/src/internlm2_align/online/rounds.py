@@ -17,14 +17,12 @@ from internlm2_core.evaluation.records import evenly
 from internlm2_core.evaluation.written import write_json, write_jsonl
 from internlm2_records import read_objects
 
-from internlm2_align.labelling.annotator import Annotator, Record
+from internlm2_align.labelling.annotator import NEEDS, Annotator, Record
 from internlm2_align.online.hacking import Audit, Pattern, frequency
 from internlm2_align.online.preferences import fast_pairs, slow_pairs
 from internlm2_align.online.replies import Probe, Reply
 from internlm2_align.preferences.preference import to_record
 from internlm2_align.reward.model import RewardModel
-
-NEEDS = ("id", "task", "language", "messages", "check")
 
 
 class Run(Protocol):

@@ -1,6 +1,6 @@
 """Checkpoints that are whole or not there.
 
-Lightning writes to the system's temporary folder and moves, which is no atomic step across file systems. Here the
+Lightning writes to the system's temporary folder and moves, which is not one atomic step across file systems. Here the
 file is written beside its target, flushed to disk and renamed.
 """
 

@@ -25,6 +25,8 @@ ON_PURPOSE = (
     "Checkpoint directory .* exists and is not empty",
     # Reference and reward model of PPO stay frozen.
     "Found .* module\\(s\\) in eval mode",
+    # A short run.
+    "The number of training batches .* is smaller than the logging interval",
     # Prompts are not tensors. The module knows what of a query is to be moved.
     "You have overridden `transfer_batch_to_device` in `LightningModule`",
     # Reward training measures after training, on the written model.
