@@ -22,6 +22,7 @@ SMALL = {
         "phase.context=64",
         "phase.short_context=32",
         "phase.steps=2",
+        "phase.warmup_steps=1",
         "phase.batch_rows=2",
     ),
     "sft": ("trainer=default", "phase.batch_rows=2", "phase.context=64", "batches.overlong=cut"),
