@@ -42,7 +42,7 @@ class LocalExecutor:
                 result: R | Failure = futures.popleft().result()
             except BrokenProcessPool:
                 # A worker died (memory, segmentation fault) and took the pool along. Whose fault it was shows when
-                # This task runs alone. Those behind it start again.
+                # this task runs alone. Those behind it start again.
                 self._pool = None
                 result = attempt(partial(self._alone, function), task, self.attempts)
                 futures = deque(self._submit(function, later) for later in tasks[place + 1 :])
