@@ -72,6 +72,8 @@ def read(words: Sequence[str]) -> Asked:
         word = waiting.pop(0)
         if word in NAMES or word in NAMES.values():
             word = f"{NAMES.get(word, word)}={waiting.pop(0) if waiting else ''}"
+        elif word in ("--info", "-i") and waiting and "=" not in waiting[0]:
+            word = f"--info={waiting.pop(0)}"
         name, _, value = word.partition("=")
         if name == "--config-name":
             job = value

@@ -41,7 +41,10 @@ MISTAKES = {
         "would have none; set heldout=... or heldout_share=...",
     ),
     # Each job has its own name for the folder that is not there.
-    "file": (["generate", "prompt=x", "checkpoint=nope"], "nope/config.json does not exist"),
+    "file": (
+        ["generate", "prompt=x", "checkpoint=nope"],
+        "nope is not a model folder: it holds no config.json. Set checkpoint=FOLDER. (",
+    ),
     "source": (["convert", "from=nope"], ". Set from=FOLDER. ("),
     "start": (["sft", "conversations=x", "init_from=nope"], ". Set init_from=FOLDER. ("),
     "run": (["verify", "folder=nope"], ". Set folder=FOLDER. ("),

@@ -1,15 +1,24 @@
-"""Every job with every option of every group that it uses composes and resolves."""
+"""Every job with every option of every group that it uses composes and resolves, and training jobs are built."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from internlm2_align import Conditions, ConversationEncoder, RewardModel
+from internlm2_align.reward.network import start_reward
 from internlm2_conf.hashing import targets
 from internlm2_conf.help import comment, job_help, overview
 from internlm2_conf.recipes import CONF, Recipes
+from internlm2_core import load_tokenizer
+from internlm2_data.tokens import TokenWriter
 from omegaconf import OmegaConf
 
 RECIPES = Recipes()
@@ -27,27 +36,25 @@ UNFIT = {
     ("pretrain", "batches", "chat"): "conversations belong to sft",
     ("pretrain", "batches", "chat_mixed"): "conversations belong to sft",
     ("chat", "answers", "vllm"): "it does not stream",
-    ("reward", "callbacks", "samples"): "a reward model says nothing",
     ("sft", "batches", "packed"): "token files belong to pretrain",
     ("sft", "batches", "long"): "token files belong to pretrain",
+    ("pretrain", "phase", "sft"): "it keeps the positions of the model that sft starts from",
+    **{("sft", "model", size): "sft takes the model in init_from" for size in ("1.8b", "7b", "20b", "shape", "tiny")},
 }
 # What these jobs bring themselves, and how they may run.
 FEW = {
     ("ppo", "strategy"): ("single", "ddp", "zero1"),
     ("online_rlhf", "strategy"): ("single",),
-    ("ppo", "callbacks"): ("ppo",),
+    ("pretrain", "callbacks"): ("default", "samples", "cluster", "watch"),
+    ("sft", "callbacks"): ("default", "samples", "cluster", "watch"),
+    ("reward", "callbacks"): ("reward", "watch"),
+    ("ppo", "callbacks"): ("ppo", "watch"),
 }
 
 
 def fits(job: str, group: str, option: str) -> bool:
     if group == "strategy" and option == "mesh":
         return False  # what the named strategies share
-    if (
-        group == "callbacks"
-        and option in ("none", "watch")
-        and "resumes_from: ${callbacks." in (CONF / f"{job}.yaml").read_text()
-    ):
-        return False  # it resumes from what the callback `checkpoint` writes
     if (job, group) in FEW:
         return option in FEW[job, group]
     if group == "experiment":
@@ -149,3 +156,62 @@ def test_every_group_and_option_is_in_the_overview(RECIPES) -> None:
 
 def test_recipes_are_packed_with_the_command() -> None:
     assert (Path(CONF) / "__main__.py").is_file()
+
+
+TRAINING = {
+    "pretrain": "tokens={0}/tokens long_tokens={0}/long tokenizer.path={0}/base model.size.vocab_size=300",
+    "sft": "init_from={0}/base conversations={0}/chats.jsonl phase.context=64",
+    "reward": "checkpoint={0}/base preferences=[{0}/pairs.jsonl] heldout=[]",
+    "ppo": "checkpoint={0}/base reward={0}/reward instructions={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
+}
+# What an option needs beside it.
+BESIDE = {
+    ("pretrain", "phase=32k"): "batches=long",
+    ("pretrain", "phase=enhancement"): "batches=long",
+    ("pretrain", "model=checkpoint"): "init_from={0}/base",
+    ("sft", "batches=chat_mixed"): "batches.pretrain.sources.folder={0}/tokens",
+    ("sft", "tokenizer=trained"): "tokenizer.path={0}/base",
+}
+# What a machine without a GPU, a hub or released weights cannot build.
+ELSEWHERE = {"trainer=gpu": "CUDA", "logger=wandb": "wandb", "tokenizer=released": "the released tokenizer"}
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, save_random_model: Callable[..., Path]) -> Path:
+    """Something of everything that the training jobs read."""
+    folder = tmp_path_factory.mktemp("inputs")
+    shape = {"layers": 8, "dim": 32, "num_kv_heads": 8, "q_per_kv": 1, "ffn_dim": 48, "head_dim": 4}
+    save_random_model(folder / "base", max_positions=64, vocab_size=304, **shape)
+    encoder = ConversationEncoder(load_tokenizer(folder / "base"), Conditions({"maths": {"en": "M"}}), 64)
+    model = RewardModel(partial(start_reward, folder / "base"), encoder)
+    model.configure_model()
+    model.save(folder / "reward")
+    for name in ("tokens/web", "long/book"):
+        (folder / name).parent.mkdir()
+        with TokenWriter(folder / name, 300) as out:
+            out.add([7] * 500)
+    (folder / "chats.jsonl").write_text('{"messages": [{"role": "user", "content": "q"}]}\n')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("job", "override"),
+    [(job, override) for job, override in choices() if job in TRAINING],
+    ids=lambda value: value or "default",
+)
+def test_is_built(job: str, override: str, inputs: Path) -> None:
+    """Module, data and Trainer are made, networks on the meta device. Nothing is run."""
+    if override in ELSEWHERE:
+        pytest.skip(f"needs {ELSEWHERE[override]}")
+    words = [*TRAINING[job].format(inputs).split(), *([override] if override else [])]
+    words += [word.format(inputs) for word in BESIDE.get((job, override), "").split()]
+    if override.startswith("strategy=") and override != "strategy=single":
+        words += ["trainer.devices=8", *(["model=7b", "model.size.vocab_size=304"] if job == "pretrain" else [])]
+    if override == "model=checkpoint":
+        words = [word for word in words if "vocab_size" not in word]
+    cfg = RECIPES.compose(job, words)
+    made = {key: instantiate(node) for key, node in cfg.job.items() if OmegaConf.is_dict(node) and "_target_" in node}
+    assert isinstance(made["data"], L.LightningDataModule) and isinstance(made["trainer"], L.Trainer)
+    with torch.device("meta"):
+        made["module"].configure_model()
+    assert all(weight.is_meta for weight in made["module"].parameters())

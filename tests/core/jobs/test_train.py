@@ -273,3 +273,11 @@ def test_a_model_without_a_tokenizer_to_write_is_refused_before_training(tmp_pat
     with pytest.raises(ValueError, match="tokenizer=None must be a tokenizer with a file"):
         run(tmp_path, None)  # type: ignore[arg-type]
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_callbacks_of_another_module_are_refused_in_words(tmp_path: Path) -> None:
+    class Other(L.LightningModule):
+        pass
+
+    with pytest.raises(ValueError, match=r"ExportModel writes LM, and callbacks with it do not fit Other\."):
+        ExportModel(tmp_path).setup(L.Trainer(logger=False), Other(), "fit")

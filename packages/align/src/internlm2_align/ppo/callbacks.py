@@ -39,6 +39,8 @@ class SaveActors(SaveLast):
             compare. None keeps none.
     """
 
+    of = PPOSystem
+
     def __init__(self, folder: str | Path, snapshots: Sequence[int] = (), early_share: float | None = None) -> None:
         super().__init__(folder)
         self.snapshots, self.early_share = set(snapshots), early_share
@@ -47,8 +49,9 @@ class SaveActors(SaveLast):
         """Settle which iterations are kept.
 
         Raises:
-            ValueError: If one is not among those of the run.
+            ValueError: If one is not among those of the run, or the module is not a PPOSystem.
         """
+        super().setup(trainer, pl_module, stage)
         data = trainer.datamodule  # type: ignore[attr-defined]
         if stage != "fit" or not isinstance(data, CountsIterations):
             return

@@ -66,6 +66,8 @@ class Curve(L.Callback):
 class SaveReward(SaveLast):
     """Writes the reward model with its tokenizer and condition table."""
 
+    of = RewardModel
+
     def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write network and condition table."""
         assert isinstance(pl_module, RewardModel)

@@ -19,10 +19,27 @@ class SaveLast(L.Callback):
 
     Args:
         folder: Where.
+
+    Attributes:
+        of: Kind of module that it writes.
     """
+
+    of: type[L.LightningModule] = L.LightningModule
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self.is_written = Path(folder), False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Refuse before training what could not be written after it.
+
+        Raises:
+            ValueError: If the module is of another kind.
+        """
+        if not isinstance(pl_module, self.of):
+            raise ValueError(
+                f"{type(self).__name__} writes {self.of.__name__}, and callbacks with it do not fit "
+                f"{type(pl_module).__name__}."
+            )
 
     def write(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gather from all ranks and write on the first. Called on every rank."""
@@ -47,12 +64,15 @@ class SaveLast(L.Callback):
 class ExportModel(SaveLast):
     """Writes an LM in the released layout, with its tokenizer."""
 
+    of = LM
+
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse before training what could not be written after it.
 
         Raises:
-            ValueError: If the module has no tokenizer to write beside the weights.
+            ValueError: If the module is not an LM, or has no tokenizer to write beside the weights.
         """
+        super().setup(trainer, pl_module, stage)
         assert isinstance(pl_module, LM)
         if pl_module.tokenizer is None or pl_module.tokenizer.path is None:
             raise ValueError("tokenizer=None must be a tokenizer with a file, which goes into the model folder.")
