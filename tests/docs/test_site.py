@@ -34,7 +34,7 @@ def test_every_page_is_on_the_site(site: Path, root: Path) -> None:
         ("core", "internlm2_core.LM.training_step"),
         ("align", "internlm2_align.RewardModel"),
         ("align", "internlm2_align.PPOSystem"),
-        ("data", "internlm2_data.loading.PackedBatches"),
+        ("data", "internlm2_data.PackedBatches"),
         ("parallel", "internlm2_parallel.MeshStrategy"),
         ("records", "internlm2_records.read_records"),
     ],

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -51,30 +52,33 @@ NEEDLE = (
 
 def small(words: list[str]) -> list[str]:
     more = [*SMALL.get(words[0], ()), *(NEEDLE if "suite=pretrain" in words else ())]
+    more += ["pipeline.heldout=0.3"] if "pipeline=tokens" in words else []
     groups = {word.partition("=")[0] for word in more}
     kept = [word for word in words if word.partition("=")[0] not in groups]
     return [word.replace("model=1.8b", "model=tiny") for word in kept] + more
 
 
+CHINESE = (
+    "我们 他们 老师 学生 城市 乡村 河流 高山 春天 秋天 今天 昨天 早晨 晚上 走路 读书 写字 唱歌 看见 听说 知道 觉得 非常 已经 "
+    "因为 所以 但是 如果 美丽 安静 古老 年轻 学校 医院 商店 火车 飞机 电脑 手机 朋友 父母 孩子 喜欢 帮助 工作 学习 生活 历史 "
+    "文化 科学 技术 经济 社会 自然 环境 动物 植物 天气 下雨 阳光 道路 房子 窗户 桌子 音乐 电影 故事 新闻 问题 方法 时间 地方"
+)
+
+
 def write_corpus(folder: Path) -> None:
-    """English and Chinese pages that the filters keep, and a repository: what Python's installation holds."""
-    text = Path(os.__file__).read_text()
+    """Pages that the filters keep, English ones from Python's own documentation, and a repository."""
+    from pydoc_data.topics import topics
+
+    random = Random(1)
     (folder / "crawl").mkdir()
     (folder / "repositories/mine").mkdir(parents=True)
-    for number in range(3):
-        sentence = f"The river number {number} carries clear water from the hills to the sea, and the people of the town drink it. "
-        words = [
-            f"{sentence}On day {day} the boats of the {day % 7} villages went out early and came back late."
-            for day in range(60)
-        ]
-        (folder / f"crawl/{number}.txt").write_text("\n".join(words))
-        chinese = [
-            f"第{day}天，{number}号河流把清水从山上带到大海，镇上的人们都喝这里的水，船只清晨出发，傍晚归来。"
-            for day in range(60)
-        ]
+    english = sorted((text for text in topics.values() if 2000 < len(text) < 20000), key=len)[:12]
+    for number, text in enumerate(english):
+        (folder / f"crawl/{number}.txt").write_text(text)
+        chinese = ["，".join("".join(random.choices(CHINESE.split(), k=6)) for _ in range(3)) + "。" for _ in range(40)]
         (folder / f"crawl/zh-{number}.txt").write_text("\n".join(chinese))
     (folder / "repositories/mine/pyproject.toml").write_text('[project]\nname = "mine"\n')
-    (folder / "repositories/mine/paths.py").write_text(text)
+    (folder / "repositories/mine/paths.py").write_text(Path(os.__file__).read_text())
 
 
 def test_the_story(root: Path, blocks: Callable[[str], list[Any]], template: Path, tmp_path: Path) -> None:
