@@ -126,8 +126,8 @@ def typed(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(map(typed, value)) + "]"
     text = str(value)
-    is_plain = re.fullmatch(r"(?!(?:true|false|null|inf|nan)$)[A-Za-z_./][\w./-]*", text, re.I | re.A)
-    return text if is_plain else quoted(text)
+    is_other = re.fullmatch(r"true|false|null|inf|nan|[\d._]+(e[+-]?\d+)?", text, re.I | re.A)
+    return text if re.fullmatch(r"[\w./][\w./-]*", text, re.A) and not is_other else quoted(text)
 
 
 def as_new(word: str) -> str:

@@ -12,11 +12,6 @@ import yaml
 from internlm2_conf.recipes import CONF
 from internlm2_conf.targets import HYDRAS, arguments
 
-LATER = re.compile(
-    r"(batches|callbacks|executor|fit|labels|layout|optimizer|pipeline|roles|schedule|strategy|trainer)/|reward|three_phases"
-)
-"""Files that still repeat signatures. A file that no longer does leaves this list."""
-
 FILES = sorted(CONF.rglob("*.yaml"))
 CITED = re.compile(r"#.*\b(report|table|section)\b", re.I)
 TEXT = "\n".join(file.read_text(encoding="utf-8") for file in FILES)
@@ -56,14 +51,7 @@ def repeated(file: Path) -> Iterator[str]:
                 yield f"{file.relative_to(CONF)}:{key.start_mark.line + 1}: {name}: {value} is the default of {target}"
 
 
-def marked(file: Path) -> Any:
-    name = file.relative_to(CONF).as_posix()
-    return pytest.param(
-        file, id=name, marks=pytest.mark.xfail(strict=False) if LATER.match(name.removeprefix("experiment/")) else ()
-    )
-
-
-@pytest.mark.parametrize("file", map(marked, FILES))
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(CONF).as_posix())
 def test_no_value_repeats_a_signature(file: Path) -> None:
     found = list(repeated(file))
     assert not found, "\n".join(found)
