@@ -147,7 +147,7 @@ def test_help_teaches(job: str) -> None:
     assert about in job_help(job, RECIPES)
 
 
-def test_every_group_and_option_is_in_the_overview(RECIPES) -> None:
+def test_every_group_and_option_is_in_the_overview() -> None:
     text = overview(RECIPES)
     for group, options in GROUPS.items():
         assert group in text
