@@ -211,3 +211,12 @@ def test_the_end_of_turn_is_part_of_the_response(language_model, encoder, prompt
     scored = sample_and_score(prompts, Fixed(), Sampling(), scorer, seed=1)
     assert scored.responses.responses[0] == [65, encoder.chat.end]
     assert scored.texts[0] == "A" and bool(scored.finished.all())
+
+
+def test_test_and_predict_look_at_held_out_prompts(make, prompts):
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    system, held = make(), HeldOutQueries(prompts, 12)
+    [figures] = L.Trainer(**quiet).test(system, held, verbose=False)
+    [replies] = L.Trainer(**quiet).predict(system, held)
+    assert {"test/reward", "test/kl", "test/reward/maths"} <= set(figures) and figures["test/kl"] == pytest.approx(0)
+    assert len(replies) == 12 and not system.history

@@ -166,11 +166,26 @@ class PPOSystem(StepModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means and keep them in the history."""
+        self.history.append({"iteration": self.iteration, **self._log_means("valid")})
+
+    def test_step(self, query: Query, batch_idx: int) -> None:
+        """As in validation."""
+        self.validation_step(query, batch_idx)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means as ``test/NAME``."""
+        self._log_means("test")
+
+    def predict_step(self, query: Query, batch_idx: int) -> list[str]:
+        """Sampled replies to the prompts of a query."""
+        return self.sample(query, seed=self.seed * 1_000_003 + 500_000 + batch_idx).texts
+
+    def _log_means(self, stage: str) -> dict[str, float]:
         reduce = partial(self.trainer.strategy.reduce, reduce_op="sum")
-        figures = {f"valid/{name}": value for name, value in self.means.compute(reduce).items()}
+        figures = {f"{stage}/{name}": value for name, value in self.means.compute(reduce).items()}
         self.means.reset()
         self.log_dict(figures)
-        self.history.append({"iteration": self.iteration, **figures})
+        return figures
 
     def sample(self, query: Query, seed: int) -> Scored:
         """Sample and score one response to each prompt of a query."""
