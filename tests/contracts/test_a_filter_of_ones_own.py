@@ -45,7 +45,7 @@ def test_an_appended_filter_drops_with_its_reason(mine, tmp_path):
         "~pipeline.clean.thresholds",
         f"inputs=[{tmp_path}/in.jsonl]",
         f"output={tmp_path}/out",
-        "executor.workers=0",
+        "+executor.workers=0",
         "extractor=resiliparse",
     )
     call(cfg.job)

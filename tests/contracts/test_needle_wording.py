@@ -1,8 +1,11 @@
 """conf meets data: the miniature's needle is asked in the words of its training documents."""
 
+import inspect
+
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from internlm2_core.evaluation import Haystack
 from internlm2_data.miniature.written import facts, hay
 from internlm2_data.miniature.written.instructions.words import NAMES
 
@@ -15,7 +18,8 @@ def test_wording(language: str, suite: str) -> None:
         haystack = compose("evaluate", [f"suite={suite}"]).suite.needle.haystacks[language]
     assert haystack.statement == facts.STATEMENT[language]
     assert haystack.question == facts.QUESTION[language]
-    assert haystack.separator == facts.BETWEEN_SENTENCES[language]
+    written = haystack.get("separator", inspect.signature(Haystack).parameters["separator"].default)
+    assert written == facts.BETWEEN_SENTENCES[language]
     assert set(haystack.names) <= set(NAMES[language])
     assert set(haystack.nouns) <= set(facts.NOUNS[language])
     assert haystack.max_chars == hay.LONGEST[language]
