@@ -35,7 +35,6 @@ class Run(Protocol):
             **keys: What differs in this round: ``checkpoint``, ``output``, and ``reward`` of `ppo`, ``data.added`` of
                 `reward`.
         """
-        ...
 
 
 @dataclass(frozen=True)
