@@ -37,7 +37,6 @@ class Engine(Protocol):
             prompts: Token ids of each, at least one.
             sampling: How to choose tokens and when to stop.
         """
-        ...
 
 
 @runtime_checkable
@@ -52,7 +51,6 @@ class StreamingEngine(Engine, Protocol):
             sampling: How to choose tokens and when to stop.
             on_token: Called with each new token id.
         """
-        ...
 
 
 def check_prompts(prompts: Sequence[Sequence[int]]) -> None:
