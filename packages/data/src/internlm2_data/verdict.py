@@ -64,7 +64,6 @@ class Rule(Protocol):
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """One verdict a page, in order."""
-        ...
 
 
 Rules = Mapping[str, Rule | None]

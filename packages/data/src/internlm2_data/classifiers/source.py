@@ -22,11 +22,9 @@ class LabelSource(Protocol):
 
     def read(self) -> Iterator[Labelled]:
         """The texts."""
-        ...
 
     def about(self) -> dict[str, Any]:
         """What the card says of it."""
-        ...
 
 
 @dataclass(frozen=True)

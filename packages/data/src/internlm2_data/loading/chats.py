@@ -29,12 +29,10 @@ class Encoded(Protocol):
     @property
     def ids(self) -> Sequence[int]:
         """Token ids [n]."""
-        ...
 
     @property
     def loss_mask(self) -> Sequence[bool]:
         """True where the token is a target [n]."""
-        ...
 
 
 Encode = Callable[[list[Message]], Encoded]

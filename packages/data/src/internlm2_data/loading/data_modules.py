@@ -23,19 +23,15 @@ class BatchLoader(Protocol):
 
     def __len__(self) -> int:
         """Batches of a whole pass."""
-        ...
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the pass."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What comes after the last batch handed out."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue there."""
-        ...
 
 
 class HasLoader(Protocol):
@@ -44,7 +40,6 @@ class HasLoader(Protocol):
     @property
     def loader(self) -> Callable[[int, int, int], BatchLoader]:
         """The loader, given this rank, the number of ranks and the number of reading processes."""
-        ...
 
 
 class Batches(HasLoader, Protocol):
@@ -52,7 +47,6 @@ class Batches(HasLoader, Protocol):
 
     def held_out(self, source: Any) -> HasLoader:
         """Batches of held-out data, one pass."""
-        ...
 
 
 class BatchData(L.LightningDataModule):

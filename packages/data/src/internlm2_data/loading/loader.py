@@ -26,24 +26,19 @@ class Plan(Protocol):
 
     def __len__(self) -> int:
         """Rows of a pass."""
-        ...
 
     @property
     def taken(self) -> int:
         """Rows taken since the beginning."""
-        ...
 
     def take(self, count: int) -> list[Place]:
         """The next places. There are fewer at the end of a pass, and then once none."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Its position in JSON types."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue at `state`."""
-        ...
 
 
 @dataclass(frozen=True)

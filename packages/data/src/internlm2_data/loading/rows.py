@@ -23,7 +23,6 @@ class RowSource(Protocol):
 
     def row(self, index: int) -> Row:
         """Row number `index`."""
-        ...
 
 
 def blank(context: int, pad_id: int = 0) -> Row:

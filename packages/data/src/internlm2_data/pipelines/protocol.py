@@ -20,4 +20,3 @@ class Pipeline(Protocol):
             ValueError: If the inputs hold nothing.
             RuntimeError: If shards failed. The others are done.
         """
-        ...

@@ -27,12 +27,10 @@ class Task(Protocol):
     @property
     def manifest(self) -> Path:
         """Where it is written that this was done."""
-        ...
 
     @property
     def made_by(self) -> str:
         """Fingerprint of inputs and settings."""
-        ...
 
 
 SomeTask = TypeVar("SomeTask", bound=Task)

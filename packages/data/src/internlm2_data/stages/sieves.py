@@ -26,11 +26,9 @@ class Sieve(Protocol):
     @property
     def absent(self) -> Sequence[str]:
         """What the stage could check and was not configured to."""
-        ...
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
         """Documents in order, each with whether it is kept, and faults between them."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ class Extractor(Protocol):
 
     def extract(self, html: str, url: str) -> str:
         """The main text, or an empty string where there is none."""
-        ...
 
 
 class Trafilatura:
