@@ -1,7 +1,5 @@
 """What a rule says about a document: keep it, drop it, or rewrite it, always with the reason."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol

@@ -1,7 +1,5 @@
 """What every classifier can do, and finding the right one for a folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

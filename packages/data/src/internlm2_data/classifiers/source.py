@@ -1,7 +1,5 @@
 """Where labels come from: files, or texts that are spoiled by rule."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Signing shards, in this run and in earlier ones."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """All cores of this machine."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections import deque

@@ -1,7 +1,5 @@
 """Slurm, through arrays of submitit. Needs the extra `slurm`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """Shards: zstd JSONL or Parquet files of documents, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,7 +54,7 @@ class ShardWriter:
         self._parquet.write_table(table)
         self._rows = []
 
-    def __enter__(self) -> ShardWriter:
+    def __enter__(self) -> "ShardWriter":
         return self
 
     def __exit__(

@@ -1,7 +1,5 @@
 """Conversations packed whole, without padding between them (supervised fine-tuning, report section 4.1)."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -217,7 +215,7 @@ class ChatBatches:
                 f"context={self.pretrain.context} of pretrain must be the context={self.context} of the conversations."
             )
 
-    def held_out(self, source: Paths) -> ChatBatches:
+    def held_out(self, source: Paths) -> "ChatBatches":
         """Batches of other conversations, encoded and packed as these are, without plain text."""
         return replace(self, conversations=source, pretrain=None, pretrain_fraction=0.0)
 

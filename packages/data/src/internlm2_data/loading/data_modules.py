@@ -3,8 +3,6 @@
 They shard by data-parallel rank themselves, so the Trainer is made with ``use_distributed_sampler=False``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,15 +81,15 @@ class BatchData(L.LightningDataModule):
         """The loader of this data-parallel rank. Lightning saves and restores its place."""
         return self._load(self.batches)
 
-    def val_dataloader(self) -> list[OnePass]:
+    def val_dataloader(self) -> list["OnePass"]:
         """One loader for each validation set."""
         return [OnePass(self._load(batches)) for batches in self.held_out.values()]
 
-    def test_dataloader(self) -> list[OnePass]:
+    def test_dataloader(self) -> list["OnePass"]:
         """The validation sets."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> list[OnePass]:
+    def predict_dataloader(self) -> list["OnePass"]:
         """The validation sets."""
         return self.val_dataloader()
 

@@ -1,7 +1,5 @@
 """Loaders: a plan in the main process, stateless reading in workers."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy

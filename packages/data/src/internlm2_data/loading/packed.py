@@ -1,7 +1,5 @@
 """Pre-training batches: token files mixed by weight, with long rows for phase 2."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

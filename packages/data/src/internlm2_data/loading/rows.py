@@ -1,7 +1,5 @@
 """A row of a batch, and how pieces of documents fill it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 import numpy as np

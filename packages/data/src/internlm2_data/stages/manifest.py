@@ -1,7 +1,5 @@
 """Small JSON files, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

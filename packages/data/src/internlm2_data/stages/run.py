@@ -1,7 +1,5 @@
 """One run of a pipeline over a folder: stages, shards and manifests."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Collection, Iterable, Sequence

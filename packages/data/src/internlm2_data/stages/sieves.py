@@ -1,7 +1,5 @@
 """Sieves: from the files of a shard to documents that are kept or not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -63,7 +61,7 @@ class RuleSieve:
     absent: Sequence[str] = ()
 
     @classmethod
-    def of(cls, rules: Rules, absent: Sequence[str] = ()) -> RuleSieve:
+    def of(cls, rules: Rules, absent: Sequence[str] = ()) -> "RuleSieve":
         """A sieve of the rules that are there, which says what is not.
 
         Args:

@@ -1,7 +1,5 @@
 """Reading token files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -75,11 +73,11 @@ class TokenSource:
         stop = length if stop is None else min(stop, length)
         return np.asarray(self._ids[first + start : first + stop])
 
-    def at_least(self, tokens: int) -> TokenSource:
+    def at_least(self, tokens: int) -> "TokenSource":
         """The documents of at least `tokens` tokens, as a source of their own."""
         return TokenSource(self.path, max(tokens, self.min_tokens))
 
-    def __reduce__(self) -> tuple[type[TokenSource], tuple[Path, int]]:
+    def __reduce__(self) -> tuple[type["TokenSource"], tuple[Path, int]]:
         return TokenSource, (self.path, self.min_tokens)
 
     @cached_property

@@ -1,7 +1,5 @@
 """Writing token files, all or nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +47,7 @@ class TokenWriter:
         """Tokens so far."""
         return sum(self._lengths)
 
-    def __enter__(self) -> TokenWriter:
+    def __enter__(self) -> "TokenWriter":
         return self
 
     def __exit__(

@@ -1,7 +1,5 @@
 """Main text of a page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 

@@ -1,7 +1,5 @@
 """The collection job."""
 
-from __future__ import annotations
-
 import gzip
 import json
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Sentences that people wrote, to lie between written facts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ These are the prompts on which being helpful (tell it) and being harmless (decli
 secret as its answer, so that a judge can see whether a reply tells it.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.facts import draw_facts

@@ -1,7 +1,5 @@
 """Find a number in a short text. An instance is the text and the name asked for."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.facts import draw_facts

@@ -6,8 +6,6 @@
 Ranges of `Instance.place` keep them disjoint by content, whatever the wording (arithmetic excepted, see there).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
