@@ -86,4 +86,3 @@ def _sprinkled(sentence: str, rng: np.random.Generator) -> str:
 
 
 SPOIL: dict[str, Spoil] = dict(zip(TARGETS, (_mixed_up, _noisy, _empty, _ungrammatical), strict=True))
-ADVERTISE = advertised

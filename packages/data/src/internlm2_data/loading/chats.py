@@ -117,8 +117,7 @@ class Conversations:
             raise ValueError(
                 f"Of {total} conversations of {source} none is left. {self.dropped} are longer than context={context} "
                 f"tokens and were dropped (overlong=cut keeps their beginning). {self.silent} have no token that "
-                "carries "
-                "loss, since no role in train_roles speaks in them."
+                "carries loss, since no role in train_roles speaks in them."
             )
         if kept < total or self.cut:
             log.warning(
