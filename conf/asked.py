@@ -48,15 +48,11 @@ class Asked:
         if "--cfg=job" in options and "--resolve" not in options:
             options.append("--resolve")
         submits = any(word.startswith("hydra/launcher=") for word in self.words)
-        if submits and not {"-m", "--multirun"} & set(options) and not self.only_shows:
+        shows = any(option.partition("=")[0] in SHOW for option in options)
+        if submits and not {"-m", "--multirun"} & set(options) and not shows:
             # Hydra's launchers start the jobs of a sweep: a single run is a sweep of one.
             options.append("-m")
         return [*([f"--config-name={self.job}"] if self.job else []), *options, *self.words]
-
-    @property
-    def only_shows(self) -> bool:
-        """Whether Hydra is asked to print something instead of running the job."""
-        return any(option.partition("=")[0] in SHOW for option in self.options)
 
     @property
     def wants_help(self) -> bool:

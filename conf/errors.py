@@ -121,9 +121,6 @@ def unknown_key(error: BaseException, asked: Asked) -> str:
     Args:
         error: What Hydra said.
         asked: The command.
-
-    Returns:
-        The sentence.
     """
     name, job, recipes = refused_key(error), asked.job, asked.recipes
     if not name or job is None:
@@ -180,9 +177,6 @@ def choices(job: str, asked: Asked, words: tuple[str, ...] = ()) -> dict[str, st
         job: Name of the job.
         asked: The command.
         words: Overrides that count.
-
-    Returns:
-        Name of the option, by group.
     """
     cfg = asked.recipes.compose(job, words, with_hydra=True)
     return {str(group): str(option) for group, option in cfg.hydra.runtime.choices.items()}
@@ -234,9 +228,6 @@ def is_complete(asked: Asked, words: list[str], place: str) -> bool:
         asked: The command.
         words: Overrides that count.
         place: Key of the node.
-
-    Returns:
-        The answer.
     """
     try:
         cfg = asked.recipes.compose(asked.job or "", words)

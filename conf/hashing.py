@@ -48,9 +48,6 @@ def samples(file: Path, whole_bytes: int = 2**20, blocks: int = 4, block_bytes: 
         whole_bytes: Size up to which it is read as a whole.
         blocks: Number of blocks.
         block_bytes: Size of each.
-
-    Yields:
-        The blocks.
     """
     size = file.stat().st_size
     with file.open("rb") as opened:
@@ -106,9 +103,6 @@ def is_intact(folder: Path, records: Mapping[str, Mapping[str, Any]]) -> bool:
     Args:
         folder: Folder of the stage.
         records: What `file_records` said of it.
-
-    Returns:
-        The answer.
     """
     files = ((folder / name, record["bytes"]) for name, record in records.items())
     return all(file.is_file() and file.stat().st_size == size for file, size in files)

@@ -72,9 +72,6 @@ def further(job: str, recipes: Recipes) -> list[str]:
     Args:
         job: Name of the job.
         recipes: Where it is looked for.
-
-    Returns:
-        A line for each argument.
     """
     cfg = OmegaConf.to_container(recipes.compose(job))
     assert isinstance(cfg, dict)

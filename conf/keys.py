@@ -175,8 +175,5 @@ def is_below(key: str, root: str) -> bool:
     Args:
         key: The key.
         root: The other.
-
-    Returns:
-        The answer.
     """
     return key == root or key.startswith(f"{root}.")

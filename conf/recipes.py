@@ -54,9 +54,6 @@ class Recipes:
             job: Name of the job.
             words: Overrides. Arguments that only a target knows are marked as new.
             with_hydra: Whether the result has Hydra's own node.
-
-        Returns:
-            The configuration.
         """
         try:
             if GlobalHydra.instance().is_initialized():
@@ -120,9 +117,6 @@ class Recipes:
         Args:
             words: Overrides.
             added: Whether those that begin with ``+`` count, as experiments do.
-
-        Returns:
-            Some of the words.
         """
         groups = self.groups()
         signs = "+" if added else ""

@@ -66,9 +66,6 @@ def leave_out(cfg: DictConfig, base: Callable[[], DictConfig], words: Sequence[s
         cfg: The composed configuration. It is changed.
         base: Composes the job with the same options of groups, without other overrides.
         words: The overrides.
-
-    Returns:
-        The configuration.
     """
     given = {word.partition("=")[0].lstrip("+") for word in words}
     doubtful = {

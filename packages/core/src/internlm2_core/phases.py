@@ -22,19 +22,15 @@ class BatchLoader(Protocol):
 
     def __len__(self) -> int:
         """Batches of a whole pass."""
-        ...
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the pass."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What comes after the last batch handed out."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue there."""
-        ...
 
 
 class Batches(Protocol):
@@ -46,11 +42,9 @@ class Batches(Protocol):
         Args:
             source: A file, or several where the batches are made of several.
         """
-        ...
 
     def loader(self, dp_rank: int, dp_size: int, num_workers: int) -> BatchLoader:
         """This rank's share of every global batch."""
-        ...
 
 
 @dataclass(frozen=True)

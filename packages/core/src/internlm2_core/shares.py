@@ -25,7 +25,6 @@ class SharesRows(Protocol):
     @property
     def distributed_sampler_kwargs(self) -> Share | None:
         """The share of this process."""
-        ...
 
 
 @runtime_checkable
@@ -58,7 +57,6 @@ class GathersWholeWeights(Protocol):
 
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
         """All weights by name, [...] each, on the CPU of the first rank, and nothing on the others. Collective."""
-        ...
 
 
 @runtime_checkable
@@ -68,7 +66,6 @@ class KnowsReplicas(Protocol):
     @property
     def data_parallel_size(self) -> int:
         """How many they are."""
-        ...
 
 
 def share_of(trainer: L.Trainer) -> Share:

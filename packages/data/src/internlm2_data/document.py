@@ -6,8 +6,6 @@ cell of that table. `trail` lists what was done to the document: rewrites, score
 document, last, why it was dropped.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -56,11 +54,11 @@ class Document:
         """UTF-8 bytes of its text."""
         return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "surrogatepass"))
 
-    def with_text(self, text: str, **note: Any) -> Document:
+    def with_text(self, text: str, **note: Any) -> "Document":
         """The document with another text and a note of that in its trail."""
         return replace(self, text=text, trail=[*self.trail, note])
 
-    def with_note(self, **note: Any) -> Document:
+    def with_note(self, **note: Any) -> "Document":
         """The document with one more note in its trail."""
         return replace(self, trail=[*self.trail, note])
 
@@ -70,7 +68,7 @@ class Document:
         return {name: value for name, value in record.items() if value or name in ("id", "text")}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Document:
+    def from_json(cls, record: dict[str, Any]) -> "Document":
         """Read what `to_json` wrote. Fields that are not known go into `meta`.
 
         Raises:

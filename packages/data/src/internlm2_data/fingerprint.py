@@ -1,7 +1,5 @@
 """Fingerprints: whether work was done already, with these inputs and this configuration."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import is_dataclass

@@ -4,8 +4,6 @@ Chinese, Japanese and Thai have no spaces between words: there a word is a chara
 which is also what the 5-grams of deduplication are made of.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from functools import cached_property

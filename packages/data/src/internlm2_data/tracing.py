@@ -1,7 +1,5 @@
 """The job `internlm2 trace`: one document's way through the stages of a run."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Iterator, Sequence

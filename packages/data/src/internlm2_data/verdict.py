@@ -1,7 +1,5 @@
 """What a rule says about a document: keep it, drop it, or rewrite it, always with the reason."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -64,7 +62,6 @@ class Rule(Protocol):
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """One verdict a page, in order."""
-        ...
 
 
 Rules = Mapping[str, Rule | None]

@@ -48,6 +48,8 @@ class RankLauncher(HookedLauncher):
         if command is None:
             super().start_children()
             return
+        from hydra.utils import get_original_cwd
+
         self.refuse_second_start()
         environment = self.cluster_environment
         os.environ.update(
@@ -60,9 +62,10 @@ class RankLauncher(HookedLauncher):
                 OWNER: owner(),
             }
         )
+        # Where the command was typed. Hydra may have changed into the output folder.
         for local_rank in range(1, self.num_processes):
             child = {**os.environ, "LOCAL_RANK": str(local_rank)}
-            self.procs.append(subprocess.Popen(command, env=child, cwd=original_folder()))
+            self.procs.append(subprocess.Popen(command, env=child, cwd=get_original_cwd()))
 
 
 def owner() -> str:
@@ -102,13 +105,6 @@ def fresh_store(rank: int, world_size: int, timeout: timedelta | None) -> dict[s
         return {}
     store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout or timedelta(minutes=30)))
     return {"store": PrefixStore(f"attempt-{attempt}", store)}
-
-
-def original_folder() -> str:
-    """The folder in which the user typed the command. Hydra may have changed into the output folder."""
-    from hydra.utils import get_original_cwd
-
-    return str(get_original_cwd())
 
 
 def hydra_command() -> list[str] | None:

@@ -16,6 +16,7 @@ Everything is checked before a process group exists: afterwards a wrong size is 
 the others.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -82,10 +83,7 @@ class Layout:
     @property
     def ranks(self) -> int:
         """Product of all degrees (of a settled layout)."""
-        product = 1
-        for axis in AXES:
-            product *= getattr(self, axis)
-        return product
+        return math.prod(getattr(self, axis) for axis in AXES)
 
     @property
     def data_parallel_size(self) -> int:

@@ -66,11 +66,6 @@ class Ranks:
         """Ranks that read other rows."""
         return self.data["data"]
 
-    @property
-    def data_parallel_rank(self) -> int:
-        """Index of this rank among those that read different rows."""
-        return self.data_parallel.get_local_rank()
-
 
 def all_reduce_over(
     value: torch.Tensor, mesh: DeviceMesh, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM

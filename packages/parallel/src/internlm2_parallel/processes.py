@@ -71,7 +71,7 @@ class RankedStrategy(HookedStrategy):
     @property
     def data_parallel_rank(self) -> int:
         """Index of this rank among the ranks that read different rows."""
-        return self.ranks.data_parallel_rank
+        return self.ranks.data_parallel.get_local_rank()
 
     @property
     def data_parallel_size(self) -> int:

@@ -1,7 +1,5 @@
 """Records of a file or folder, one by one, each with its place. `read_records` picks the reader by the suffix."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass

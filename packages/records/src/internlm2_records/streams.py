@@ -1,7 +1,5 @@
 """Opening files that may be compressed, with bounded memory per line."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import zlib

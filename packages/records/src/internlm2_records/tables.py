@@ -1,7 +1,5 @@
 """Rows of Parquet and Arrow files in JSON types. pyarrow is imported only when such a file is read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from datetime import date, time

@@ -13,8 +13,6 @@ key of the record   what is read
 Beside the turns, ``system`` goes before them and ``tools`` after the system prompt. What ChatML cannot say is refused.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -17,15 +17,12 @@ class Annotator(Protocol):
     @property
     def name(self) -> str:
         """What the pairs call it as their source."""
-        ...
 
     def domains_of(self, record: Record) -> Sequence[str]:
         """The domains by which replies to a record can be judged."""
-        ...
 
     def slices_of(self, record: Record) -> Sequence[str]:
         """Groups of pairs that get figures of their own, as ``conflicting`` where two domains disagree."""
-        ...
 
     def score(self, record: Record, reply: str, domain: str) -> float:
         """A reply's score in [0, 1], where 1 is best.
@@ -35,7 +32,6 @@ class Annotator(Protocol):
             reply: Text of the reply.
             domain: One of `domains_of` the record.
         """
-        ...
 
 
 def reference_of(record: Record) -> str:

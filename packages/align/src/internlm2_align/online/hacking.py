@@ -14,8 +14,7 @@ and an annotator, and it can only see what its features describe.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from internlm2_align.online.features import Feature, features_of, long_from
 from internlm2_align.online.replies import Reply
@@ -47,10 +46,6 @@ class Pattern:
     def feature(self) -> Feature:
         """What a reply shows."""
         return Feature(self.kind, self.value)
-
-    def to_record(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,6 @@ class Run(Protocol):
             **keys: What differs in this round: ``checkpoint``, ``output``, and ``reward`` of `ppo`, ``data.added`` of
                 `reward`.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Rounds:
         write_jsonl(folder / "fast.jsonl", map(to_record, fast))
         write_jsonl(folder / "slow.jsonl", map(to_record, slow))
         figures = {
-            "patterns": [pattern.to_record() for pattern in patterns],
+            "patterns": [asdict(pattern) for pattern in patterns],
             "fast_pairs": len(fast),
             "fast_pairs_written": sum(bool(pair.meta["written"]) for pair in fast),
             "slow_pairs": len(slow),

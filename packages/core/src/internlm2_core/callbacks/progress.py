@@ -13,11 +13,6 @@ class ProgressLine(L.Callback):
     def __init__(self) -> None:
         self._bar: Progress | None = None
 
-    @property
-    def is_shown(self) -> bool:
-        """Whether this rank shows the line."""
-        return self._bar is not None
-
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the place of Lightning's bar."""
         if trainer.progress_bar_callback is not None:
@@ -73,6 +68,6 @@ class StepProgress(ProgressLine):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move on. The loss is read only when it is shown, since reading waits for the device."""
-        reads = self.is_shown and trainer.global_step % self.every_steps == 0
+        reads = self._bar is not None and trainer.global_step % self.every_steps == 0
         loss = trainer.callback_metrics.get("train/loss") if reads else None
         self.move(trainer.global_step, None if loss is None else f"loss {float(loss):.3f}")

@@ -44,12 +44,7 @@ def to_llama(tensors: NamedTensors, size: ModelSize) -> Iterator[tuple[str, Tens
             for part, matrix in zip(PROJECTIONS, split_wqkv(tensor, size.q_per_kv, size.head_dim), strict=True):
                 yield f"{prefix}{part}.weight", matrix
         else:
-            yield llama_name(name), tensor
-
-
-def llama_name(name: str) -> str:
-    """Llama's name of a tensor that needs no change."""
-    return renamed(name, HEADS, NAMES)
+            yield renamed(name, HEADS, NAMES), tensor
 
 
 def released_name(name: str) -> str:

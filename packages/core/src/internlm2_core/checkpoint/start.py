@@ -61,7 +61,9 @@ def start_model(
         fill_or_defer(net, weights, "seed")
     else:
         net = load_released(init_from, module, size, torch.get_default_dtype())
-        check_same_shape(size, net.size, init_from)
+        for name, value in vars(size).items():
+            if getattr(net.size, name) != value:
+                raise ValueError(f"{name}={value} must be {getattr(net.size, name)}, as in {init_from}.")
         own = vars(read_size(init_from))
         if changed := [
             f"{name}={value} (it has {own[name]})" for name, value in vars(size).items() if value != own[name]
@@ -71,19 +73,3 @@ def start_model(
     if is_split:
         split_projections(net)
     return net
-
-
-def check_same_shape(wanted: ModelSize, found: ModelSize, folder: str) -> None:
-    """Refuse a model of another shape.
-
-    Args:
-        wanted: The shape that is asked for.
-        found: The shape of the folder.
-        folder: The model folder.
-
-    Raises:
-        ValueError: If the two differ. The error names the first field.
-    """
-    for name, value in vars(wanted).items():
-        if getattr(found, name) != value:
-            raise ValueError(f"{name}={value} must be {getattr(found, name)}, as in {folder}.")

@@ -18,11 +18,9 @@ class TokenDocuments(Protocol):
 
     def __len__(self) -> int:
         """Number of documents."""
-        ...
 
     def read(self, document: int) -> Any:
         """Ids of one document, as a numpy array."""
-        ...
 
 
 @dataclass(frozen=True)

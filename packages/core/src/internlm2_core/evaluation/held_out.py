@@ -22,7 +22,6 @@ class Batches(Protocol):
 
     def loader(self) -> Iterable[Batch]:
         """Packed batches in order."""
-        ...
 
 
 class HeldOutLoss:

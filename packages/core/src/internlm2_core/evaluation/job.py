@@ -48,28 +48,14 @@ def evaluate(
     """
     if not suite:
         raise ValueError("suite={} must have one task or more.")
-    subject = load_subject(checkpoint, engine, device, batch_tokens)
-    tasks = run_suite(subject, suite, Path(output))
-    size = subject.net.size
-    model = {"checkpoint": checkpoint, "parameters": size.num_params()} | vars(size)
-    metrics = {"schema": SCHEMA, "model": model, "tasks": tasks}
-    write_json(Path(output) / "metrics.json", metrics)
-    return metrics
-
-
-def load_subject(checkpoint: str, engine: Callable[[LanguageModel], Engine], device: str, batch_tokens: int) -> Subject:
-    """The model of a folder, ready to be asked.
-
-    Args:
-        checkpoint: A model folder.
-        engine: Makes the engine that answers prompts from the network.
-        device: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
-        batch_tokens: Tokens of documents scored at once.
-    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     net = load_model(checkpoint).to(device).eval()
-    return Subject(net, load_tokenizer(checkpoint), engine(net), batch_tokens)
+    tasks = run_suite(Subject(net, load_tokenizer(checkpoint), engine(net), batch_tokens), suite, Path(output))
+    model = {"checkpoint": checkpoint, "parameters": net.size.num_params()} | vars(net.size)
+    metrics = {"schema": SCHEMA, "model": model, "tasks": tasks}
+    write_json(Path(output) / "metrics.json", metrics)
+    return metrics
 
 
 def run_suite(subject: Subject, suite: Mapping[str, Task], output: Path) -> dict[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 Legend: B rows, T tokens, D width, N = B * T.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.generation import Engine, Sampling
+from internlm2_core.generation.engine import of_like_length
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text import Tokenizer
 
@@ -104,23 +105,6 @@ class Subject:
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)
         completions = self.engine.generate(prompts, sampling)
         return [self.tokenizer.decode([i for i in c.ids if i not in stop_ids]) for c in completions]
-
-
-def of_like_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of neighbours in length.
-
-    Args:
-        lengths: Tokens of each document.
-        batch_tokens: The most tokens of a batch with its padding. A longer document is a batch of its own.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def padded(documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:

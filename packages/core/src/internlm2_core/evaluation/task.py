@@ -36,4 +36,3 @@ class Task(Protocol):
 
     def run(self, subject: Subject, progress: Progress) -> Result:
         """Examine a model."""
-        ...

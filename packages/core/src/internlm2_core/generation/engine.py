@@ -4,7 +4,7 @@
 ``docs/add-an-engine.md``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -37,7 +37,6 @@ class Engine(Protocol):
             prompts: Token ids of each, at least one.
             sampling: How to choose tokens and when to stop.
         """
-        ...
 
 
 @runtime_checkable
@@ -52,7 +51,6 @@ class StreamingEngine(Engine, Protocol):
             sampling: How to choose tokens and when to stop.
             on_token: Called with each new token id.
         """
-        ...
 
 
 def check_prompts(prompts: Sequence[Sequence[int]]) -> None:
@@ -60,3 +58,20 @@ def check_prompts(prompts: Sequence[Sequence[int]]) -> None:
     for index, prompt in enumerate(prompts):
         if not len(prompt):
             raise ValueError(f"Prompt {index} is empty. It must have one token or more.")
+
+
+def of_like_length(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of neighbours in length.
+
+    Args:
+        lengths: Tokens of each document, or of each prompt with its answer.
+        batch_tokens: The most tokens of a batch with its padding. A longer document is a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

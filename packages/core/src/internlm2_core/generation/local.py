@@ -1,13 +1,13 @@
 """Generation with the network of this process: prompts of any lengths together, one cache a batch."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation.column_major import column_major
-from internlm2_core.generation.engine import Completion, check_prompts
+from internlm2_core.generation.engine import Completion, check_prompts, of_like_length
 from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.language_model import LanguageModel
@@ -69,7 +69,8 @@ class LocalEngine:
         generator = None if sampling.seed is None else torch.Generator(device).manual_seed(sampling.seed)
         completions = [Completion() for _ in prompts]
         with column_major(self.net):
-            for batch in self._batches(prompts, sampling.max_new_tokens):
+            tokens = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
+            for batch in of_like_length(tokens, self.max_batch_tokens):
                 self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
         return [Completion(c.ids, c.logprobs, "stop" if self._ends(c.ids, sampling) else "length") for c in completions]
 
@@ -86,17 +87,6 @@ class LocalEngine:
         # A token spells at least one byte, so a stop string is within as many tokens as it has bytes.
         tail = self.decode(ids[-max(len(string.encode()) for string in sampling.stop) :])
         return any(string in tail for string in sampling.stop)
-
-    def _batches(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-        batch: list[int] = []
-        for index in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-            longest = len(prompts[batch[0]]) if batch else 0
-            if batch and (len(batch) + 1) * (longest + new_tokens) > self.max_batch_tokens:
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
 
     # Not in inference mode from the start: a strategy may gather weights in the first forward pass, and trains on them
     # afterwards.

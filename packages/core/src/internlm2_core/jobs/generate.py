@@ -30,9 +30,6 @@ def generate(
         stop: Strings that end the text, or one string. They are not printed.
         engine: Makes the engine from the checkpoint's folder.
 
-    Returns:
-        The text.
-
     Raises:
         FileNotFoundError: If the folder holds no model.
         ValueError: If the prompt is empty.

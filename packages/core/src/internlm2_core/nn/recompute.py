@@ -7,17 +7,13 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 Recompute = Literal["none", "selective", "full"]
 """What of a block is computed again: nothing, all but matrix products, or everything."""
 
-MATMULS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default)
-
-
-def keep_matmuls(_context: Any, op: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
-    """Keep the results of matrix products, which are expensive and small. The rest is cheap to compute again."""
-    return CheckpointPolicy.MUST_SAVE if op in MATMULS else CheckpointPolicy.PREFER_RECOMPUTE
+# The results of matrix products are expensive and small. The rest is cheap to compute again.
+MATMULS = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.aten.bmm.default]
 
 
 def recompute_blocks(blocks: Iterable[nn.Module], what: Recompute, every: int = 1) -> None:
@@ -39,6 +35,6 @@ def recompute_blocks(blocks: Iterable[nn.Module], what: Recompute, every: int = 
         return
     options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     if what == "selective":
-        options["context_fn"] = partial(create_selective_checkpoint_contexts, keep_matmuls)
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, MATMULS)
     for block in islice(blocks, 0, None, every):
         block.forward = partial(checkpoint, block.forward, **options)  # type: ignore[method-assign]

@@ -31,17 +31,11 @@ def render(title: str, loaded: Sequence[Loaded], targets: Sequence[Mapping[str, 
     )
     environment.filters |= {"percent": percent, "figure": figure, "megabytes": megabytes, "clock": clock}
     environment.globals |= {"charts": charts, "tables": tables}
-    kinds = ordered_kinds(loaded)
-    # The wording of what is missing belongs to the section in which a reader looks for it.
-    return environment.get_template("page.html.j2").render(title=title, targets=targets, kinds=kinds, loaded=loaded)
-
-
-def ordered_kinds(loaded: Sequence[Loaded]) -> dict[str, list[Loaded]]:
-    """Sources by kind. A kind without sources is not a key."""
     kinds: dict[str, list[Loaded]] = {}
     for item in loaded:
         kinds.setdefault(item.source.kind, []).append(item)
-    return kinds
+    # The wording of what is missing belongs to the section in which a reader looks for it.
+    return environment.get_template("page.html.j2").render(title=title, targets=targets, kinds=kinds, loaded=loaded)
 
 
 def percent(share: float | None) -> str:

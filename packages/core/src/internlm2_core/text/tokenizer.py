@@ -51,15 +51,12 @@ class Tokenizer(Protocol):
     @property
     def path(self) -> Path | None:
         """Its file. None where it needs none."""
-        ...
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
-        ...
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens spelt out."""
-        ...
 
     def special(self, name: str) -> int:
         """Id of a special token.
@@ -67,11 +64,9 @@ class Tokenizer(Protocol):
         Raises:
             KeyError: If the vocabulary has no such token.
         """
-        ...
 
     def pieces(self) -> list[str]:
         """How the vocabulary spells each id."""
-        ...
 
 
 class TrainedTokenizer:

@@ -1,7 +1,5 @@
 """Choosing a threshold, and saying how well a classifier does with it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Literal
 

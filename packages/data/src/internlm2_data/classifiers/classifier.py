@@ -1,7 +1,5 @@
 """What every classifier can do, and finding the right one for a folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +15,12 @@ class Classifier(Protocol):
     @property
     def targets(self) -> Sequence[str]:
         """What it scores."""
-        ...
 
     def scores(self, texts: Sequence[str], batch: int = 256) -> npt.NDArray[np.float64]:
         """Probabilities [texts, targets]."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write it into a folder that exists."""
-        ...
 
 
 def load_classifier(folder: str | Path) -> Classifier:

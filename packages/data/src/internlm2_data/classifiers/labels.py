@@ -1,7 +1,5 @@
 """Labelled texts."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterator, Sequence

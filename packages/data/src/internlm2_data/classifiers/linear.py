@@ -1,7 +1,5 @@
 """Logistic regression over hashed runs of one to three tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +56,7 @@ class LinearClassifier:
         )
 
     @classmethod
-    def load(cls, folder: Path) -> LinearClassifier:
+    def load(cls, folder: Path) -> "LinearClassifier":
         """Read what `save` wrote."""
         with np.load(folder / "weights.npz", allow_pickle=False) as file:
             weights = np.zeros((int(file["dims"]), len(file["targets"])), np.float32)

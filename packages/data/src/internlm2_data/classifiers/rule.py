@@ -1,7 +1,5 @@
 """A classifier as a rule of a stage."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Where labels come from: files, or texts that are spoiled by rule."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from internlm2_data.classifiers.labels import LabelFile, Labelled
-from internlm2_data.classifiers.spoiling import ADVERTISE, SPOIL, TARGETS
+from internlm2_data.classifiers.spoiling import SPOIL, TARGETS, advertised
 from internlm2_data.fingerprint import file_digest
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
@@ -22,11 +20,9 @@ class LabelSource(Protocol):
 
     def read(self) -> Iterator[Labelled]:
         """The texts."""
-        ...
 
     def about(self) -> dict[str, Any]:
         """What the card says of it."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class MadeByRule:
     ) -> Iterator[Labelled]:
         if self.kind == "advertisement":
             yield Labelled(text, (0.0,), language)
-            yield Labelled(ADVERTISE(text, language, rng), (1.0,), language)
+            yield Labelled(advertised(text, language, rng), (1.0,), language)
             return
         good = (1.0,) * len(TARGETS)
         yield Labelled(text, good, language)

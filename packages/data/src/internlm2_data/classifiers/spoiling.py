@@ -1,7 +1,5 @@
 """Ways to spoil a text, one for each side of fluency (report section 3.1.1), and to make it an advertisement."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -88,4 +86,3 @@ def _sprinkled(sentence: str, rng: np.random.Generator) -> str:
 
 
 SPOIL: dict[str, Spoil] = dict(zip(TARGETS, (_mixed_up, _noisy, _empty, _ungrammatical), strict=True))
-ADVERTISE = advertised

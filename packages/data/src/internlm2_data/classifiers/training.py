@@ -1,7 +1,5 @@
 """The job `internlm2 classifier`."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A BERT with a head of one number a target, fine-tuned (report section 3.1.1). Needs the extra `transformer`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +54,7 @@ class TransformerClassifier:
         self.tokenizer.save_pretrained(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> TransformerClassifier:
+    def load(cls, folder: Path) -> "TransformerClassifier":
         """Read what `save` wrote. Code that comes with a model is not run."""
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 

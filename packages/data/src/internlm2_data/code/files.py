@@ -1,7 +1,5 @@
 """From folders to the files of repositories."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

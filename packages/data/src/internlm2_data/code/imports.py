@@ -5,8 +5,6 @@ the name that it takes from it decides: if the package holds a module of that na
 not the package.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """Programming languages by the endings of file names."""
 
-from __future__ import annotations
-
 from pathlib import PurePosixPath
 
 LANGUAGES = {

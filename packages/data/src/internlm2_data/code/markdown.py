@@ -1,7 +1,5 @@
 """A repository as one Markdown document."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The order of a repository's files: dependencies first."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Mapping, Set
 from pathlib import PurePosixPath

@@ -4,8 +4,6 @@ The rules here look at what a person sees at a glance: comments, names, length o
 scorer may join them as one more rule.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

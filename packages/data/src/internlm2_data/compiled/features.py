@@ -1,7 +1,5 @@
 """Hashed n-grams of tokens, and linear scores over them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

@@ -3,8 +3,6 @@
 Many texts come in one buffer, because a call per document would cost more than the work.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

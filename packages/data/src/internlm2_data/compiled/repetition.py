@@ -1,7 +1,5 @@
 """Repeated n-grams of a text, counted in one pass per n over a hash table."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

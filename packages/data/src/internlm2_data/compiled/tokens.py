@@ -1,7 +1,5 @@
 """Tokens of a text as hashes: words, or characters of scripts without spaces, or identifiers and signs of code."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numba

@@ -1,7 +1,5 @@
 """Which pairs share a band."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any

@@ -1,7 +1,5 @@
 """Which documents go: exact copies, older copies of a URL, near-duplicates of a newer document."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 

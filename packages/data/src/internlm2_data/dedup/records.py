@@ -1,7 +1,5 @@
 """What is kept of a shard's documents between signing and resolving."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -48,7 +46,7 @@ class ShardRecords:
         part.replace(path)
 
     @classmethod
-    def load(cls, paths: Sequence[Path]) -> ShardRecords:
+    def load(cls, paths: Sequence[Path]) -> "ShardRecords":
         """Read and join the records of many shards, holding one shard's twice at the most."""
         counts = [len(_column(path, "sizes")) for path in paths]
         ends = np.cumsum([0, *counts])

@@ -1,7 +1,5 @@
 """Settings of deduplication."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 PERMUTATIONS = 128

@@ -1,7 +1,5 @@
 """Shingle sets of candidates on disk, for exact comparison."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Signing shards, in this run and in earlier ones."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +64,7 @@ def signed_before(run: Path, stage: str, settings: DedupSettings) -> list[SignTa
         if manifest["settings"] != describe(settings):
             raise ValueError(
                 f"{run} was deduplicated with {manifest['settings']}, and this run has {describe(settings)}. The "
-                "settings "
-                "must be the same."
+                "settings must be the same."
             )
         shard = Shard(tuple(map(Path, manifest["files"])), manifest["made_by"])
         found.append(SignTask(shard, settings, path.with_suffix(".npz"), manifest["made_by"]))

@@ -1,7 +1,5 @@
 """Signatures of documents: what deduplication remembers of a text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """The Dedup stage over shards."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

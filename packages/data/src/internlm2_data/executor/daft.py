@@ -1,7 +1,5 @@
 """Daft on a Ray cluster. Its native runner, to try it here, takes one task at a time. Needs the extra `cluster`."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """All cores of this machine."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 from collections import deque
@@ -48,8 +46,7 @@ class LocalExecutor:
                 futures = deque(self._submit(function, later) for later in tasks[place + 1 :])
             except Exception as error:
                 left = self.attempts - 1
-                again = attempt(partial(self._in_pool, function), task, left) if left else failed(error)
-                result = again
+                result = attempt(lambda t: self._submit(function, t).result(), task, left) if left else failed(error)
             yield result
 
     def close(self) -> None:
@@ -63,9 +60,6 @@ class LocalExecutor:
             # Not fork: the caller may have threads (torch, progress bars), which a fork would tear.
             self._pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"))
         return self._pool.submit(function, task)
-
-    def _in_pool(self, function: Callable[[T], R], task: T) -> R:
-        return self._submit(function, task).result()
 
     @staticmethod
     def _alone(function: Callable[[T], R], task: T) -> R:

@@ -1,7 +1,5 @@
 """What a stage asks of an executor."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -26,11 +24,9 @@ class Executor(Protocol):
 
     def map(self, function: Callable[[T], R], tasks: Sequence[T]) -> Iterator[R | Failure]:
         """Results in the order of `tasks`. Function and tasks can be pickled and do not depend on each other."""
-        ...
 
     def close(self) -> None:
         """Give back what it holds."""
-        ...
 
 
 def attempt(function: Callable[[T], R], task: T, attempts: int) -> R | Failure:

@@ -1,8 +1,7 @@
 """Slurm, through arrays of submitit. Needs the extra `slurm`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,9 +41,8 @@ class SlurmExecutor:
 
         executor = submitit.AutoExecutor(self.folder, cluster=self.cluster)
         executor.update_parameters(**self.parameters)
-        work = _Several(function, self.attempts)
         bundles = [tasks[start :: self.jobs] for start in range(min(self.jobs, len(tasks)))]
-        jobs = executor.map_array(work, bundles)
+        jobs = executor.map_array(partial(_attempt_each, function, self.attempts), bundles)
         # Results come in the order of tasks, task i from bundle i mod jobs.
         results = [_outcome(job, bundle) for job, bundle in zip(jobs, bundles, strict=True)]
         for number in range(len(tasks)):
@@ -54,14 +52,8 @@ class SlurmExecutor:
         """Nothing is held."""
 
 
-class _Several:
-    """Works on several tasks, one after the other."""
-
-    def __init__(self, function: Callable[[Any], Any], attempts: int) -> None:
-        self.function, self.attempts = function, attempts
-
-    def __call__(self, tasks: Sequence[Any]) -> list[Any]:
-        return [attempt(self.function, task, self.attempts) for task in tasks]
+def _attempt_each(function: Callable[[Any], Any], attempts: int, tasks: Sequence[Any]) -> list[Any]:
+    return [attempt(function, task, attempts) for task in tasks]
 
 
 def _outcome(job: Any, bundle: Sequence[Any]) -> list[Any]:

@@ -1,7 +1,5 @@
 """Documents of any input: those that a stage wrote as they are, others with the id and language that they lack."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From input names to items."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -5,8 +5,6 @@ reading starts again at the next one that begins with a WARC header. Readers tha
 of a cut-off member for data and lose the next one with it.
 """
 
-from __future__ import annotations
-
 import mmap
 import zlib
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Text and HTML files, one document a file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,11 +1,8 @@
 """Shards: zstd JSONL or Parquet files of documents, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import orjson
@@ -56,12 +53,10 @@ class ShardWriter:
         self._parquet.write_table(table)
         self._rows = []
 
-    def __enter__(self) -> ShardWriter:
+    def __enter__(self) -> "ShardWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._zstd is not None:
             self._zstd.close()
         elif kind is None:

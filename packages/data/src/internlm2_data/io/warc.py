@@ -1,7 +1,5 @@
 """WARC and WET, gzip (a member a record, or as a whole), zstd and plain. Damage costs the record that it hits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path

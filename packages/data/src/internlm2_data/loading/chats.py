@@ -1,7 +1,5 @@
 """Conversations packed whole, without padding between them (supervised fine-tuning, report section 4.1)."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,12 +27,10 @@ class Encoded(Protocol):
     @property
     def ids(self) -> Sequence[int]:
         """Token ids [n]."""
-        ...
 
     @property
     def loss_mask(self) -> Sequence[bool]:
         """True where the token is a target [n]."""
-        ...
 
 
 Encode = Callable[[list[Message]], Encoded]
@@ -121,8 +117,7 @@ class Conversations:
             raise ValueError(
                 f"Of {total} conversations of {source} none is left. {self.dropped} are longer than context={context} "
                 f"tokens and were dropped (overlong=cut keeps their beginning). {self.silent} have no token that "
-                "carries "
-                "loss, since no role in train_roles speaks in them."
+                "carries loss, since no role in train_roles speaks in them."
             )
         if kept < total or self.cut:
             log.warning(
@@ -219,7 +214,7 @@ class ChatBatches:
                 f"context={self.pretrain.context} of pretrain must be the context={self.context} of the conversations."
             )
 
-    def held_out(self, source: Paths) -> ChatBatches:
+    def held_out(self, source: Paths) -> "ChatBatches":
         """Batches of other conversations, encoded and packed as these are, without plain text."""
         return replace(self, conversations=source, pretrain=None, pretrain_fraction=0.0)
 

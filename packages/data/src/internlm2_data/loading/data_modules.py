@@ -3,8 +3,6 @@
 They shard by data-parallel rank themselves, so the Trainer is made with ``use_distributed_sampler=False``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,19 +21,15 @@ class BatchLoader(Protocol):
 
     def __len__(self) -> int:
         """Batches of a whole pass."""
-        ...
 
     def __iter__(self) -> Iterator[Batch]:
         """The rest of the pass."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """What comes after the last batch handed out."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue there."""
-        ...
 
 
 class HasLoader(Protocol):
@@ -44,7 +38,6 @@ class HasLoader(Protocol):
     @property
     def loader(self) -> Callable[[int, int, int], BatchLoader]:
         """The loader, given this rank, the number of ranks and the number of reading processes."""
-        ...
 
 
 class Batches(HasLoader, Protocol):
@@ -52,7 +45,6 @@ class Batches(HasLoader, Protocol):
 
     def held_out(self, source: Any) -> HasLoader:
         """Batches of held-out data, one pass."""
-        ...
 
 
 class BatchData(L.LightningDataModule):
@@ -89,15 +81,15 @@ class BatchData(L.LightningDataModule):
         """The loader of this data-parallel rank. Lightning saves and restores its place."""
         return self._load(self.batches)
 
-    def val_dataloader(self) -> list[OnePass]:
+    def val_dataloader(self) -> list["OnePass"]:
         """One loader for each validation set."""
         return [OnePass(self._load(batches)) for batches in self.held_out.values()]
 
-    def test_dataloader(self) -> list[OnePass]:
+    def test_dataloader(self) -> list["OnePass"]:
         """The validation sets."""
         return self.val_dataloader()
 
-    def predict_dataloader(self) -> list[OnePass]:
+    def predict_dataloader(self) -> list["OnePass"]:
         """The validation sets."""
         return self.val_dataloader()
 

@@ -1,7 +1,5 @@
 """Held-out text in order, each token once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Loaders: a plan in the main process, stateless reading in workers."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -26,24 +24,19 @@ class Plan(Protocol):
 
     def __len__(self) -> int:
         """Rows of a pass."""
-        ...
 
     @property
     def taken(self) -> int:
         """Rows taken since the beginning."""
-        ...
 
     def take(self, count: int) -> list[Place]:
         """The next places. There are fewer at the end of a pass, and then once none."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Its position in JSON types."""
-        ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue at `state`."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Which source the next row comes from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 

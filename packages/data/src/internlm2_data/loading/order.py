@@ -1,7 +1,5 @@
 """Seeded orders that stay the same across NumPy versions, number of ranks and workers."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

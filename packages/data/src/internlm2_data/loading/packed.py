@@ -1,7 +1,5 @@
 """Pre-training batches: token files mixed by weight, with long rows for phase 2."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,9 +68,8 @@ class PackedBatches:
             raise ValueError(f"long_fraction={self.long_fraction} must be in [0, 1].")
         if self.long_fraction and self.long is None:
             raise ValueError(
-                f"long_fraction={self.long_fraction} needs long documents, and long is None. `batches=long` of "
-                "the command "
-                "names some."
+                f"long_fraction={self.long_fraction} needs long documents, and long is None. `batches=long` of the "
+                "command names some."
             )
 
     def shares(self) -> dict[str, float]:

@@ -1,7 +1,5 @@
 """First-fit packing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 OPEN_ROWS = 64

@@ -4,8 +4,6 @@
 pass, or in stored order for evaluation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

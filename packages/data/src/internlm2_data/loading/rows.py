@@ -1,7 +1,5 @@
 """A row of a batch, and how pieces of documents fill it."""
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -23,7 +21,6 @@ class RowSource(Protocol):
 
     def row(self, index: int) -> Row:
         """Row number `index`."""
-        ...
 
 
 def blank(context: int, pad_id: int = 0) -> Row:

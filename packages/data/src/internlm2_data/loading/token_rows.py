@@ -6,8 +6,6 @@ too", report section 3.3), nothing is ever dropped, and any row can be found wit
 it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

@@ -1,7 +1,5 @@
 """`pipeline=long` (report section 3.1.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What `internlm2 process` runs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -20,4 +18,3 @@ class Pipeline(Protocol):
             ValueError: If the inputs hold nothing.
             RuntimeError: If shards failed. The others are done.
         """
-        ...

@@ -1,7 +1,5 @@
 """`pipeline=tokens`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -70,7 +68,7 @@ class TokensPipeline:
         write_json(output / "tokens.json", {"files": cards, "faults": faults})
         _show(cards, faults)
 
-    def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list[EncodeTask]:
+    def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:
         return [
             EncodeTask(
                 shard, encoder, self.heldout, kind, output / "_shards" / f"{kind}-{number:05d}",

@@ -1,7 +1,5 @@
 """`pipeline=web` (report section 3.1.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

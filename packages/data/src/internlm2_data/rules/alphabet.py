@@ -1,7 +1,5 @@
 """Characters by what they mean to the rules."""
 
-from __future__ import annotations
-
 import re
 
 BULLETS = tuple("•‣▪▫◦●○■□–-*·★☆►▶➤")

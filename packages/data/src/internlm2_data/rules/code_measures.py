@@ -1,7 +1,5 @@
 """What the rules for code measure (after Codex, arXiv 2107.03374, and StarCoder, arXiv 2305.06161)."""
 
-from __future__ import annotations
-
 import re
 
 from internlm2_data.page import Page

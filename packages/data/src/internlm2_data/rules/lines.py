@@ -1,7 +1,5 @@
 """Lines that are not part of a page (C4, and RefinedWeb, appendix G.2): they go, and where too much goes, all goes."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """What tells a long text that hangs together from one that was piled up (LongWanjuan, arXiv 2402.13583)."""
 
-from __future__ import annotations
-
 import zlib
 
 from internlm2_data.compiled.repetition import different_share

@@ -4,8 +4,6 @@ Names are those of the rows in `tables/text.csv`. Where a paper leaves a choice 
 which was taken.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial

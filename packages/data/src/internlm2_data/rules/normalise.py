@@ -4,8 +4,6 @@ Chinese punctuation stays full-width (ftfy's width folding would turn ， into ,
 letters and digits become ordinary ones.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Sequence

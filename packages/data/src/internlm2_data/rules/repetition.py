@@ -4,8 +4,6 @@ Words are those of deduplication: letters and digits in lower case, characters i
 punctuation hides no repetition.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from internlm2_data.page import Page

@@ -1,7 +1,5 @@
 """Rules whose thresholds are in a table."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ of 64 bits are sorted in one array, 8 bytes a domain: 13 million take 104 MB, an
 probability below 10^-11.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property

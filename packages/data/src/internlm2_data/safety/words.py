@@ -5,8 +5,6 @@ Chinese has none, and there a phrase counts wherever it is. One word proves noth
 threshold is matches per thousand words (characters in Chinese), and at least two different ones are needed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files

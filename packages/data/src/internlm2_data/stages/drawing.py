@@ -1,7 +1,5 @@
 """The funnel as a picture: a bar a stage, of the bytes it left by cell, and the bytes it dropped by rule."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from html import escape
 from typing import Any

@@ -1,7 +1,5 @@
 """The funnel: what went in, what came out and why the rest did not, stage by stage."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Small JSON files, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,12 +25,10 @@ class Task(Protocol):
     @property
     def manifest(self) -> Path:
         """Where it is written that this was done."""
-        ...
 
     @property
     def made_by(self) -> str:
         """Fingerprint of inputs and settings."""
-        ...
 
 
 SomeTask = TypeVar("SomeTask", bound=Task)

@@ -1,7 +1,5 @@
 """One run of a pipeline over a folder: stages, shards and manifests."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -122,9 +120,8 @@ class StageRun:
         if failures:
             (self.output / "failed.json").write_text(json.dumps({stage: failures}, indent=1), "utf-8")
             raise RuntimeError(
-                f"{len(failures)} of {len(tasks)} shards of stage {stage} failed, the first with {failures[0]}. "
-                "The others "
-                f"are done and stay. Mend it and run the same command again. All failures are in "
+                f"{len(failures)} of {len(tasks)} shards of stage {stage} failed, the first with {failures[0]}. The "
+                "others are done and stay. Mend it and run the same command again. All failures are in "
                 f"{self.output / 'failed.json'}."
             )
         (self.output / "failed.json").unlink(missing_ok=True)

@@ -1,7 +1,5 @@
 """Sieves: from the files of a shard to documents that are kept or not."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -26,11 +24,9 @@ class Sieve(Protocol):
     @property
     def absent(self) -> Sequence[str]:
         """What the stage could check and was not configured to."""
-        ...
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
         """Documents in order, each with whether it is kept, and faults between them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class RuleSieve:
     absent: Sequence[str] = ()
 
     @classmethod
-    def of(cls, rules: Rules, absent: Sequence[str] = ()) -> RuleSieve:
+    def of(cls, rules: Rules, absent: Sequence[str] = ()) -> "RuleSieve":
         """A sieve of the rules that are there, which says what is not.
 
         Args:

@@ -1,7 +1,5 @@
 """Counts of a shard, which add up to those of a stage."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,7 +43,7 @@ class Tally:
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(fault.to_json())
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: "Tally") -> None:
         """Add another shard's counts."""
         for name in ("documents", "bytes", "tokens", "dropped", "dropped_bytes", "rewritten"):
             getattr(self, name).update(getattr(other, name))
@@ -59,7 +57,7 @@ class Tally:
         return {**plain, **nested, "num_faults": self.num_faults, "faults": self.faults}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Tally:
+    def from_json(cls, record: dict[str, Any]) -> "Tally":
         """Read what `to_json` wrote."""
         nested = {name: _flat(record[name]) for name in ("dropped", "dropped_bytes", "rewritten")}
         return cls(

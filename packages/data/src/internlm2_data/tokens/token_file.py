@@ -1,7 +1,5 @@
 """Reading token files."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
@@ -36,18 +34,16 @@ class TokenSource:
         card = Path(f"{stem}.json")
         if not card.is_file():
             raise FileNotFoundError(
-                f"{stem} is not a token file, since its card {card} is missing. `internlm2 process "
-                "pipeline=tokens` writes "
-                "token files."
+                f"{stem} is not a token file, since its card {card} is missing. `internlm2 process pipeline=tokens` "
+                "writes token files."
             )
         self.card: dict[str, Any] = json.loads(card.read_text("utf-8"))
         if not len(self):
             raise ValueError(f"{stem} has no document of {max(1, min_tokens)} tokens or more.")
         if self._ids.size != self.card["tokens"]:
             raise ValueError(
-                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}. Delete it "
-                "and run "
-                "`internlm2 process pipeline=tokens` again."
+                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}. Delete it and "
+                "run `internlm2 process pipeline=tokens` again."
             )
 
     @property
@@ -75,11 +71,11 @@ class TokenSource:
         stop = length if stop is None else min(stop, length)
         return np.asarray(self._ids[first + start : first + stop])
 
-    def at_least(self, tokens: int) -> TokenSource:
+    def at_least(self, tokens: int) -> "TokenSource":
         """The documents of at least `tokens` tokens, as a source of their own."""
         return TokenSource(self.path, max(tokens, self.min_tokens))
 
-    def __reduce__(self) -> tuple[type[TokenSource], tuple[Path, int]]:
+    def __reduce__(self) -> tuple[type["TokenSource"], tuple[Path, int]]:
         return TokenSource, (self.path, self.min_tokens)
 
     @cached_property
@@ -115,9 +111,8 @@ def token_sources(
     wanted = found if names is None else names
     if not found:
         raise FileNotFoundError(
-            f"{folder} holds no token files. `internlm2 process pipeline=tokens` writes train/, heldout/ and "
-            "long/ below "
-            "its output."
+            f"{folder} holds no token files. `internlm2 process pipeline=tokens` writes train/, heldout/ and long/ "
+            "below its output."
         )
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
@@ -152,7 +147,6 @@ def _check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> Non
         if theirs != digest:
             raise ValueError(
                 f"{source.path} was encoded with another tokenizer ({theirs[:12]}) than {file} ({digest[:12]}). Run "
-                f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`. If both spell every id alike, "
-                "leave out "
-                "tokenizer beside its folder."
+                f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`. If both spell every id alike, leave "
+                "out tokenizer beside its folder."
             )

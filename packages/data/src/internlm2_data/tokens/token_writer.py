@@ -1,11 +1,8 @@
 """Writing token files, all or nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -44,17 +41,10 @@ class TokenWriter:
         self._file.write(array.astype(DTYPES[self._dtype]).tobytes())
         self._lengths.append(array.size)
 
-    @property
-    def num_tokens(self) -> int:
-        """Tokens so far."""
-        return sum(self._lengths)
-
-    def __enter__(self) -> TokenWriter:
+    def __enter__(self) -> "TokenWriter":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
         if kind is not None:
             self._part.unlink()

@@ -1,7 +1,5 @@
 """Training of the vocabulary."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

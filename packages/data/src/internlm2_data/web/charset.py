@@ -6,8 +6,6 @@ the first that decodes without a fault is taken, else the one with the fewest. G
 GB18030, their superset, and Big5 with the Hong Kong additions, as browsers do.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 

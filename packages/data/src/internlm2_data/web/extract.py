@@ -1,7 +1,5 @@
 """Main text of a page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 
@@ -11,7 +9,6 @@ class Extractor(Protocol):
 
     def extract(self, html: str, url: str) -> str:
         """The main text, or an empty string where there is none."""
-        ...
 
 
 class Trafilatura:

@@ -1,7 +1,5 @@
 """The Format stage."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -39,21 +37,19 @@ class Format:
         if isinstance(text, bytes):
             text, charset = decode(text, item.charset, item.html)
         if item.html:
-            text = self._main_text(text, str(record.get("url", "")))
+            text = self.extractor.extract(text, str(record.get("url", ""))).strip() if text.strip() else ""
             record.setdefault("type", "webpage")
         if charset not in ("", "utf-8"):
             record["meta"] = {**record.get("meta", {}), "charset": charset}
         record.setdefault("source", self.source)
-        record.setdefault("dump", self.dump or _dump_of(file))
+        dump = _DUMP.search(file)
+        record.setdefault("dump", self.dump or (dump.group().upper() if dump else ""))
         record.setdefault("language", identify(text))
         document = Document(text=text, **record)
         if len(text) < self.min_characters:
             reason = Drop("format.no_text", len(text), self.min_characters)
             return apply(reason, document, "format"), False
         return document, True
-
-    def _main_text(self, html: str, url: str) -> str:
-        return self.extractor.extract(html, url).strip() if html.strip() else ""
 
 
 def known_fields(record: dict[str, Any]) -> dict[str, Any]:
@@ -64,8 +60,3 @@ def known_fields(record: dict[str, Any]) -> dict[str, Any]:
     if isinstance(record.get("id"), str | int):
         other["original_id"] = record["id"]
     return {**kept, "meta": {**(meta if isinstance(meta, dict) else {}), **other}}
-
-
-def _dump_of(file: str) -> str:
-    found = _DUMP.search(file)
-    return found.group().upper() if found else ""

@@ -1,7 +1,5 @@
 """Language identification with CLD2 (report section 3.1.1)."""
 
-from __future__ import annotations
-
 import re
 
 import pycld2

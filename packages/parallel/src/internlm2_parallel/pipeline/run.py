@@ -1,6 +1,7 @@
 """One network as a pipeline: what runs when the LightningModule calls it."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class PipelinedNet:
     def _shell(self, index: int, blocks: range) -> nn.Module:
         shell = cut(self.net, blocks, index == 0, index == self.num_stages - 1)
         run = self._run_last if index == self.num_stages - 1 else self._run_inner
-        shell.forward = _bound(run, shell)  # type: ignore[method-assign]
+        shell.forward = partial(run, shell)  # type: ignore[method-assign]
         return shell
 
     # ---- what a stage computes
@@ -174,13 +175,9 @@ class _ScheduledLoss(torch.autograd.Function):
         for weight, fresh, before in ctx.fresh:
             if fresh is None:
                 continue
-            _local(fresh).mul_(scale)
+            (fresh.to_local() if isinstance(fresh, DTensor) else fresh).mul_(scale)
             weight.grad = fresh if before is None else before.add_(fresh)
         return torch.zeros_like(scale), None, None
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _with_hidden(shell: nn.Module, x: Tensor, position_ids: Tensor, compute: Callable[[Tensor], Any]) -> Any:
@@ -193,12 +190,3 @@ def _with_hidden(shell: nn.Module, x: Tensor, position_ids: Tensor, compute: Cal
         return compute(position_ids)
     finally:
         door.hidden = None
-
-
-def _bound(run: Callable[..., Tensor], shell: nn.Module) -> Callable[..., Tensor]:
-    """A forward that the schedule calls without the network."""
-
-    def forward(x: Tensor, position_ids: Tensor, labels: Tensor) -> Tensor:
-        return run(shell, x, position_ids, labels)
-
-    return forward

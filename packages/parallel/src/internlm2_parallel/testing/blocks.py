@@ -1,19 +1,13 @@
 """Blocks that are computed again in the backward pass, as a module wraps them itself in ``configure_model``."""
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
 from internlm2_parallel.search.plans import Kept
-
-
-def _keep_matmuls(context: Any, op: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
-    is_matmul = op in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
-    return CheckpointPolicy.MUST_SAVE if is_matmul else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def keep_only(layers: nn.ModuleList, keeps: Kept) -> None:
@@ -26,7 +20,8 @@ def keep_only(layers: nn.ModuleList, keeps: Kept) -> None:
     """
     for index, block in enumerate(layers):
         if keeps == "matmuls":
-            contexts = partial(create_selective_checkpoint_contexts, _keep_matmuls)
+            matmuls = [torch.ops.aten.mm.default, torch.ops.aten.bmm.default]
+            contexts = partial(create_selective_checkpoint_contexts, matmuls)
             layers[index] = checkpoint_wrapper(block, context_fn=contexts, preserve_rng_state=False)
         elif keeps == "nothing":
             block.forward = partial(  # type: ignore[method-assign]

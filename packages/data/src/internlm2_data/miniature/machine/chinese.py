@@ -4,8 +4,6 @@ Its tagged newspaper (January 1998) is written as "word/tag  word/tag": the word
 together to articles, which begin with a headline, a short line that does not end as a sentence does.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution

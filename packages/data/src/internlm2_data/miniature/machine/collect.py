@@ -1,10 +1,8 @@
 """The collection job."""
 
-from __future__ import annotations
-
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +52,11 @@ def _write_jsonl(path: Path, records: Iterable[dict[str, Any]], max_bytes: int) 
     part, total = path.with_name(path.name + ".part"), 0
     # A fixed time stamp keeps the file the same from run to run.
     with part.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as out:
-        for record in _within(records, max_bytes):
+        for record in records:
+            size = len(record["text"].encode("utf-8", "replace"))
+            if total + size > max_bytes:
+                break
             out.write(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
-            total += len(record["text"].encode("utf-8", "replace"))
+            total += size
     part.replace(path)
     return total
-
-
-def _within(records: Iterable[dict[str, Any]], max_bytes: int) -> Iterator[dict[str, Any]]:
-    """Records as long as their texts stay within the cap."""
-    for record in records:
-        max_bytes -= len(record["text"].encode("utf-8", "replace"))
-        if max_bytes < 0:
-            return
-        yield record

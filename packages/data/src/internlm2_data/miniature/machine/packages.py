@@ -1,7 +1,5 @@
 """English prose of installed packages: their READMEs, then the documentation strings of their modules."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Web pages about the standard library, from what pydoc finds in it."""
 
-from __future__ import annotations
-
 import contextlib
 import gzip
 import inspect

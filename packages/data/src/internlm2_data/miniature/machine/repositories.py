@@ -1,7 +1,5 @@
 """The standard library as repositories: a folder a package, and one for each initial of its single modules."""
 
-from __future__ import annotations
-
 import shutil
 import sysconfig
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ The name is directly before its value, without even a space: a model of a millio
 token before, and little else. The Chinese name keeps a space, so that byte-level BPE cuts it alike after every noun.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.words import DIGITS, Language

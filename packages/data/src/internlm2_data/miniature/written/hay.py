@@ -1,7 +1,5 @@
 """Sentences that people wrote, to lie between written facts."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -63,8 +61,7 @@ def gather_hay(inputs: Sequence[str], max_characters: int, held_out: float = 0.0
     if missing := [language for language, sentences in found.items() if not sentences]:
         raise ValueError(
             f"inputs={list(inputs)} have no sentence of {SHORTEST} characters or a little more in "
-            f"{', '.join(missing)}. "
-            "Both languages are needed."
+            f"{', '.join(missing)}. Both languages are needed."
         )
     return Hay(found)
 

@@ -4,8 +4,6 @@ Pairs come first in training: what a name is followed by can be learnt in texts 
 in longer ones only once it is known.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from random import Random
 from types import MappingProxyType

@@ -1,7 +1,5 @@
 """Lists of names and digits said two to four times, one a line: copying, which retrieval is built on."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.hay import Hay

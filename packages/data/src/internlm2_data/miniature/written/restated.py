@@ -8,8 +8,6 @@ document, which is why facts are not all told first and asked last: a row would 
 between a fact and its return grows with the number of people and with the share of other text.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import islice
 from random import Random

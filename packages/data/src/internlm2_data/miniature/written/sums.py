@@ -1,7 +1,5 @@
 """Exercises in sums and differences of one-digit numbers, worked out: the miniature's STEM documents (report 3.4)."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.hay import Hay

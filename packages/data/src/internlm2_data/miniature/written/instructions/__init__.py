@@ -1,8 +1,8 @@
 """Instructions written by rule, whose answers a program can check (in place of the SFT data of report section 4.1).
 
 words, wording          vocabulary and templates of each language
-arithmetic copying sorting formatting retrieval refusing
-                        one task each: (random.Random, language) -> Instance
+arithmetic copying sorting formatting retrieval
+                        one task each, two in the last: (random.Random, language) -> Instance
 instance                Instance, and the place of its content between 0 and 1, which says what set it may be in
 record                  Instance -> instruction record, in one of two styles
 sets                    train, heldout, lookalike: disjoint, balanced over task and language

@@ -5,8 +5,6 @@ a wording, and the same operands are trained on in other wordings. What is held 
 some wordings is known in another, not whether sums never seen can be worked out.
 """
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.instance import Instance, place_of

@@ -1,7 +1,5 @@
 """Say again what was given: two to five names or digits. An instance is its list."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.instance import Instance, place_of

@@ -8,8 +8,6 @@ are one token wherever they are. Nouns are drawn for each fact, so the secret on
 asked: the question alone says whether it is private. No digit comes twice in a text.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from random import Random
 

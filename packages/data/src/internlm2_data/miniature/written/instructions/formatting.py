@@ -1,7 +1,5 @@
 """Two to four names or digits with given marks around or between them. An instance is its list and its marks."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.instance import Instance, place_of

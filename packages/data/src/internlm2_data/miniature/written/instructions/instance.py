@@ -1,7 +1,5 @@
 """One question with its answer, and which sets it may be in."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Short lists of names or digits, which several tasks work on: "Ann Tom Eva", "小明 小红", "472"."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.words import DIGITS, NAMES, Language

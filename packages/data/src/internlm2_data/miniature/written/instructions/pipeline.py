@@ -1,7 +1,5 @@
 """`pipeline=instructions`."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -8,8 +8,6 @@ and `check`, the rule by which replies are judged:
     {"kind": "refusal", "accept": ["cannot tell"], "reject": ["48"]}    one of the first occurs, none of the second
 """
 
-from __future__ import annotations
-
 from random import Random
 from typing import Any
 

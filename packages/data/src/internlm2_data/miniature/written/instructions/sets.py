@@ -6,14 +6,12 @@
 Ranges of `Instance.place` keep them disjoint by content, whatever the wording (arithmetic excepted, see there).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 
-from internlm2_data.miniature.written.instructions import arithmetic, copying, formatting, refusing, retrieval, sorting
+from internlm2_data.miniature.written.instructions import arithmetic, copying, formatting, retrieval, sorting
 from internlm2_data.miniature.written.instructions.instance import Instance
 from internlm2_data.miniature.written.instructions.record import Record, record_of
 from internlm2_data.miniature.written.instructions.words import LANGUAGES, Language
@@ -26,7 +24,7 @@ TASKS: Mapping[str, Draw] = MappingProxyType(
         "sorting": sorting.draw,
         "formatting": formatting.draw,
         "retrieval": retrieval.draw,
-        "refusing": refusing.draw,
+        "refusing": retrieval.draw_private,
     }
 )
 # Draws for one new instance: a range that has so few left is reported instead of searched for ever.

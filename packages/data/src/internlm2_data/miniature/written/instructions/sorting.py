@@ -1,7 +1,5 @@
 """Three or four different digits, to be put in ascending order. An instance is the set of digits in any order."""
 
-from __future__ import annotations
-
 from random import Random
 
 from internlm2_data.miniature.written.instructions.instance import Instance, place_of
