@@ -109,7 +109,7 @@ def unknown_target(error: InstantiationException) -> str:
     while cause is not None and cause.__cause__ is not None:
         cause = cause.__cause__
     return (
-        f"{key[1] + '.' if key else ''}_target_={target[1] if target else '?'} cannot be imported "
+        f"{key[1].removeprefix('job.') + '.' if key else ''}_target_={target[1] if target else '?'} cannot be imported "
         f"({' '.join(str(cause or 'it is not there').split())}). Modules are found in the current folder, in "
         "PYTHONPATH and among what is installed."
     )

@@ -57,9 +57,9 @@ def job_help(job: str, recipes: Recipes) -> str:
     """
     file = recipes.jobs()[job]
     text = file.read_text(encoding="utf-8")
-    used = dict(re.findall(r"^\s*- (?:override )?/?([a-z_/]+)(?:@[\w.]+)?: ([\w.]+)", text, re.M))
+    used = re.findall(r"^\s*- (?:override )?/?(([a-z_/]+)(?:@[\w.]+)?: [\w.]+)", text, re.M)
     known = recipes.groups()
-    lines = [f"  {group}={option:<16} of {', '.join(known[group])}" for group, option in used.items() if group in known]
+    lines = [f"  {word.replace(': ', '='):<32} of {', '.join(known[group])}" for word, group in used if group in known]
     chosen = "\n\nGroups:\n" + "\n".join(lines) if lines else ""
     more = further(job, recipes)
     taken = "\n\nMore arguments, with what holds unless they are given:\n" + "\n".join(more) if more else ""

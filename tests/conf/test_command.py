@@ -174,5 +174,6 @@ def test_help_and_configuration(tmp_path: Path) -> None:
     assert overview.returncode == 0
     assert "reproduce" in overview.stdout and "hydra/launcher" in overview.stdout
     assert "Pre-train a language model" in command("pretrain", "--help", folder=tmp_path).stdout
+    assert "optimizer@critic_optimizer=adamw " in command("ppo", "--help", folder=tmp_path).stdout
     resolved = command("pretrain", "phase=32k", "--cfg", "job", folder=tmp_path).stdout
     assert "rope_base: 1000000.0" in resolved and "${" not in resolved

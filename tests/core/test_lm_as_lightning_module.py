@@ -69,6 +69,11 @@ def test_a_checkpoint_cannot_have_foreign_code_run(tmp_path: Path) -> None:
     torch.save({"hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
     with pytest.raises(ValueError, match=r"only names os\.system"):
         LM.load_from_checkpoint(tmp_path / "evil.ckpt")
+    for name in ("internlm2_core.training.hyperparameters.partial", "internlm2_conf.targets.call"):
+        evil = {"call": {"name": name}, "keywords": {"mapping": {"config": {"mapping": {"_target_": "os.getcwd"}}}}}
+        torch.save({"hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
+        with pytest.raises(ValueError, match=r"is defined elsewhere|only names"):
+            LM.load_from_checkpoint(tmp_path / "evil.ckpt")
     with pytest.raises(ValueError, match="is a sharded checkpoint"):
         LM.load_from_checkpoint(tmp_path)
 
@@ -82,6 +87,10 @@ def test_folders_load_save_and_answer(tmp_path: Path, tokenizer_file: Path) -> N
     greedy = Sampling(max_new_tokens=5, temperature=0)
     said = loaded.generate("hi", greedy)
     assert said == module.generate([{"role": "user", "content": "hi"}], greedy)
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    assert LM.load(tmp_path / "model", tokenizer=module.tokenizer).generate("hi", greedy) == said
+    with pytest.raises(FileNotFoundError, match="is not a model folder"):
+        LM.load(tmp_path / "nothing")
     bare = LM(make_net)
     bare.configure_model()
     with pytest.raises(ValueError, match="tokenizer=None"):
@@ -100,6 +109,15 @@ def test_torch_schedulers_are_taken() -> None:
     step = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
     trainer(callbacks=[rates]).fit(LM(make_net, ADAM, step), rows(3))
     assert rates.seen == pytest.approx([5e-3, 2.5e-3, 1.25e-3])
+
+    def made(optimizer: torch.optim.Optimizer, gamma: float) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma)
+
+    rates = Rates()
+    trainer(callbacks=[rates]).fit(LM(make_net, ADAM, partial(made, gamma=0.5)), rows(3))
+    assert rates.seen == pytest.approx([5e-3, 2.5e-3, 1.25e-3])
+    with pytest.raises(ValueError, match="schedule=ReduceLROnPlateau must be"):
+        trainer().fit(LM(make_net, ADAM, torch.optim.lr_scheduler.ReduceLROnPlateau), rows(1))
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def test_prompts_are_read_counted_and_dealt_to_ranks(files, tokenizer):
     for rank, held in enumerate(([0, 4], [2, 6])):
         as_rank(data, rank, 2)
         assert [p.record["id"] for query in data.val_dataloader() for p in query.prompts] == held
+        assert [p.record["id"] for query in data.predict_dataloader() for p in query.prompts] == held
         assert data.train_dataloader().of_iteration(1) == whole.of_iteration(1)[rank::2]
 
 

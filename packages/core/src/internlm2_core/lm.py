@@ -3,7 +3,6 @@
     from internlm2_core import LM
     lm = LM.load("runs/reproduce/chat")
     lm.generate("What is 5+7?")                          # text
-    lm.save("copy")                                      # a model folder in released layout
 
 One ``training_step`` is one optimizer step over this rank's share of the global batch, see
 `internlm2_core.training.steps`. The loss is divided once, by the loss tokens of the *global* batch.
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from internlm2_core.batch import IGNORE, Batch
-from internlm2_core.checkpoint.any_layout import load_model
+from internlm2_core.checkpoint.any_layout import layout_of, load_model
 from internlm2_core.checkpoint.released import save_released
 from internlm2_core.generation.answers import complete
 from internlm2_core.generation.local import LocalEngine
@@ -233,10 +232,12 @@ class LM(StepModule):
             **settings: Of the constructor, to train on.
 
         Raises:
-            FileNotFoundError: If there is no model or no tokenizer in the folder.
+            FileNotFoundError: If the folder holds no model, or no tokenizer while none is given.
             ValueError: If it holds a reward model, or one of another family.
         """
-        module = cls(partial(load_model, folder), **{"tokenizer": load_tokenizer(folder), **settings})
+        layout_of(folder)  # says that it is not a model folder
+        own = {} if "tokenizer" in settings else {"tokenizer": load_tokenizer(folder)}
+        module = cls(partial(load_model, folder), **own, **settings)
         module.configure_model()
         return module
 

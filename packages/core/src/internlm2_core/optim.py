@@ -1,5 +1,6 @@
 """AdamW groups, clipping and the learning-rate schedule of the recipe (report section 3.2)."""
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 MakeOptimizer = Callable[..., Optimizer]
 Schedule = Callable[[int], float] | Callable[[Optimizer], LRScheduler]
@@ -39,14 +40,22 @@ def optimizer_and_schedule(net: nn.Module, make: MakeOptimizer, schedule: Schedu
         net: What is trained.
         make: Makes the optimizer from parameter groups.
         schedule: Factor of the learning rate at a step counted from 0, or something that makes one of torch's
-            schedulers from the optimizer, e.g. ``partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100)``.
+            schedulers from the optimizer, e.g. ``partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=100)``. It
+            is a class, or a function with an argument ``optimizer``.
         weight_decay: Of the matrices.
+
+    Raises:
+        ValueError: If the scheduler waits for a figure.
     """
     optimizer = make(decay_groups(net, weight_decay))
     made_by = schedule.func if isinstance(schedule, partial) else schedule
-    if isinstance(made_by, type) and issubclass(made_by, LRScheduler):
-        return {"optimizer": optimizer, "lr_scheduler": schedule(optimizer)}  # type: ignore[arg-type]
-    return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, schedule)}  # type: ignore[arg-type]
+    is_class = isinstance(made_by, type) and issubclass(made_by, LRScheduler)
+    if not is_class and next(iter(inspect.signature(schedule).parameters), None) != "optimizer":
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, schedule)}  # type: ignore[arg-type]
+    scheduler = schedule(optimizer)  # type: ignore[arg-type]
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValueError("schedule=ReduceLROnPlateau must be a scheduler that needs no figure to step.")
+    return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
 
 @dataclass(frozen=True)

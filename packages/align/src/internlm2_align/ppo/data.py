@@ -91,7 +91,7 @@ class PromptData(L.LightningDataModule):
         rank, size = self._share()
         return HeldOutQueries(self.heldout_prompts[rank::size], self.queries)
 
-    test_dataloader = val_dataloader
+    test_dataloader = predict_dataloader = val_dataloader
 
     def _share(self) -> tuple[int, int]:
         assert self.trainer is not None

@@ -120,7 +120,7 @@ class PreferenceData(L.LightningDataModule):
         dp_rank, dp_size = self._share()
         return self.batches.loader(self.heldout_pairs, dp_rank=dp_rank, dp_size=dp_size, shuffle=False)
 
-    test_dataloader = val_dataloader
+    test_dataloader = predict_dataloader = val_dataloader
 
     def _share(self) -> tuple[int, int]:
         assert self.trainer is not None

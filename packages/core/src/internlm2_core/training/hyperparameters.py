@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-TRUSTED = ("internlm2_", "torch.optim.", "torch.nn.")
+TRUSTED = ("internlm2_core.", "internlm2_align.", "internlm2_data.", "torch.optim.", "torch.nn.")
 """What a checkpoint may name and have imported."""
 
 
@@ -68,15 +68,19 @@ def named(name: str, is_lost: bool = False) -> Any:
         is_lost: Whether only the name of its type was written down.
 
     Raises:
-        ValueError: If it is not trusted, not there, or lost.
+        ValueError: If it is not trusted, not there, defined elsewhere, or lost.
     """
     module, _, attribute = name.rpartition(".")
     if is_lost or "<" in name or not name.startswith(TRUSTED):
         raise ValueError(f"The checkpoint only names {name} and does not hold it.")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"The checkpoint names {name}, which is not there.") from error
+    # A trusted module may have imported anything.
+    if not f"{getattr(found, '__module__', '')}.".startswith(TRUSTED):
+        raise ValueError(f"The checkpoint names {name}, which is defined elsewhere.")
+    return found
 
 
 def rebuilt(described: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
