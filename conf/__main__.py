@@ -84,6 +84,7 @@ def call_ready(cfg: DictConfig) -> None:
 
 def start(asked: Asked) -> None:
     """Hand a command to Hydra. A key that only the target of its node knows is marked as new."""
+    asked = replace(asked, words=asked.recipes.direct(asked.job or "", asked.words))
     # Only this process's own words: child ranks are started from them again.
     sys.argv = [sys.argv[0], *asked.argv]
     try:

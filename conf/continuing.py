@@ -51,16 +51,18 @@ def check_continuing(cfg: DictConfig) -> None:
         return
     folder, found = Path(cfg.output), Path(cfg.resumes_from)
     here = json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)}))
-    record = folder / RECORD
+    # Beside checkpoints that are elsewhere: a run that they are shared with is compared too.
+    home = folder if is_inside(found, folder.resolve()) else found.parent
+    record = home / RECORD
     if not any(found.parent.glob(found.name)):
         write(record, here)
     elif not record.is_file():
-        print(f"{folder} holds no {RECORD}: resumes without comparing settings.", file=sys.stderr)
+        print(f"{home} holds no {RECORD}: resumes without comparing settings.", file=sys.stderr)
         write(record, here)
     elif changed := differences(json.loads(record.read_text()), here):
         more = f"; {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
         raise ValueError(
-            f"{folder} holds a run with other settings ({'; '.join(changed[:MOST_NAMED])}{more}). Set output=FOLDER to "
+            f"{home} holds a run with other settings ({'; '.join(changed[:MOST_NAMED])}{more}). Set output=FOLDER to "
             f"keep both, give the earlier settings to resume it, or delete {found} to start anew."
         )
 

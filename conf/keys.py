@@ -84,6 +84,28 @@ def typed(key: str, values: Mapping[str, Any]) -> str:
     return typed(referred(key, match[1], match[2]), values) if match else key
 
 
+def direct(word: str, node: Any) -> str:
+    """An override of the key that is really set: what is below a reference is set where the reference leads.
+
+    Args:
+        word: ``module.optimizer.lr=1``, where ``module.optimizer`` is ``${optimizer}``.
+        node: The configuration, references unresolved.
+
+    Returns:
+        ``optimizer.lr=1``.
+    """
+    key, sign, value = word.partition("=")
+    parts, at = key.lstrip("+~").split("."), node
+    for number, part in enumerate(parts[:-1], 1):
+        at = at.get(part) if isinstance(at, Mapping) else None
+        match = REFERENCE.fullmatch(at) if isinstance(at, str) else None
+        if match:
+            above = referred(".".join(parts[:number]), match[1], match[2])
+            marks = key[: len(key) - len(key.lstrip("+~"))]
+            return direct(f"{marks}{'.'.join([above, *parts[number:]])}{sign}{value}", node)
+    return word
+
+
 def advice(message: str, cfg: DictConfig, is_about_files: bool) -> str:
     """What to type so that an error goes away, where the configuration of the job tells.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, HydraException
+from internlm2_conf.keys import direct
 from internlm2_conf.targets import takes
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,6 +56,7 @@ class Recipes:
             words: Overrides. Arguments that only a target knows are marked as new.
             with_hydra: Whether the result has Hydra's own node.
         """
+        words = self.direct(job, words)
         try:
             if GlobalHydra.instance().is_initialized():
                 return compose(job, list(words), with_hydra)
@@ -67,6 +69,21 @@ class Recipes:
                 return compose(job, [*words, *path], with_hydra)
         except ConfigCompositionException as error:
             return self.compose(job, self.mended(job, words, error), with_hydra)
+
+    def direct(self, job: str, words: Sequence[str]) -> list[str]:
+        """Overrides of the keys that are really set, see `keys.direct`.
+
+        Args:
+            job: Name of the job.
+            words: Overrides. Those of three names or more may be below a reference.
+        """
+        if all(word.partition("=")[0].partition("@")[0].count(".") < 2 for word in words):
+            return list(words)
+        try:
+            node = OmegaConf.to_container(self.compose(job, self.chosen(words, added=True)))
+        except HydraException:
+            return list(words)  # What is wrong with the options is said when the job itself is composed.
+        return [direct(word, node) for word in words]
 
     def mended(self, job: str, words: Sequence[str], error: ConfigCompositionException) -> list[str]:
         """The words with the refused one marked as new, where the target of its node takes it.

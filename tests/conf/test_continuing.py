@@ -174,8 +174,8 @@ def test_the_recipes_that_resume_say_from_what_and_have_the_free_keys() -> None:
 
 def test_a_run_resumes_from_wherever_its_checkpoints_are() -> None:
     elsewhere = recipe(resumes_from="elsewhere/last.ckpt", loss__gamma=0)
-    check_continuing(elsewhere)  # nothing there: a new run, with a record of its own
-    Path("elsewhere").mkdir()
+    check_continuing(elsewhere)  # nothing there: a new run, with a record beside its checkpoints
     Path("elsewhere/last.ckpt").touch()
-    with pytest.raises(ValueError, match=r"loss\.gamma was 0.*delete elsewhere/last\.ckpt"):
-        check_continuing(recipe(resumes_from="elsewhere/last.ckpt"))
+    for output in ("run", "another"):
+        with pytest.raises(ValueError, match=r"loss\.gamma was 0.*delete elsewhere/last\.ckpt"):
+            check_continuing(recipe(output, resumes_from="elsewhere/last.ckpt"))

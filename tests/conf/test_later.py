@@ -42,3 +42,9 @@ def test_another_job_inside_is_composed_on_its_own():
         **{"data.added": ["y"]}
     )
     assert cfg.data.added == ["y"]
+
+
+def test_a_key_below_a_reference_is_set_where_it_leads():
+    cfg = Job("reward", {"checkpoint": "a", "module": {"loss": {"gamma": 1.5}, "optimizer": {"lr": 0.5}}}).composed()
+    assert cfg.module.loss._target_.endswith("reward_loss") and cfg.loss.gamma == 1.5
+    assert cfg.module.optimizer.lr == cfg.optimizer.lr == 0.5 and "betas" in cfg.module.optimizer

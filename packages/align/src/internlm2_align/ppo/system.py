@@ -19,14 +19,16 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from internlm2_core.batch import Batch
 from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
+from internlm2_core.generation.answers import complete
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.shares import share_of
+from internlm2_core.text import load_tokenizer
 from internlm2_core.training import StepModule
 from internlm2_records import Message
 from torch import Tensor
@@ -47,10 +49,11 @@ from internlm2_align.ppo.updates import (
     mini_batches,
     pretrain_losses,
 )
+from internlm2_align.reward.conditions import conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
 from internlm2_align.reward.scoring import Scorer
-from internlm2_align.roles.local import Roles
+from internlm2_align.roles.local import Roles, local_roles
 
 TRAINED = ("actor.", "critic.")
 SAMPLING = Sampling(max_new_tokens=256, top_p=0.9)
@@ -249,17 +252,30 @@ class PPOSystem(StepModule):
         assert path is not None
         save_released(folder, self.actor.size, tensors.items(), path)
 
-    def generate(self, prompts: Sequence[Sequence[Message]], seed: int | None = None) -> list[str]:
-        """One reply of the actor to each conversation, sampled as in training.
+    @classmethod
+    def load(cls, actor: str | Path, reward: str | Path, **settings: Any) -> Self:
+        """A system from the folders of an actor (an SFT model, or what PPO wrote) and of a reward model.
 
         Args:
-            prompts: Conversations that want an assistant's turn.
+            actor: Released layout, with its tokenizer.
+            reward: A reward model with its condition table.
+            **settings: Of the constructor.
+        """
+        encoder = ConversationEncoder(load_tokenizer(actor), conditions_beside(reward))
+        system = cls(**{"roles": local_roles(actor, reward), "encoder": encoder, **settings})
+        system.configure_model()
+        return system
+
+    def generate(self, prompt: str | Sequence[Message], seed: int | None = None) -> str:
+        """What the actor says, sampled as in training.
+
+        Args:
+            prompt: A user's words, or a whole conversation.
             seed: Of the sampling. None takes the system's.
         """
-        chat = self.encoder.chat
-        sampling = replace(self.sampling, stop_ids=(chat.end,), seed=self.seed if seed is None else seed)
-        done = self.make_engine(self.actor).generate([chat.prompt(list(turns)) for turns in prompts], sampling)
-        return [chat.tokenizer.decode([id_ for id_ in one.ids if id_ != chat.end]) for one in done]
+        messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        sampling = replace(self.sampling, seed=self.seed if seed is None else seed)
+        return complete(self.make_engine(self.actor), self.encoder.tokenizer, messages, sampling)
 
     def transfer_batch_to_device(self, batch: Query, device: torch.device, dataloader_idx: int) -> Query:
         """Move the pre-training rows. Prompts stay Python."""

@@ -69,12 +69,15 @@ class StepModule(L.LightningModule):
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = arguments
 
     @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: str | Path, map_location: Any = "cpu", **arguments: Any) -> Self:  # type: ignore[override]
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: str | Path, map_location: Any = "cpu", strict: bool | None = None, **arguments: Any
+    ) -> Self:
         """A module with the weights of a checkpoint file, read without pickle.
 
         Args:
             checkpoint_path: A single file. Sharded folders are resumed from with ``trainer.fit(ckpt_path=...)``.
             map_location: See ``torch.load``.
+            strict: Whether the weights must be exactly those of the module. None leaves it to the module.
             **arguments: Of the constructor, in the place of those saved.
 
         Raises:
@@ -90,7 +93,7 @@ class StepModule(L.LightningModule):
         module = cls(**rebuilt(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), arguments))
         module.configure_model()
         module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading)
+        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading if strict is None else strict)
         return module
 
     def take_step(
