@@ -25,6 +25,8 @@ ON_PURPOSE = (
     "Checkpoint directory .* exists and is not empty",
     # Reference and reward model of PPO stay frozen.
     "Found .* module\\(s\\) in eval mode",
+    # How often checkpoints are written may change when a run resumes.
+    "Be aware that when using `ckpt_path`",
     # A short run.
     "The number of training batches .* is smaller than the logging interval",
     # Prompts are not tensors. The module knows what of a query is to be moved.
