@@ -55,18 +55,18 @@ def test_reward_reads_files_of_every_format(folder: Path) -> None:
 
 
 MISTAKES = {
-    "hh.jsonl, line 1 lacks 'domain'": ("preferences=hh.jsonl", "on_bad=raise"),
+    "hh.jsonl, line 1: domain='' must be the name of a condition prompt": ("preferences=hh.jsonl", "on_bad=raise"),
     "hh.jsonl, line 7: the two dialogues differ": (
         "preferences=[{path: hh.jsonl, format: hh, domain: helpful}]",
         "on_bad=raise",
     ),
     "has 'fromat'": ("preferences=[{path: hh.jsonl, fromat: hh}]",),
-    "on_bad=rais is none of skip, raise": ("preferences=own.jsonl", "on_bad=rais"),
-    "nope is no folder of an SFT model; set checkpoint=": ("preferences=own.jsonl", "checkpoint=nope"),
-    "no usable pairs are left of preferences: 7 malformed": ("preferences=[hh.jsonl]",),
-    "no train.jsonl; set preferences=": ("preferences=train.jsonl",),
-    "no none.jsonl; set heldout=": ("preferences=own.jsonl", "heldout=[none.jsonl]"),
-    "set heldout_share": ("preferences=own.jsonl", "heldout_share=2"),
+    "on_bad=rais must be one of skip, raise": ("preferences=own.jsonl", "on_bad=rais"),
+    "nope does not exist. It must be a model folder or a tokenizer file. Set checkpoint=": ("preferences=own.jsonl", "checkpoint=nope"),
+    "no usable pairs are left of preferences=hh.jsonl: 7 malformed": ("preferences=[hh.jsonl]",),
+    "train.jsonl does not exist. `internlm2 label` writes such files. Set preferences=": ("preferences=train.jsonl",),
+    "none.jsonl does not exist. `internlm2 label` writes such files. Set heldout=": ("preferences=own.jsonl", "heldout=[none.jsonl]"),
+    "heldout_share=2 must be in [0, 1)": ("preferences=own.jsonl", "heldout_share=2"),
 }
 
 

@@ -250,6 +250,8 @@ def load_tokenizer(path: str | Path, like: str | Path | None = None) -> Tokenize
         ValueError: If the model ``like`` gives the ids another meaning.
     """
     path = Path(path)
+    if not path.suffix and not path.exists():
+        raise FileNotFoundError(f"{path} does not exist. It must be a model folder or a tokenizer file.")
     if path.is_dir():
         files = [path / name for name in ("tokenizer.json", "tokenizer.model") if (path / name).is_file()]
         if not files:
