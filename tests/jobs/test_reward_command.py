@@ -62,10 +62,16 @@ MISTAKES = {
     ),
     "has 'fromat'": ("preferences=[{path: hh.jsonl, fromat: hh}]",),
     "on_bad=rais must be one of skip, raise": ("preferences=own.jsonl", "on_bad=rais"),
-    "nope does not exist. It must be a model folder or a tokenizer file. Set checkpoint=": ("preferences=own.jsonl", "checkpoint=nope"),
+    "nope does not exist. It must be a model folder or a tokenizer file. Set checkpoint=": (
+        "preferences=own.jsonl",
+        "checkpoint=nope",
+    ),
     "no usable pairs are left of preferences=hh.jsonl: 7 malformed": ("preferences=[hh.jsonl]",),
     "train.jsonl does not exist. `internlm2 label` writes such files. Set preferences=": ("preferences=train.jsonl",),
-    "none.jsonl does not exist. `internlm2 label` writes such files. Set heldout=": ("preferences=own.jsonl", "heldout=[none.jsonl]"),
+    "none.jsonl does not exist. `internlm2 label` writes such files. Set heldout=": (
+        "preferences=own.jsonl",
+        "heldout=[none.jsonl]",
+    ),
     "heldout_share=2 must be in [0, 1)": ("preferences=own.jsonl", "heldout_share=2"),
 }
 

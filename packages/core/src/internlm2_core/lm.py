@@ -236,7 +236,7 @@ class LM(StepModule):
             ValueError: If it holds a reward model, or one of another family.
         """
         layout_of(folder)  # says that it is not a model folder
-        own = {} if "tokenizer" in settings else {"tokenizer": load_tokenizer(folder)}
+        own: dict[str, Any] = {} if "tokenizer" in settings else {"tokenizer": load_tokenizer(folder)}
         module = cls(partial(load_model, folder), **own, **settings)
         module.configure_model()
         return module
