@@ -28,5 +28,4 @@ def train(
     from internlm2_core.training.run import run
 
     seed_everything(seed, verbose=False)
-    run(trainer, module, data, output)
-    return {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return run(trainer, module, data, output)

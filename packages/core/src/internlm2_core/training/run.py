@@ -49,7 +49,9 @@ class KnowsItsSteps(Protocol):
         ...
 
 
-def run(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, folder: str | Path) -> None:
+def run(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule, folder: str | Path
+) -> dict[str, float]:
     """Train, and write ``FOLDER/training.json`` (steps, seconds, last figures).
 
     A run that was stopped resumes from ``last.ckpt`` in the folder of the Trainer's `ModelCheckpoint`. Whether that was
@@ -62,6 +64,9 @@ def run(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModu
             schedule and an open number of steps.
         folder: Of the run.
 
+    Returns:
+        The last figures that were logged.
+
     Raises:
         KeyboardInterrupt: If the user stopped the run.
     """
@@ -71,11 +76,12 @@ def run(trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModu
         trainer.fit(module, datamodule=data, ckpt_path=resumes_from(trainer))
     if trainer.interrupted:
         raise KeyboardInterrupt
+    figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero:
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
         record = {"steps": trainer.global_step, "seconds": time.perf_counter() - start, "figures": figures}
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    return figures
 
 
 def resumes_from(trainer: L.Trainer) -> Path | None:
