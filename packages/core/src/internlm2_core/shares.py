@@ -74,6 +74,13 @@ def share_of(trainer: L.Trainer) -> Share:
     return share or {"rank": 0, "num_replicas": 1}
 
 
+def place_of(data: L.LightningDataModule) -> tuple[int, int]:
+    """Rank of the process that data are loaded for among those that read different rows, and how many they are."""
+    assert data.trainer is not None
+    share = share_of(data.trainer)
+    return share["rank"], share["num_replicas"]
+
+
 def replicas_of(trainer: L.Trainer) -> int:
     """Processes that will read different rows. Known before they are started, unlike which of them this is."""
     if isinstance(trainer.strategy, KnowsReplicas):

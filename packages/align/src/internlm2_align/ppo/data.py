@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import lightning as L
 from internlm2_core.phases import Batches
-from internlm2_core.shares import share_of
+from internlm2_core.shares import place_of
 from internlm2_core.text.chat import ChatFormat
 
 from internlm2_align.ppo.prompts import HeldOutQueries, Prompt, QueryLoader, read_prompts
@@ -82,18 +82,13 @@ class PromptData(L.LightningDataModule):
 
     def train_dataloader(self) -> QueryLoader:
         """Queries of this data-parallel rank."""
-        rank, size = self._share()
+        rank, size = place_of(self)
         texts = None if self.pretrain is None else self.pretrain.loader(rank, size, 0)
         return QueryLoader(self.prompts, self.queries, self.iterations, self.seed, texts, rank, size)
 
     def val_dataloader(self) -> HeldOutQueries:
         """Held-out prompts of this data-parallel rank."""
-        rank, size = self._share()
+        rank, size = place_of(self)
         return HeldOutQueries(self.heldout_prompts[rank::size], self.queries)
 
     test_dataloader = predict_dataloader = val_dataloader
-
-    def _share(self) -> tuple[int, int]:
-        assert self.trainer is not None
-        share = share_of(self.trainer)
-        return share["rank"], share["num_replicas"]

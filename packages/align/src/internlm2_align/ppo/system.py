@@ -14,7 +14,7 @@ the history. The frozen models come from their own folders again.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -45,6 +45,7 @@ from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.updates import (
     actor_losses,
     critic_losses,
+    floats,
     loss_tokens,
     mini_batches,
     pretrain_losses,
@@ -171,9 +172,7 @@ class PPOSystem(StepModule):
         """Log the means and keep them in the history."""
         self.history.append({"iteration": self.iteration, **self._log_means("valid")})
 
-    def test_step(self, query: Query, batch_idx: int) -> None:
-        """As in validation."""
-        self.validation_step(query, batch_idx)
+    test_step = validation_step
 
     def on_test_epoch_end(self) -> None:
         """Log the means as ``test/NAME``."""
@@ -191,20 +190,15 @@ class PPOSystem(StepModule):
         return figures
 
     def sample(self, query: Query, seed: int) -> Scored:
-        """Sample and score one response to each prompt of a query."""
+        """Sample and score one response to each prompt. Ranks that share rows sample the same replies."""
         return sample_and_score(
             query.prompts,
             self.make_engine(self.actor),
             self.sampling,
             Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
-            seed=seed + self._data_rank * 7_919,
+            seed=seed + share_of(self.trainer)["rank"] * 7_919,
             truncation_penalty=self.settings.truncation_penalty,
         )
-
-    @property
-    def _data_rank(self) -> int:
-        # Ranks that share rows must sample the same replies.
-        return int(share_of(self.trainer)["rank"])
 
     def _judge(self, scored: Scored) -> Rollout:
         return judge_rollout(
@@ -304,8 +298,3 @@ class PPOSystem(StepModule):
         if kept["seed"] != self.seed:
             raise ValueError(f"The checkpoint was taken with seed={kept['seed']}, this run has {self.seed}.")
         self.iteration, self.history = kept["iteration"], kept["history"]
-
-
-def floats(figures: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars as numbers."""
-    return {name: value.item() for name, value in figures.items()}

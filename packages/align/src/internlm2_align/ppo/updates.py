@@ -3,7 +3,7 @@
 Denominators count the whole step, so the sum of the losses does not depend on how it is cut.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -129,3 +129,8 @@ def _pretrain_part(actor: LanguageModel, part: Batch, tokens: Tensor | float, co
 def loss_tokens(batch: Batch | None) -> Tensor:
     """Tokens of a batch that carry loss."""
     return torch.tensor(0) if batch is None else (batch["labels"] != IGNORE).sum()
+
+
+def floats(figures: Mapping[str, Tensor]) -> dict[str, float]:
+    """Scalars as numbers."""
+    return {name: value.item() for name, value in figures.items()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 
 import lightning as L
-from internlm2_core.shares import share_of
+from internlm2_core.shares import place_of
 
 from internlm2_align.preferences.preference import OnBad, Preference, check_on_bad
 from internlm2_align.preferences.sources import File, preference_files, read_preferences
@@ -111,21 +111,16 @@ class PreferenceData(L.LightningDataModule):
 
     def train_dataloader(self) -> PairLoader:
         """Training batches of this data-parallel rank."""
-        return self.loader(*self._share())
+        return self.loader(*place_of(self))
 
     def val_dataloader(self) -> PairLoader | list[PairLoader]:
         """Held-out batches of this data-parallel rank, in order. There are none without held-out pairs."""
         if not self.heldout_pairs:
             return []
-        dp_rank, dp_size = self._share()
+        dp_rank, dp_size = place_of(self)
         return self.batches.loader(self.heldout_pairs, dp_rank=dp_rank, dp_size=dp_size, shuffle=False)
 
     test_dataloader = predict_dataloader = val_dataloader
-
-    def _share(self) -> tuple[int, int]:
-        assert self.trainer is not None
-        share = share_of(self.trainer)
-        return share["rank"], share["num_replicas"]
 
     def _encoded(self, pairs: Iterable[Preference], counts: Counter[str], argument: str) -> list[EncodedPair]:
         share_prompts = self.batches.share_prompts
