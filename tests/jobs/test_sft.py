@@ -102,10 +102,7 @@ def test_one_pass_with_losses_by_domain_and_answers(folder: Path, tokenizer_file
     [
         (["conversations=asked.jsonl"], "conversations of asked.jsonl none is left"),
         (["validation.en=asked.jsonl"], "conversations of asked.jsonl none is left"),
-        (
-            ["conversations=null.jsonl"],
-            "null.jsonl line 2 is no conversation (the content of turn 2 (assistant) is None",
-        ),
+        (["conversations=null.jsonl"], "null.jsonl, line 2: turn 2: content=None must be a text."),
         (["tokenizer.path=other.json"], "The tokenizer is not that of base: id "),
         (["phase.context=65"], "context=65 must be at most 64, the trained length of base"),
     ],

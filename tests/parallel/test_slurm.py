@@ -263,7 +263,7 @@ def wait_for_end(cluster: Slurm, job: str, log: Path) -> None:
 
 def assert_stopped_once_and_ended_alike(log: str, signal: str, output: Path, undisturbed: Path) -> None:
     """Both ranks stopped after the same step in the middle, and what the run ends with is what it would have been."""
-    stops = re.findall(r"stopped after step (\d+) \((\w+)\); state saved", log)
+    stops = re.findall(r"Stopped after step (\d+) \((\w+)\), state saved", log)
     assert [by for _, by in stops] == [signal] * 2 and len({step for step, _ in stops}) == 1, log
     assert FIRST_SAVED <= int(stops[0][0]) < STEPS
     weights, expected = (load_file(folder / "model" / "model.safetensors") for folder in (output, undisturbed))
@@ -283,7 +283,7 @@ def test_a_requeue_that_slurm_refuses_is_a_warning(
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     assert not requeue()
-    assert "job 1 is not requeued" in caplog.text and "Invalid job id" in caplog.text
+    assert "Job 1 is not requeued" in caplog.text and "Invalid job id" in caplog.text
 
 
 ASKS_TO_BE_REQUEUED = """
@@ -308,7 +308,7 @@ def test_a_cancelled_job_is_not_requeued(slurm: Slurm, tmp_path: Path) -> None:
     wait_until(ready.exists, lambda: text_of(log))
     slurm.ask("scancel", job)
     wait_for_end(slurm, job, log)
-    assert f"job {job} is not requeued: Slurm is ending it" in log.read_text()
+    assert f"Job {job} is not requeued: Slurm is ending it" in log.read_text()
     state = slurm.job(job)
     assert (state["JobState"], state["Restarts"]) == ("CANCELLED", "0")
 
