@@ -1,12 +1,11 @@
 """The command as a person types it: mistakes end in one sentence."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.command import internlm2
 
 MISTAKES = {
     "job": (["pretran"], "no job 'pretran' (did you mean pretrain?)"),
@@ -52,17 +51,10 @@ MISTAKES = {
 }
 
 
-def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-m", "internlm2_conf", *words]
-    return subprocess.run(
-        program, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-
-
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_mistakes_end_in_one_sentence(mistake: str, tmp_path: Path) -> None:
     words, sentence = MISTAKES[mistake]
-    result = command(*words, folder=tmp_path)
+    result = internlm2(*words, folder=tmp_path)
     assert result.returncode != 0
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
@@ -71,12 +63,12 @@ def test_mistakes_end_in_one_sentence(mistake: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["runs/a#b", "runs/中文", "runs/${x", "runs/a b?"])
 def test_paths_are_plain_text(path: str, tmp_path: Path) -> None:
-    assert f"{path} " in command("verify", f"folder={path}", folder=tmp_path).stderr
+    assert f"{path} " in internlm2("verify", f"folder={path}", folder=tmp_path).stderr
 
 
 def test_lists_of_paths_are_plain_text(tmp_path: Path) -> None:
     words = ("vocabulary", "inputs=[数据/a.jsonl, b#c.jsonl,d.jsonl]", "--cfg", "job")
-    shown = yaml.safe_load(command(*words, folder=tmp_path).stdout)
+    shown = yaml.safe_load(internlm2(*words, folder=tmp_path).stdout)
     assert shown["inputs"] == ["数据/a.jsonl", "b#c.jsonl", "d.jsonl"]
 
 
@@ -94,29 +86,29 @@ def test_lists_of_paths_are_plain_text(tmp_path: Path) -> None:
 )
 def test_prompts_are_plain_text(text: str, tmp_path: Path) -> None:
     words = ("generate", f"prompt={text}", "checkpoint=nope", "--cfg", "job")
-    result = command(*words, folder=tmp_path)
+    result = internlm2(*words, folder=tmp_path)
     assert yaml.safe_load(result.stdout)["job"]["prompt"] == text, result.stderr
 
 
 def test_a_prompt_may_hold_the_sign_of_a_reference(tmp_path: Path) -> None:
     # Not with --cfg: Hydra resolves twice what it shows.
-    result = command("generate", "prompt=echo ${HOME}", "checkpoint=nope", folder=tmp_path)
+    result = internlm2("generate", "prompt=echo ${HOME}", "checkpoint=nope", folder=tmp_path)
     assert "nope" in result.stderr and "HOME" not in result.stderr
 
 
 def test_keys_that_people_name_need_no_sign(tmp_path: Path) -> None:
     words = ("sft", "callbacks=samples", "init_from=x", "conversations=y", "validation.en=a.jsonl")
-    result = command(*words, "callbacks.samples.prompts.mine=why", "--cfg", "job", folder=tmp_path)
+    result = internlm2(*words, "callbacks.samples.prompts.mine=why", "--cfg", "job", folder=tmp_path)
     cfg = yaml.safe_load(result.stdout)
     assert cfg["job"]["data"]["validation"] == {"en": "a.jsonl"}
     assert cfg["callbacks"]["samples"]["prompts"]["mine"] == "why"
-    whole = command("pretrain", "validation={en: a, zh: b}", "--cfg", "job", folder=tmp_path)
+    whole = internlm2("pretrain", "validation={en: a, zh: b}", "--cfg", "job", folder=tmp_path)
     assert yaml.safe_load(whole.stdout)["job"]["data"]["validation"] == {"en": "a", "zh": "b"}
 
 
 def test_arguments_of_a_target_need_no_sign(tmp_path: Path) -> None:
     words = ("score", "checkpoint=x", "input=y", "on_bad=skip", "job.chunk=7", "--cfg", "job")
-    shown = yaml.safe_load(command(*words, folder=tmp_path).stdout)
+    shown = yaml.safe_load(internlm2(*words, folder=tmp_path).stdout)
     assert (shown["job"]["on_bad"], shown["job"]["chunk"]) == ("skip", 7)
 
 
@@ -132,7 +124,7 @@ SHOWN = {
 @pytest.mark.parametrize("kind", SHOWN)
 def test_what_is_shown_does_not_run(kind: str, tmp_path: Path) -> None:
     words, text = SHOWN[kind]
-    result = command("verify", "folder=nowhere", *words, folder=tmp_path)
+    result = internlm2("verify", "folder=nowhere", *words, folder=tmp_path)
     assert text in result.stdout
     assert "nowhere holds" not in result.stderr
     assert not list(tmp_path.iterdir())
@@ -144,36 +136,36 @@ def test_a_shell_completes_jobs_and_keys(
 ) -> None:
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
-    assert command("-sc", "query=bash", folder=tmp_path).stdout.split() == [wanted]
+    assert internlm2("-sc", "query=bash", folder=tmp_path).stdout.split() == [wanted]
     assert not list(tmp_path.iterdir())
 
 
 def test_a_sweep_goes_on_with_what_is_left(tmp_path: Path) -> None:
     words = ("plan", "-m", "gpus=8,16", "hydra.sweep.dir=sweep")
-    command(*words, folder=tmp_path)
+    internlm2(*words, folder=tmp_path)
     plans = [tmp_path / "sweep" / number / "plans.json" for number in "01"]
     plans[1].unlink()
     (plans[1].parent / "done.json").unlink()
     before = plans[0].stat().st_mtime_ns
-    again = command(*words, folder=tmp_path)
+    again = internlm2(*words, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("done already") == 1
     assert plans[0].stat().st_mtime_ns == before
     assert plans[1].is_file()
-    changed = command(*words, "top=3", folder=tmp_path)
+    changed = internlm2(*words, "top=3", folder=tmp_path)
     assert "done already" not in changed.stdout
 
 
 def test_a_traceback_is_there_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTERNLM2_TRACEBACK", "1")
-    assert "Traceback" in command("generate", "prompt=x", "checkpoint=nope", folder=tmp_path).stderr
+    assert "Traceback" in internlm2("generate", "prompt=x", "checkpoint=nope", folder=tmp_path).stderr
 
 
 def test_help_and_configuration(tmp_path: Path) -> None:
-    overview = command("--help", folder=tmp_path)
+    overview = internlm2("--help", folder=tmp_path)
     assert overview.returncode == 0
     assert "reproduce" in overview.stdout and "hydra/launcher" in overview.stdout
-    assert "Pre-train a language model" in command("pretrain", "--help", folder=tmp_path).stdout
-    assert "optimizer@critic_optimizer=adamw " in command("ppo", "--help", folder=tmp_path).stdout
-    resolved = command("pretrain", "phase=32k", "--cfg", "job", folder=tmp_path).stdout
+    assert "Pre-train a language model" in internlm2("pretrain", "--help", folder=tmp_path).stdout
+    assert "optimizer@critic_optimizer=adamw " in internlm2("ppo", "--help", folder=tmp_path).stdout
+    resolved = internlm2("pretrain", "phase=32k", "--cfg", "job", folder=tmp_path).stdout
     assert "rope_base: 1000000.0" in resolved and "${" not in resolved

@@ -1,11 +1,9 @@
 """Jobs and parts of a user's own: what docs/how-to/add-a-job.md shows is run, and mistakes in it are named."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
@@ -14,6 +12,8 @@ from hydra.utils import instantiate
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.targets import leave_out
 from omegaconf import OmegaConf
+
+from tests.command import internlm2
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-job.md"
 BLOCKS = re.findall(r"(?:`([\w/]+\.\w+)`:\n\n)?```(\w+)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
@@ -49,16 +49,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    # Not `python -m`, which would find modules of the current folder by itself.
-    program = [
-        sys.executable,
-        "-c",
-        "import sys; sys.path.remove(''); from internlm2_conf.__main__ import main; main()",
-    ]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    words = [*program, *shlex.split(line)]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
+def command(line: str, folder: Path) -> CompletedProcess[str]:
+    return internlm2(*shlex.split(line), folder=folder)
 
 
 def lines() -> list[str]:

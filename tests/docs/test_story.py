@@ -4,14 +4,14 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+
+from tests.command import internlm2
 
 pytestmark = pytest.mark.slow
 
@@ -91,9 +91,7 @@ def test_the_story(root: Path, blocks: Callable[[str], list[Any]], template: Pat
     for words in found:
         if words[0] == "chat":
             continue  # it waits for someone to type
-        program = [sys.executable, "-m", "internlm2_conf", *small(words)]
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(program, cwd=tmp_path, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-        assert done.returncode == 0, f"{shlex.join(program[3:])}\n{done.stderr[-2000:]}"
+        done = internlm2(*small(words), folder=tmp_path)
+        assert done.returncode == 0, f"{shlex.join(small(words))}\n{done.stderr[-2000:]}"
     assert re.search(r'"accuracy"', (tmp_path / "runs/evaluate-chat/metrics.json").read_text())
     assert (tmp_path / "runs/chat/config.json").is_file()

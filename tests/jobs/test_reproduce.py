@@ -1,22 +1,19 @@
 """The whole chain with next to no data: that it runs, repeats nothing, and ends in a model that others load."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+
+from tests.command import internlm2
 
 pytestmark = pytest.mark.slow
 
 
-def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-m", "internlm2_conf", *words]
-    result = subprocess.run(
-        program, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
+def command(*words: str, folder: Path) -> CompletedProcess[str]:
+    result = internlm2(*words, folder=folder, timeout_s=900)
     assert result.returncode == 0, result.stderr[-3000:]
     return result
 

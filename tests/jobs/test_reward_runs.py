@@ -1,12 +1,12 @@
 """`internlm2 reward` as it is typed, tiny: a sweep with its table, and what a run may go on from."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+
+from tests.command import internlm2
 
 pytestmark = pytest.mark.slow
 
@@ -42,10 +42,8 @@ def write_pairs(file: Path, count: int) -> None:
     file.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
 
 
-def reward(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, "-m", "internlm2_conf", "reward", *words, *WORDS]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, env=environment)
+def reward(folder: Path, *words: str) -> CompletedProcess[str]:
+    return internlm2("reward", *words, *WORDS, folder=folder)
 
 
 def test_a_sweep_has_a_folder_and_a_table_of_its_own(folder: Path) -> None:

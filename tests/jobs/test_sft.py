@@ -2,16 +2,16 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.text import ChatEncoder, TrainedTokenizer
+
+from tests.command import internlm2
 
 SIZE = {
     "layers": 1, "dim": 32, "num_kv_heads": 1, "q_per_kv": 2, "ffn_dim": 48, "vocab_size": 288, "head_dim": 16,
@@ -51,16 +51,14 @@ def folder(
     return folder
 
 
-def sft(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+def sft(folder: Path, *overrides: str) -> CompletedProcess[str]:
     words = [
         *("init_from=base", "conversations=train.jsonl", "phase.context=64", "phase.batch_rows=2"),
         *("phase.peak_lr=1e-2", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"),
     ]
     given = {word.partition("=")[0] for word in overrides}
     words = [word for word in words if word.partition("=")[0] not in given]
-    program = [sys.executable, "-m", "internlm2_conf", "sft", *words, *overrides]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(program, cwd=folder, env=env, capture_output=True, text=True, timeout=150, check=False)
+    return internlm2("sft", *words, *overrides, folder=folder)
 
 
 @torch.no_grad()

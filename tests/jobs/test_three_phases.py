@@ -2,14 +2,13 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from internlm2_data.tokens import TokenWriter
+
+from tests.command import internlm2
 
 pytestmark = pytest.mark.slow
 
@@ -35,9 +34,7 @@ def test_one_run_goes_through_all_three(tmp_path: Path, tokenizer_file: Path) ->
     words = ["pretrain", "+experiment=three_phases", "phase.steps=7", "model=tiny", "tokens=tokens", "long_tokens=long"]
     words += [f"tokenizer.path={tokenizer_file}", "trainer.log_every_n_steps=1", "output=out", *small]
     words += ["validation.web=tokens/web", "validate_every=3"]
-    program = [sys.executable, "-m", "internlm2_conf", *words]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    result = internlm2(*words, folder=tmp_path)
     assert result.returncode == 0, result.stderr[-3000:]
     record = json.loads((tmp_path / "out" / "training.json").read_text())
     assert record["steps"] == 7

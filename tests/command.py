@@ -1,0 +1,56 @@
+"""``internlm2 ...`` in a process of its own that has already imported Lightning, which takes most of a short command."""
+
+import multiprocessing
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from subprocess import CompletedProcess
+
+IMPORTED = ("internlm2_conf.__main__", "lightning.pytorch", "transformers", "internlm2_align", "internlm2_parallel")
+
+
+def call(words: Sequence[str], folder: Path, environment: dict[str, str], streams: Path) -> None:
+    """The command, as ``python -m internlm2_conf`` runs it. Its output goes to files of ``streams``."""
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(streams / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["internlm2", *words]
+    # As for the installed command, which finds nothing of the current folder by itself.
+    sys.path[:] = [path for path in sys.path if path]
+    from internlm2_conf.__main__ import main
+
+    main()
+
+
+def internlm2(*words: str, folder: Path, timeout_s: float = 300) -> CompletedProcess[str]:
+    """Run the command in a folder.
+
+    Not for several ranks: those are started from the script of the first, and a fork has none.
+
+    Args:
+        words: what is typed after ``internlm2``.
+        folder: current folder of the command.
+        timeout_s: seconds after which it is killed.
+
+    Returns:
+        exit code and output, as ``subprocess.run`` gives them.
+
+    Raises:
+        TimeoutError: the command takes longer.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(list(IMPORTED))
+    with tempfile.TemporaryDirectory() as name:
+        streams = Path(name)
+        process = server.Process(target=call, args=(words, folder, dict(os.environ), streams))
+        process.start()
+        process.join(timeout_s)
+        if process.exitcode is None:
+            process.kill()
+            raise TimeoutError(f"internlm2 {' '.join(words)} takes longer than {timeout_s} s")
+        output, errors = ((streams / name).read_text() for name in ("out", "err"))
+    return CompletedProcess(words, process.exitcode, output, errors)
