@@ -99,8 +99,8 @@ def main(arguments: list[str] | None = None) -> None:
     # Users' own parts lie in modules of the current folder.
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append(str(Path.cwd()))
-    # Read when torch is loaded. Threads that wait actively for each other take the cores that other processes need: with
-    # one of two cores busy, a step takes 1.8 s instead of 1.1. On an idle machine it costs about a fifth.
+    # Read when torch is loaded. Threads that wait actively for each other take the cores that other processes need:
+    # with one of two cores busy, a step takes 1.8 s instead of 1.1. On an idle machine it costs about a fifth.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Else Hydra prints errors of composition by itself, in many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -75,6 +75,8 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
         if error.__cause__ is not None and not str(error).startswith("Error locating target"):
             return sentence(error.__cause__, asked, cfg)
         return unknown_target(error)
+    if "Config group override must be" in str(error):
+        return no_option(asked)
     if isinstance(error, InterpolationKeyError):
         return unfit_option(error, asked)
     if isinstance(error, MissingConfigException):
@@ -140,6 +142,17 @@ def unknown_key(error: BaseException, asked: Asked) -> str:
     keys = [*recipes.groups(), *dotted(OmegaConf.to_container(base)), *beside]
     more = f" and --help its arguments, +{name}=... adds any other" if beside else ""
     return f"there is no key {name!r}{nearest(name, keys)}. `internlm2 {job} --cfg job` shows every key{more}."
+
+
+def no_option(asked: Asked) -> str:
+    """A group was given something that is not the name of an option: null, a number, a mapping."""
+    groups = asked.recipes.groups()
+    for word in asked.words:
+        name, _, value = word.partition("=")
+        options = groups.get(name.partition("@")[0])
+        if options and value not in options:
+            return f"{word}: {name} must be one of {', '.join(options)}."
+    return "a group must be given the name of one of its options."
 
 
 def other_choice(name: str, value: str, asked: Asked) -> str | None:

@@ -61,9 +61,26 @@ def job_help(job: str, recipes: Recipes) -> str:
     known = recipes.groups()
     lines = [f"  {word.replace(': ', '='):<32} of {', '.join(known[group])}" for word, group in used if group in known]
     chosen = "\n\nGroups:\n" + "\n".join(lines) if lines else ""
-    more = further(job, recipes)
-    taken = "\n\nMore arguments, with what holds unless they are given:\n" + "\n".join(more) if more else ""
+    keys = "\n".join([*own_keys(text), *further(job, recipes)])
+    taken = f"\n\nKeys, with what holds unless they are given:\n{keys}" if keys else ""
     return f"internlm2 {job} [key=value ...]\n\n{comment(file)}{chosen}{taken}\n\nEvery key: internlm2 {job} --cfg job"
+
+
+def own_keys(text: str) -> list[str]:
+    """The plain keys at the top of a job's configuration, with the comment beside each.
+
+    Args:
+        text: The configuration.
+
+    Returns:
+        Lines to print. A key that must be given has no value.
+    """
+    found = re.findall(r"^(\w+): *([^#\n]+?) *(?:# *(.*))?$", text, re.M)
+    kept = [entry for entry in found if entry[0] != "name" and not entry[1].startswith("${")]
+    lines = [
+        (f"{key}={value}", about) if value != "???" else (f"{key}=...", "must be given") for key, value, about in kept
+    ]
+    return [f"  {setting:<24} {about}".rstrip() for setting, about in lines]
 
 
 def further(job: str, recipes: Recipes) -> list[str]:
@@ -79,10 +96,17 @@ def further(job: str, recipes: Recipes) -> list[str]:
     taken = arguments(target) or {}
     described = described_in(inspect.getdoc(get_object(target)) or "") if taken else {}
     return [
-        f"  {f'{name}={parameter.default}':<24} {described.get(name, '')}".rstrip()
+        f"  {f'{name}={plain(parameter.default)}':<24} {described.get(name, '')}".rstrip()
         for name, parameter in taken.items()
         if name not in cfg["job"] and name not in cfg
     ]
+
+
+def plain(value: object) -> object:
+    """A default as it is written in a configuration: a class or function by its name, an empty value as null."""
+    if value is inspect.Parameter.empty:
+        return "..."
+    return "null" if value is None else getattr(value, "__name__", value)
 
 
 def described_in(docstring: str) -> dict[str, str]:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from internlm2_conf.asked import typed
+from hydra.errors import HydraException
+from internlm2_conf.asked import Asked, typed
 from internlm2_conf.continuing import check_continuing
+from internlm2_conf.errors import SaidError, sentence
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.targets import call_job, leave_out
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +20,7 @@ class Job:
         keys: Keys and values as they would be typed. Nested mappings are dotted keys.
 
     Raises:
+        SaidError: If the job has no such key.
         ValueError: If the job asks for several ranks.
     """
 
@@ -26,7 +29,10 @@ class Job:
         self.plain = self.recipes.compose(name)
         self.words = [*self.words_of(keys or {})]
         # A mistyped key should not be found after hours.
-        trainer = self.composed().trainer
+        try:
+            trainer = self.composed().trainer
+        except HydraException as error:
+            raise SaidError(f"{name}: {sentence(error, Asked(name, self.words, recipes=self.recipes))}") from None
         if trainer.devices != 1 or trainer.num_nodes != 1:
             raise ValueError(
                 f"devices={trainer.devices} and num_nodes={trainer.num_nodes} of {name} must be 1 inside another job, "

@@ -17,6 +17,7 @@ MISTAKES = {
     "argument of nobody": (["pretrain", "phase.x=2"], "no key 'phase.x'"),
     "group": (["pretrain", "modle=tiny"], "no key 'modle'"),
     "option": (["pretrain", "model=tinyy"], "there is no model/tinyy. model= may be 1.8b"),
+    "no option": (["pretrain", "callbacks=null"], "callbacks=null: callbacks must be one of cluster, default, "),
     "key of another option": (
         ["pretrain", "layout.tensor=2"],
         "strategy=single has no layout. Choose another strategy first, for example strategy=tensor.",

@@ -2,6 +2,7 @@
 
 import pytest
 from hydra import initialize_config_module
+from internlm2_conf.errors import SaidError
 from internlm2_conf.later import Job
 
 GIVEN = {
@@ -28,7 +29,8 @@ def test_keys_are_those_of_the_command():
 
 
 def test_a_mistyped_key_is_found_at_once():
-    with pytest.raises(Exception, match="querys"):
+    said = r"^ppo: there is no key 'querys' \(did you mean queries\?\)\. `internlm2 ppo --cfg job` shows every key"
+    with pytest.raises(SaidError, match=said):
         Job("ppo", GIVEN | {"querys": 64})
 
 

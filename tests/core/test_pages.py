@@ -1,4 +1,4 @@
-"""The Python of this package's pages runs as it stands there."""
+"""What the parts of the how-to pages do. That the code of every page runs is tested in tests/docs."""
 
 import json
 import re
@@ -9,16 +9,11 @@ from typing import Any
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "packages/core"
-PAGES = {
-    str(page.relative_to(PACKAGE)): blocks
-    for page in (PACKAGE / "README.md", *sorted(PACKAGE.glob("docs/*.md")))
-    if (blocks := re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S))
-}
 
 
 def run_page(page: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": page}
-    for block in PAGES[page]:
+    for block in re.findall(r"```python\n(.*?)```", (PACKAGE / page).read_text(encoding="utf-8"), re.S):
         exec(compile(block, page, "exec"), names)
     return names
 
@@ -36,15 +31,6 @@ def folders(tmp_path: Path, save_random_model: Callable[..., Path], monkeypatch:
     (tmp_path / "heldout.jsonl").write_text(json.dumps(record) + "\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_there_are_pages() -> None:
-    assert {"README.md", "docs/add-an-attention-back-end.md", "docs/add-an-engine.md"} <= PAGES.keys()
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_python_of_a_page_runs(page: str, folders: Path) -> None:
-    run_page(page)
 
 
 def test_the_back_end_of_the_page_trains(folders: Path) -> None:

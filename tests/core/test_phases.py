@@ -13,7 +13,7 @@ from internlm2_core import LM, LanguageModel, ModelSize, Phase, Phases, PhaseSwi
 
 @dataclass
 class Numbered:
-    """Batches that carry their number; a pass is 3 batches, and the next one goes on counting."""
+    """Batches that carry their number; a pass is 3 batches, and the next one counts on."""
 
     first: int
     rows: int

@@ -1,4 +1,4 @@
-"""Each job on a tiny model: what it writes, and that it goes on when it is run again."""
+"""Each job on a tiny model: what it writes, and that it resumes when it is run again."""
 
 import json
 import re
