@@ -176,7 +176,7 @@ class Decoder:
         prompts_BT, lengths_B = prompts_BT.to(device), torch.tensor(lengths, device=device)
         size, capacity, dtype = net.size, longest + sampling.max_new_tokens, net.output.weight.dtype
         self.cache = KeyValueCache(size.layers, len(prompts), capacity, size.num_kv_heads, size.head_dim, dtype, device)
-        self.cache.prompt_tokens = longest
+        self.cache.prompts_B = lengths_B
         self.logits_BV = self._prefill(prompts_BT, lengths_B, prefill_tokens)
         self.seen_BV: Tensor | None = None
         if sampling.repetition_penalty != 1:
@@ -196,6 +196,7 @@ class Decoder:
             is_here = (ends_B >= 0) & (ends_B < T)
             logits_BV = here_BV if start == 0 else torch.where(is_here[:, None], here_BV, logits_BV)
         self.cache.truncate(lengths_B)
+        self.cache.prompts_B = None
         return logits_BV.float()
 
     def choose(self) -> tuple[Tensor, Tensor]:
