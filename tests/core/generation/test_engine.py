@@ -142,6 +142,13 @@ def test_an_engine_lays_weights_out_once(net: LanguageModel) -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in net.named_parameters())
 
 
+def test_half_precision_keeps_its_layout(net: LanguageModel) -> None:
+    """Its products with matrices stored column by column are many times slower."""
+    before, engine = layouts(net.bfloat16()), LocalEngine(net)
+    engine.generate(PROMPTS, GREEDY)
+    assert layouts(net) == before
+
+
 @pytest.mark.parametrize("is_trained", [True, False])
 def test_the_layout_of_decoding_leaves_no_trace(net: LanguageModel, is_trained: bool) -> None:
     before, engine = layouts(net), LocalEngine(net)
