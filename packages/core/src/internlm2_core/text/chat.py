@@ -52,7 +52,7 @@ class ChatFormat:
 
         Args:
             messages: The turns in order.
-            train_roles: Roles whose words carry loss.
+            train_roles: Roles whose words carry loss, but in turns with ``weight`` 0.
             add_generation_prompt: Open an assistant turn at the end.
             said: Ids that a model has generated for the turns at these places, without their end. They are not encoded
                 again.
@@ -65,7 +65,7 @@ class ChatFormat:
         for place, message in enumerate(messages):
             header = self._header(message)
             body = [*said[place], self.end] if place in said else self.body(message)
-            trained = message["role"] in train_roles
+            trained = message["role"] in train_roles and message.get("weight") != 0
             ids += [*header, *body, *self.newline]
             mask += [False] * len(header) + [trained] * len(body) + [False] * len(self.newline)
         if add_generation_prompt:
