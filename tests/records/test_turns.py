@@ -32,6 +32,11 @@ CALL = '{"name": "add", "arguments": {"a": 1}}'
           {"role": "system", "name": PLUGIN, "content": '[{"name": "加"}]'}, ASKED]),
         ({"system": "be kind", "conversations": [{"from": "human", "value": "1+1?"}]},
          [{"role": "system", "content": "be kind"}, ASKED]),
+        ({"messages": [ASKED, TOLD | {"weight": 0}, TOLD | {"weight": 1.0, "reasoning_content": None}]},
+         [ASKED, TOLD | {"weight": 0}, TOLD]),
+        ({"messages": [ASKED, TOLD | {"loss": False}, TOLD | {"train": True}]}, [ASKED, TOLD | {"weight": 0}, TOLD]),
+        ({"conversations": [{"from": "gpt", "value": "2"}, {"from": "function_call", "value": CALL, "weight": 0}]},
+         [TOLD | {"tool_call": {"tool": PLUGIN, "content": CALL}, "weight": 0}]),
         ({"messages": None, "conversations": [{"from": "human", "value": "1+1?"}]}, [ASKED]),  # columns of a table
     ],
 )  # fmt: skip
@@ -170,6 +175,10 @@ def test_a_text_or_one_message_is_a_turn():
         ({"messages": [TOLD | {"tool_calls": 7}]}, r"tool_calls=\(7,\) must be"),
         ({"messages": [TOLD | {"tool_calls": ["x"]}]}, r"tool_calls=\['x'\] must be"),
         ({"messages": [ASKED], "system": 7}, "system=7 must be a text"),
+        ({"messages": [ASKED, TOLD | {"weight": 0.5}]}, r"turn 2: weight=0\.5 must be 0 \(not trained on\) or 1"),
+        ({"messages": [ASKED, TOLD | {"reasoning_content": "1 more"}]},
+         "turn 2: reasoning_content='1 more' has no place in ChatML"),
+        ({"messages": [ASKED, TOLD | {"thinking": "1 more"}]}, "turn 2: thinking='1 more' has no place in ChatML"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(record, sentence):

@@ -42,6 +42,20 @@ def test_loss_falls_on_the_assistants_words_and_their_end() -> None:
     assert trained == "look<|action_start|><|plugin|>\n{}<|action_end|><|im_end|>hi<|im_end|>"
 
 
+def test_a_turn_of_no_weight_is_not_trained_on() -> None:
+    asked, bad, good = (
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "bad", "weight": 0},
+        TURNS[-1],
+    )
+    encoded = ChatEncoder(TOKENIZER)([asked, bad, asked, good])
+    trained = TOKENIZER.decode([id_ for id_, loss in zip(encoded.ids, encoded.loss_mask, strict=True) if loss])
+    assert trained == "hi<|im_end|>"
+    assert (
+        encoded.ids == ChatFormat(TOKENIZER).encode([asked, {"role": "assistant", "content": "bad"}, asked, good]).ids
+    )
+
+
 def test_other_roles_can_be_trained() -> None:
     encoded = ChatEncoder(TOKENIZER, train_roles=["environment"])(TURNS)
     trained = TOKENIZER.decode([id_ for id_, loss in zip(encoded.ids, encoded.loss_mask, strict=True) if loss])

@@ -10,13 +10,15 @@ key of the record   what is read
 ``text``            ChatML: turns between ``<|im_start|>`` and ``<|im_end|>``.
 ==================  ============================================================================================
 
-Beside the turns, ``system`` goes before them and ``tools`` after the system prompt. What ChatML cannot say is refused.
+Beside the turns, ``system`` goes before them and ``tools`` after the system prompt. A turn with ``weight: 0`` (or
+``loss: false``, ``train: false``) is read but not trained on. What ChatML cannot say is refused, reasoning that is kept
+apart from the answer among it.
 """
 
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from internlm2_records.files import Record
 
@@ -36,6 +38,12 @@ ROLE_OF = {
     "function_call": "assistant",
     **dict.fromkeys(RESULTS, "environment"),
 }
+WEIGHTS = ("weight", "loss", "train")
+"""What others call the switch that a turn is trained on."""
+
+REASONING = ("reasoning_content", "reasoning", "thinking")
+"""What others call reasoning beside the answer."""
+
 FORMATS = ("messages", "conversations", "instruction", "text")
 _TURN = re.compile(r"<\|im_start\|>(\w+)(?: name=(<\|\w+\|>))?\n(.*?)<\|im_end\|>", re.DOTALL)
 
@@ -60,12 +68,14 @@ class Message(TypedDict):
         content: What is said.
         name: ``<|plugin|>`` or ``<|interpreter|>`` for what a tool gets or gives.
         tool_call: The call that ends an assistant's turn.
+        weight: 0 where nothing of the turn is to be learnt.
     """
 
     role: str
     content: str
     name: NotRequired[str]
     tool_call: NotRequired[ToolCall]
+    weight: NotRequired[Literal[0]]
 
 
 def conversation_of(record: Record) -> list[Message]:
@@ -107,7 +117,8 @@ def turns_of(value: object, speaker: str = "user") -> list[Message]:
             raise ValueError(f"turn {number}: {error}") from None
         last = turns[-1] if turns else None
         if item.get("from") == "function_call" and last and last["role"] == "assistant" and "tool_call" not in last:
-            last["tool_call"] = turn["tool_call"]  # ShareGPT writes a turn's words and its call apart.
+            turn["content"] = last["content"]  # ShareGPT writes a turn's words and its call apart.
+            last.update(turn)
         else:
             turns.append(turn)
     return turns
@@ -142,9 +153,13 @@ def _turn_of(message: object) -> Message:
         raise ValueError(f"role={speaker!r} must be one of {', '.join(ROLE_OF)}.")
     content = message.get("content")
     content = message.get("value") if content is None else content
+    if apart := next((key for key in REASONING if message.get(key)), None):
+        raise ValueError(f"{apart}={shown(message[apart])} has no place in ChatML. Put it into content, or drop it.")
     if speaker == "function_call":
-        return {"role": "assistant", "content": "", "tool_call": {"tool": PLUGIN, "content": _text(content, "call")}}
-    call = _call(message)
+        call: ToolCall | None = {"tool": PLUGIN, "content": _text(content, "call")}
+        content = ""
+    else:
+        call = _call(message)
     turn: Message = {"role": ROLE_OF[speaker], "content": "" if content is None and call else _text(content)}
     if speaker in RESULTS:
         turn["name"] = PLUGIN
@@ -152,7 +167,18 @@ def _turn_of(message: object) -> Message:
         turn["name"] = _tool(message["name"])
     if call:
         turn["tool_call"] = call
+    if _is_silent(message):
+        turn["weight"] = 0
     return turn
+
+
+def _is_silent(message: Mapping[str, Any]) -> bool:
+    """Whether nothing of a turn is to be learnt."""
+    given = {key: message[key] for key in WEIGHTS if message.get(key) is not None}
+    for key, value in given.items():
+        if value not in (0, 1):
+            raise ValueError(f"{key}={shown(value)} must be 0 (not trained on) or 1.")
+    return 0 in given.values()
 
 
 def _call(message: Mapping[str, Any]) -> ToolCall | None:
