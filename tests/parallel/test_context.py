@@ -110,4 +110,5 @@ def test_a_trunk_that_does_not_know_its_documents_is_refused():
 def test_documents_of_the_tiny_network_by_hand():
     documents = TinySegments(torch.tensor([[0, 1, 0, 1], [3, 4, 5, 0]]))
     assert documents.document_ids.tolist() == [[0, 0, 1, 1], [2, 2, 2, 3]]
-    assert documents.max_length == 3
+    order = joined_order(4, 2)
+    assert SplitDocuments(documents, torch.tensor([0, 3]), order).lengths_of_tokens.tolist() == [[2, 2], [3, 1]]

@@ -1,5 +1,7 @@
 """A shared prompt changes the cost, never the scores or gradients."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from internlm2_align.reward.network import from_language_model
@@ -40,6 +42,13 @@ def test_scores_and_gradients_equal_those_of_conversations_alone(language_model)
     net = from_language_model(language_model, torch.Generator().manual_seed(1))
     alone = [net(pack_groups([Group(group.prompt, [reply])])) for group in GROUPS for reply in group.replies]
     torch.testing.assert_close(scores, torch.cat(alone), atol=1e-5, rtol=1e-5)
+
+
+def test_replies_of_two_lengths_have_two_prompts_under_dynamic_positions(language_model):
+    net = from_language_model(language_model, torch.Generator().manual_seed(1))
+    net.model.rope.size = replace(net.size, max_positions=4, rope_scaling="dynamic", rope_factor=2.0)
+    alone = [net(pack_groups([Group(group.prompt, [reply])])) for group in GROUPS for reply in group.replies]
+    torch.testing.assert_close(net(pack_groups(GROUPS)), torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("share_prompts", [True, False])

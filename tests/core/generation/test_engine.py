@@ -1,10 +1,10 @@
 from collections.abc import Sequence
+from copy import deepcopy
 
 import pytest
 import torch
 from internlm2_core import LanguageModel
 from internlm2_core.generation import LocalEngine, Sampling
-from internlm2_core.generation.column_major import column_major
 from internlm2_core.generation.sampling import candidates, draw, penalise_repeats
 
 PROMPTS = [[5, 6, 7], [9], [3, 1, 4, 1, 5, 9, 2, 6]]
@@ -124,14 +124,57 @@ def test_draws_follow_the_probabilities() -> None:
     assert counts[1] == counts[4] == 0
 
 
-def test_the_layout_of_decoding_leaves_no_trace(net: LanguageModel) -> None:
-    before = {name: (weight.clone(), weight.stride()) for name, weight in net.named_parameters()}
-    with column_major(net):
-        assert net.output.weight.stride() == (1, net.size.vocab_size)
-        assert torch.equal(net.output.weight, before["output.weight"][0])
-    for name, weight in net.named_parameters():
-        assert torch.equal(weight, before[name][0])
-        assert weight.stride() == before[name][1]
+GREEDY = Sampling(max_new_tokens=2, temperature=0)
+
+
+def layouts(net: LanguageModel) -> dict[str, tuple[int, ...]]:
+    return {name: weight.stride() for name, weight in net.named_parameters()}
+
+
+def test_an_engine_lays_weights_out_once(net: LanguageModel) -> None:
+    before = {name: weight.clone() for name, weight in net.named_parameters()}
+    engine = LocalEngine(net)
+    engine.generate(PROMPTS, GREEDY)
+    assert net.output.weight.stride() == (1, net.size.vocab_size)
+    places = [weight.data_ptr() for weight in net.parameters()]
+    engine.generate(PROMPTS, GREEDY)
+    assert [weight.data_ptr() for weight in net.parameters()] == places
+    assert all(torch.equal(weight, before[name]) for name, weight in net.named_parameters())
+
+
+def test_half_precision_keeps_its_layout(net: LanguageModel) -> None:
+    """Its products with matrices stored column by column are many times slower."""
+    before, engine = layouts(net.bfloat16()), LocalEngine(net)
+    engine.generate(PROMPTS, GREEDY)
+    assert layouts(net) == before
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_the_layout_of_decoding_leaves_no_trace(net: LanguageModel, is_trained: bool) -> None:
+    before, engine = layouts(net), LocalEngine(net)
+    engine.generate(PROMPTS, GREEDY)
+    copy = deepcopy(net)
+    if is_trained:
+        net(torch.tensor([[1, 2]]))
+    else:
+        del engine
+    assert layouts(net) == before != layouts(copy)
+    copy(torch.tensor([[1, 2]]))
+    assert layouts(copy) == before
+
+
+def test_training_after_generation_equals_training_without(net: LanguageModel) -> None:
+    other, found = deepcopy(net), []
+    for trained, engine in ((net, LocalEngine(net)), (other, None)):
+        optimizer = torch.optim.AdamW(trained.parameters(), lr=1e-2, fused=True)
+        for _ in range(2):
+            if engine is not None:
+                engine.generate(PROMPTS, GREEDY)
+            loss = trained(torch.tensor([[1, 2, 3]]), labels_BT=torch.tensor([[2, 3, 4]])).cross_entropy
+            loss.backward()
+            optimizer.step()
+        found.append([weight.detach().contiguous() for weight in trained.parameters()])
+    torch.testing.assert_close(*found, atol=0, rtol=0)
 
 
 def test_repeats_by_hand() -> None:

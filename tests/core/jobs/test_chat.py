@@ -1,35 +1,14 @@
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
 from internlm2_core import LanguageModel, ModelSize
 from internlm2_core.generation import Completion, LocalEngine, Sampling
 from internlm2_core.jobs import generate
-from internlm2_core.jobs.chat import HELP, Conversation, TextStream, chat
-from internlm2_core.text import ByteTokenizer, load_tokenizer
-
-
-def test_characters_wait_until_they_are_whole() -> None:
-    tokenizer, shown = ByteTokenizer(), []
-    end = tokenizer.special("<|im_end|>")
-    stream = TextStream(tokenizer, (end,), shown.append)
-    for id_ in [*tokenizer.encode("a你"), end]:
-        stream(id_)
-    assert shown == ["a", "你"]
-    assert stream.text == "a你"
-
-
-def test_a_conversation_remembers_and_forgets() -> None:
-    net = LanguageModel(ModelSize(1, 16, 1, 2, 24, vocab_size=ByteTokenizer().vocab_size, head_dim=8))
-    net.init_weights(torch.Generator().manual_seed(0))
-    conversation = Conversation(LocalEngine(net), ByteTokenizer(), Sampling(max_new_tokens=3, seed=1), system="be kind")
-    shown: list[str] = []
-    answer = conversation.answer("hi", shown.append)
-    assert "".join(shown) == answer
-    assert [message["role"] for message in conversation.messages] == ["system", "user", "assistant"]
-    conversation.reset("other")
-    assert conversation.messages == [{"role": "system", "content": "other"}]
+from internlm2_core.jobs.chat import HELP, Conversation, chat
+from internlm2_core.jobs.tools import tools_of
+from internlm2_core.text import load_tokenizer
 
 
 def test_commands_are_not_said_to_the_model(
@@ -56,13 +35,40 @@ def test_one_stop_string_is_no_list_of_letters(tokenizer_file: Path, stop: str |
     assert generate(str(tokenizer_file), "?", False, None, Sampling(), stop, lambda _: Scripted()) == "act on a "
 
 
-def test_an_engine_that_does_not_stream_is_shown_when_it_is_done() -> None:
-    tokenizer, shown = ByteTokenizer(), []
+def test_tools_come_from_a_file_and_results_from_a_command(
+    tokenizer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, prompts = tmp_path / "tools.json", []
+    file.write_text(json.dumps([{"name": "weather"}]))
+    tokenizer = load_tokenizer(tokenizer_file)
+    special = tokenizer.special
 
-    class Whole:
-        def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
-            assert tokenizer.decode(prompts[0]).endswith("hi<|im_end|>\n<|im_start|>assistant\n")
-            return [Completion([*tokenizer.encode("yes"), sampling.stop_ids[0]])]
+    class Scripted:
+        def generate(self, asked: Sequence[Sequence[int]], sampling: Sampling) -> list[Completion]:
+            prompts.append(tokenizer.decode(asked[0]))
+            call = [special("<|action_start|>"), special("<|plugin|>"), *tokenizer.encode("\n{}")]
+            return [Completion([*call, special("<|action_end|>"), special("<|im_end|>")])]
 
-    conversation = Conversation(Whole(), tokenizer, Sampling(), system=None)
-    assert conversation.answer("hi", shown.append) == "yes" == "".join(shown)
+    words = iter(["Weather?", "/result rain", "/result", "/quit"])
+    monkeypatch.setattr("builtins.input", lambda *_: next(words))
+    chat(str(tokenizer_file), None, Sampling(), lambda _: Scripted(), str(file))
+    assert ['system name=<|plugin|>\n[{"name": "weather"}]' in prompt for prompt in prompts] == [True, True]
+    assert "<|im_start|>environment name=<|plugin|>\nrain<|im_end|>" in prompts[1]
+    assert "<|action_start|><|plugin|>" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        (None, FileNotFoundError, r"tools=.*tools\.json does not exist"),
+        ("[", ValueError, r"tools=.*tools\.json is not JSON"),
+        ('{"name": "weather"}', ValueError, r"tools=.*tools\.json must be a list of functions"),
+        ("[1]", ValueError, r"tools=.*tools\.json must be a list of functions"),
+    ],
+)
+def test_files_that_list_no_tools(tmp_path: Path, words: str | None, error: type[Exception], message: str) -> None:
+    file = tmp_path / "tools.json"
+    if words is not None:
+        file.write_text(words)
+    with pytest.raises(error, match=message):
+        tools_of(str(file))

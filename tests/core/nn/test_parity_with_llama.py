@@ -62,7 +62,7 @@ def test_rope_scaling_equals_transformers(scaling: str, theirs: str) -> None:
     parameters = {"rope_type": theirs, "factor": 2.0, "rope_theta": 10_000.0}
     config = LlamaConfig(hidden_size=32, num_attention_heads=4, max_position_embeddings=16, rope_parameters=parameters)
     positions = torch.arange(40)[None]
-    cos, sin = rope(positions, 40)
+    cos, sin = rope(positions, torch.full((1, 1), 40))
     expected_cos, expected_sin = LlamaRotaryEmbedding(config)(torch.zeros(1), positions)
     torch.testing.assert_close(cos[0, :, 0], expected_cos[0, :, :4], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(sin[0, :, 0], expected_sin[0, :, :4], atol=1e-5, rtol=1e-5)

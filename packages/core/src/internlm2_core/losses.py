@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from internlm2_core.batch import IGNORE
+from internlm2_core.nn.sharded import is_split
 
 
 class TokenLosses(NamedTuple):
@@ -94,8 +94,8 @@ def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenL
         raise ModuleNotFoundError(
             "head_loss='liger' needs liger-kernel, which is not installed: pip install \"internlm2-core[liger]\"."
         ) from error
-    if not hidden_ND.is_cuda or isinstance(head.weight, DTensor):
-        where = "a head split over ranks" if isinstance(head.weight, DTensor) else hidden_ND.device.type
+    if not hidden_ND.is_cuda or is_split(head.weight):
+        where = "a head split over ranks" if is_split(head.weight) else hidden_ND.device.type
         raise ValueError(f"head_loss='liger' does not run on {where}. head_loss='chunked' runs everywhere.")
     loss = liger_fused_linear_cross_entropy(hidden_ND, head.weight, labels_N, ignore_index=IGNORE, reduction="sum")
     return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
@@ -165,7 +165,7 @@ def head_losses(
     rows = max(1, max_logits // vocab_size)
     # Where all logits fit, compiled programs fuse the plain loss better.
     is_fused_anyway = torch.compiler.is_compiling() and len(labels_N) <= rows
-    if not (with_z or is_fused_anyway or isinstance(head.weight, DTensor)):
+    if not (with_z or is_fused_anyway or is_split(head.weight)):
         # Without a backward pass to come, as in validation, no gradient is worked out.
         weight = head.weight if torch.is_grad_enabled() else head.weight.detach()
         loss = LinearCrossEntropy.apply(hidden_ND, weight, labels_N, rows)

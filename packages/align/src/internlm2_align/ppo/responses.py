@@ -97,6 +97,10 @@ class PackedResponses:
     def segments(self) -> None:
         """The documents show in the positions."""
 
+    def apart(self) -> "PackedResponses":
+        """Itself: each response has a prompt of its own."""
+        return self
+
 
 def token_logprobs(net: LanguageModel, packed: PackedResponses) -> Tensor:
     """Log-probability of each response token, float32 [N], without ever holding all logits.

@@ -50,6 +50,10 @@ class Packed(Protocol):
         """What attention needs to know of the row, or None where its positions say it all."""
         ...
 
+    def apart(self) -> "Packed":
+        """The row without a token that belongs to two documents."""
+        ...
+
 
 class RewardNetwork(nn.Module):
     """Trunk and scalar head.
@@ -71,6 +75,9 @@ class RewardNetwork(nn.Module):
 
     def forward(self, packed: Packed) -> Tensor:
         """Value at each of the row's places, float32 [S]: a score at a reply's last token, or what a critic expects."""
+        if self.model.rope.is_dynamic:
+            # Positions are scaled by the length of a document, so replies of two lengths need two prompts.
+            packed = packed.apart()
         hidden_1TD = self.model(packed.input_ids, packed.position_ids, segments=packed.segments())
         hidden_SD = hidden_1TD[0].index_select(0, packed.places)
         # float32, whatever the Trainer's precision: bfloat16 has steps of 0.03 near the bounds of the barrier.

@@ -63,6 +63,13 @@ class PackedGroups(NamedTuple):
             return Segments(lengths, 1, self.input_ids.device)
         return SharedSegments(lengths, 1, self.input_ids.device, self.attended_index, self.stored_index)
 
+    def apart(self) -> "PackedGroups":
+        """The same conversations with each prompt stored once per reply."""
+        attended = self.attended_index
+        here = torch.arange(len(attended), device=attended.device)
+        ids, positions = self.input_ids[:, attended], self.position_ids[:, attended]
+        return PackedGroups(ids, positions, here, here, self.attended_lengths, self.stored_index[self.places])
+
 
 @dataclass(frozen=True, eq=False)
 class SharedSegments(Segments):

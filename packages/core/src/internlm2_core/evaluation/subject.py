@@ -84,11 +84,12 @@ class Subject:
         return sums
 
     def _row_losses(self, documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
-        ids_BT, labels_BT = (x_BT.to(self.net.output.weight.device) for x_BT in padded(documents))
-        # Padding is at the end, where causality hides it.
+        ids_BT, positions_BT, labels_BT = (x_BT.to(self.net.output.weight.device) for x_BT in padded(documents))
+        # Padding is at the end, where causality hides it. Only dynamic positions must know where documents end.
+        positions = positions_BT if self.net.size.rope_scaling == "dynamic" else None
         has_label_BT = labels_BT != IGNORE
         places_N = has_label_BT.flatten().nonzero().flatten()
-        logprobs_N = self.net(ids_BT, places_N=places_N, targets_N=labels_BT[has_label_BT])
+        logprobs_N = self.net(ids_BT, positions, places_N=places_N, targets_N=labels_BT[has_label_BT])
         assert isinstance(logprobs_N, Tensor)
         nats_BT = logprobs_N.new_zeros(labels_BT.shape).masked_scatter(has_label_BT, -logprobs_N)
         return labels_BT, nats_BT.sum(1)
@@ -107,18 +108,21 @@ class Subject:
         return [self.tokenizer.decode([i for i in c.ids if i not in stop_ids]) for c in completions]
 
 
-def padded(documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
+def padded(documents: Sequence[Scored]) -> tuple[Tensor, Tensor, Tensor]:
     """Documents as rows.
 
     Returns:
-        Ids [B, T] padded with 0, and labels [B, T] shifted by one, -100 where nothing is to be predicted.
+        Ids [B, T] padded with 0, positions [B, T] that restart where padding begins, and labels [B, T] shifted by one,
+        -100 where nothing is to be predicted.
     """
     longest = max(len(document.ids) for document in documents)
     ids_BT = torch.zeros(len(documents), longest, dtype=torch.int64)
     labels_BT = torch.full_like(ids_BT, IGNORE)
+    positions_BT = torch.arange(longest).repeat(len(documents), 1)
     for row, (ids, counts) in enumerate(documents):
         ids_T = torch.as_tensor(ids, dtype=torch.int64)
         counts_T = torch.as_tensor(counts, dtype=torch.bool)
         ids_BT[row, : len(ids)] = ids_T
+        positions_BT[row, len(ids) :] -= len(ids)
         labels_BT[row, : len(ids) - 1] = torch.where(counts_T[1:], ids_T[1:], IGNORE)
-    return ids_BT, labels_BT
+    return ids_BT, positions_BT, labels_BT

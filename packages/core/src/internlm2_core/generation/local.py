@@ -1,12 +1,13 @@
 """Generation with the network of this process: prompts of any lengths together, one cache a batch."""
 
 from collections.abc import Callable, Sequence
+from weakref import finalize
 
 import torch
 from torch import Tensor
 
 from internlm2_core.checkpoint.any_layout import load_model
-from internlm2_core.generation.column_major import column_major
+from internlm2_core.generation.column_major import ColumnMajor
 from internlm2_core.generation.engine import Completion, check_prompts, of_like_length
 from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
 from internlm2_core.nn.cache import KeyValueCache
@@ -18,7 +19,8 @@ from internlm2_core.text.tokenizer import load_tokenizer
 class LocalEngine:
     """Generation with the network in this process.
 
-    Prompts of like length are answered together. Finished sequences leave the batch.
+    Prompts of like length are answered together. Finished sequences leave the batch. On CPU the first call lays the
+    weights out for decoding. They stay so until the network is trained on or the engine is dropped.
 
     Args:
         net: The network, used in eval mode and without gradients.
@@ -39,6 +41,9 @@ class LocalEngine:
     ) -> None:
         self.net, self.max_batch_tokens, self.prefill_tokens = net, max_batch_tokens, prefill_tokens
         self.decode, self.beyond_positions = decode, beyond_positions
+        self.layout = ColumnMajor()
+        # Not at the end of the process, where nobody reads the weights any more.
+        finalize(self, self.layout.restore).atexit = False
 
     def generate(
         self,
@@ -68,10 +73,10 @@ class LocalEngine:
         device = self.net.output.weight.device
         generator = None if sampling.seed is None else torch.Generator(device).manual_seed(sampling.seed)
         completions = [Completion() for _ in prompts]
-        with column_major(self.net):
-            tokens = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
-            for batch in of_like_length(tokens, self.max_batch_tokens):
-                self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
+        self.layout.turn(self.net)
+        tokens = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
+        for batch in of_like_length(tokens, self.max_batch_tokens):
+            self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
         return [Completion(c.ids, c.logprobs, "stop" if self._ends(c.ids, sampling) else "length") for c in completions]
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, on_token: Callable[[int], None]) -> Completion:
@@ -176,7 +181,7 @@ class Decoder:
         prompts_BT, lengths_B = prompts_BT.to(device), torch.tensor(lengths, device=device)
         size, capacity, dtype = net.size, longest + sampling.max_new_tokens, net.output.weight.dtype
         self.cache = KeyValueCache(size.layers, len(prompts), capacity, size.num_kv_heads, size.head_dim, dtype, device)
-        self.cache.prompt_tokens = longest
+        self.cache.prompts_B = lengths_B
         self.logits_BV = self._prefill(prompts_BT, lengths_B, prefill_tokens)
         self.seen_BV: Tensor | None = None
         if sampling.repetition_penalty != 1:
@@ -196,6 +201,7 @@ class Decoder:
             is_here = (ends_B >= 0) & (ends_B < T)
             logits_BV = here_BV if start == 0 else torch.where(is_here[:, None], here_BV, logits_BV)
         self.cache.truncate(lengths_B)
+        self.cache.prompts_B = None
         return logits_BV.float()
 
     def choose(self) -> tuple[Tensor, Tensor]:

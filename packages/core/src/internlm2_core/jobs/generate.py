@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from internlm2_records import Message
+from internlm2_records import with_tools
 
 from internlm2_core.generation import Engine, Sampling, engine_of
 from internlm2_core.generation.answers import complete
+from internlm2_core.generation.conversation import Tools
+from internlm2_core.jobs.tools import tools_of
 from internlm2_core.text import load_tokenizer
 
 
@@ -18,6 +20,7 @@ def generate(
     sampling: Sampling,
     stop: str | list[str] | None = None,
     engine: Callable[[str], Engine] = engine_of,
+    tools: Tools | None = None,
 ) -> str:
     """Print what the model says after a prompt.
 
@@ -29,15 +32,15 @@ def generate(
         sampling: How to choose tokens. The end of a turn or document always stops.
         stop: Strings that end the text, or one string. They are not printed.
         engine: Makes the engine from the checkpoint's folder.
+        tools: Functions that the model may call in a chat: a JSON file, or the list itself.
 
     Raises:
-        FileNotFoundError: If the folder holds no model.
-        ValueError: If the prompt is empty.
+        FileNotFoundError: If the folder holds no model, or the file of tools does not exist.
+        ValueError: If the prompt is empty, or the tools are not a list of JSON objects.
     """
     if not prompt:
         raise ValueError("prompt='' must not be empty.")
-    turns: list[Message] = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": prompt})
+    turns = with_tools({"system": system, "tools": tools_of(tools)}, [{"role": "user", "content": prompt}])
     strings = [stop] if isinstance(stop, str) else stop or []
     answers, tokenizer = engine(checkpoint), load_tokenizer(Path(checkpoint))
     text = complete(answers, tokenizer, turns if is_chat else prompt, sampling, strings)

@@ -24,7 +24,8 @@ class KeyValueCache:
         device: Where they live.
 
     Attributes:
-        prompt_tokens: Length of a prompt that comes in chunks. Dynamic RoPE then scales the first chunk as the last.
+        prompts_B: Length of each row's prompt while it comes in chunks and padded, [B] int64. Dynamic RoPE then scales
+            the first chunk as the last, and each row by itself. None once the prompts are there.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class KeyValueCache:
         self.values_LBGSH = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.capacity, self.longest, self.even = capacity, 0, True
-        self.prompt_tokens = 0
+        self.prompts_B: Tensor | None = None
 
     def layer(self, index: int) -> "LayerCache":
         """The slice that one block reads and extends."""
@@ -52,6 +53,10 @@ class KeyValueCache:
     def next_positions(self, tokens: int) -> Tensor:
         """Positions of the next ``tokens`` tokens of each row, [B, T] int64."""
         return self.lengths_B[:, None] + torch.arange(tokens, device=self.lengths_B.device)
+
+    def lengths_of_rows(self, tokens: int) -> Tensor:
+        """Tokens of each row once ``tokens`` more are stored, or of its whole prompt before that, [B, 1] int64."""
+        return (self.lengths_B + tokens if self.prompts_B is None else self.prompts_B)[:, None]
 
     def length_after(self, tokens: int) -> int:
         """Tokens of the longest row once ``tokens`` more are stored.

@@ -1,5 +1,8 @@
 """Rotary positions (RoFormer, arXiv 2104.09864) with the two extrapolations of report section 3.3.
 
+Dynamic scaling raises the base with the length of a document. Each document of a batch has a base of its own, so that
+its logits do not depend on its neighbours.
+
 Legend: B rows, T tokens, H head width.
 """
 
@@ -28,27 +31,38 @@ class Rope(nn.Module):
         size = self.size
         return f"base={size.rope_base:g}, scaling={size.rope_scaling}, factor={size.rope_factor:g}"
 
-    def frequencies(self, length: int, device: torch.device) -> Tensor:
-        """Angular frequencies, [H/2] float32, for a sequence of ``length`` tokens."""
-        size, H = self.size, self.size.head_dim
-        base = size.rope_base
-        if size.rope_scaling == "dynamic" and length > size.max_positions:
-            stretch = size.rope_factor * length / size.max_positions - (size.rope_factor - 1)
-            base = base * stretch ** (H / (H - 2))
-        exponents = torch.arange(0, H, 2, dtype=torch.float32, device=device) / H
-        return torch.pow(base, -exponents)
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether angles depend on the lengths of documents."""
+        return self.size.rope_scaling == "dynamic"
 
-    def forward(self, position_ids_BT: Tensor, length: int) -> Rotation:
+    def frequencies(self, lengths_BT: Tensor | None, device: torch.device) -> Tensor:
+        """Angular frequencies of each token, [B, T, H/2] float32, or [H/2] where all tokens share them.
+
+        Args:
+            lengths_BT: See `forward`.
+            device: Where they are wanted.
+        """
+        size, H = self.size, self.size.head_dim
+        exponents = torch.arange(0, H, 2, dtype=torch.float32, device=device) / H
+        if lengths_BT is None or not self.is_dynamic:
+            return torch.pow(size.rope_base, -exponents)
+        beyond_BT = (lengths_BT.float() / size.max_positions - 1).clamp(min=0)
+        bases_BT = size.rope_base * (1 + size.rope_factor * beyond_BT) ** (H / (H - 2))
+        return torch.pow(bases_BT[..., None], -exponents)
+
+    def forward(self, position_ids_BT: Tensor, lengths_BT: Tensor | None = None) -> Rotation:
         """Cosine and sine of every angle, each [B, T, 1, H/2] float32.
 
         Args:
             position_ids_BT: Positions, [B, T] int64.
-            length: The longest position plus one. Only dynamic scaling reads it.
+            lengths_BT: Tokens of the document that each token belongs to, [B, T] or [B, 1] int64. Only dynamic scaling
+                reads them.
         """
         positions = position_ids_BT.float()
         if self.size.rope_scaling == "linear":
             positions = positions / self.size.rope_factor
-        angles = positions[..., None] * self.frequencies(length, position_ids_BT.device)
+        angles = positions[..., None] * self.frequencies(lengths_BT, position_ids_BT.device)
         return angles.cos()[:, :, None], angles.sin()[:, :, None]
 
 

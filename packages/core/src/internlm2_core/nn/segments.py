@@ -70,3 +70,8 @@ class Segments:
         return (
             torch.arange(len(self.lengths), device=self.device).repeat_interleave(lengths).unflatten(0, (self.rows, -1))
         )
+
+    @property
+    def lengths_of_tokens(self) -> Tensor:
+        """Tokens of the document of each token, [B, T] int64."""
+        return torch.tensor(self.lengths, device=self.device)[self.document_ids]

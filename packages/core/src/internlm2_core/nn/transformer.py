@@ -59,8 +59,10 @@ class Transformer(nn.Module):
                 segments = self.segments_of(position_ids_BT)
         if position_ids_BT is None:
             position_ids_BT = torch.arange(T, device=device).expand(B, T)
-        length = max(cache.length_after(T), cache.prompt_tokens) if cache is not None else segments.max_length
-        rotation = self.rope(position_ids_BT, length)
+        lengths = None
+        if self.rope.is_dynamic:
+            lengths = segments.lengths_of_tokens if cache is None else cache.lengths_of_rows(T)
+        rotation = self.rope(position_ids_BT, lengths)
         x_BTD = self.tok_embeddings(input_ids_BT)
         for index, block in enumerate(self.layers):
             x_BTD = block(x_BTD, rotation, segments, cache.layer(index) if cache is not None else None)

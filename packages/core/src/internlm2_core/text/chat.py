@@ -5,12 +5,15 @@ A tool call inside a turn is enclosed in ``<|action_start|>`` and ``<|action_end
 roles say and on their end, never on headers. A model without loss on the end of a turn never learns to stop.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from internlm2_records import ROLES, TOOLS, Message
 
 from internlm2_core.text.tokenizer import Tokenizer
+
+NOTHING: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class ChatFormat:
         messages: Sequence[Message],
         train_roles: Collection[str] = ("assistant",),
         add_generation_prompt: bool = False,
+        said: Mapping[int, Sequence[int]] = NOTHING,
     ) -> EncodedChat:
         """Encode a conversation.
 
@@ -50,14 +54,17 @@ class ChatFormat:
             messages: The turns in order.
             train_roles: Roles whose words carry loss.
             add_generation_prompt: Open an assistant turn at the end.
+            said: Ids that a model has generated for the turns at these places, without their end. They are not encoded
+                again.
 
         Raises:
             ValueError: If a role or a tool is not known.
         """
         ids: list[int] = []
         mask: list[bool] = []
-        for message in messages:
-            header, body = self._header(message), self.body(message)
+        for place, message in enumerate(messages):
+            header = self._header(message)
+            body = [*said[place], self.end] if place in said else self.body(message)
             trained = message["role"] in train_roles
             ids += [*header, *body, *self.newline]
             mask += [False] * len(header) + [trained] * len(body) + [False] * len(self.newline)
@@ -67,9 +74,9 @@ class ChatFormat:
             mask += [False] * len(opening)
         return EncodedChat(ids, mask)
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Ids after which the assistant speaks."""
-        return self.encode(messages, add_generation_prompt=True).ids
+    def prompt(self, messages: Sequence[Message], said: Mapping[int, Sequence[int]] = NOTHING) -> list[int]:
+        """Ids after which the assistant speaks. The arguments are those of `encode`."""
+        return self.encode(messages, add_generation_prompt=True, said=said).ids
 
     def _header(self, message: Message) -> list[int]:
         role, name = message["role"], message.get("name")

@@ -17,10 +17,6 @@ class Documents(Protocol):
     def document_ids(self) -> Tensor:
         """Index of the document of each token, [B, T] int64."""
 
-    @property
-    def max_length(self) -> int:
-        """Tokens of the longest document."""
-
 
 @dataclass(frozen=True, eq=False)
 class SplitDocuments:
@@ -37,9 +33,10 @@ class SplitDocuments:
     order_T: Tensor  # noqa: N815
 
     @property
-    def max_length(self) -> int:
-        """Tokens of the longest document, before it was split."""
-        return self.whole.max_length
+    def lengths_of_tokens(self) -> Tensor:
+        """Tokens of the document of each local token, before it was split, [B, L] int64."""
+        ids_BT = self.whole.document_ids
+        return ids_BT.flatten().bincount()[ids_BT[:, self.tokens_L]]
 
 
 def zigzag(tokens: int, ranks: int, rank: int, device: torch.device | None = None) -> Tensor:

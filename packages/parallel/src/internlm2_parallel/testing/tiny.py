@@ -55,7 +55,6 @@ class TinySegments:
         starts_BT = position_ids_BT == 0
         starts_BT[:, 0] = True
         self.document_ids = starts_BT.flatten().cumsum(0).view_as(starts_BT) - 1
-        self.max_length = int(self.document_ids.flatten().bincount().max())
 
 
 class _Attend(nn.Module):
