@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from internlm2_core.checkpoint.folder import new_folder
+from internlm2_core.checkpoint.replacing import new_folder
 from internlm2_core.evaluation.written import write_json
 
 from internlm2_align.online.rounds import Rounds, early_actor, finished, pattern_course

@@ -14,7 +14,7 @@ import torch
 from internlm2_core.checkpoint import read_size, save_released
 from internlm2_core.checkpoint.any_layout import read_model
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.checkpoint.folder import allocated, fill_or_defer, new_folder, tensor_files
+from internlm2_core.checkpoint.folder import allocated, fill_or_defer, tensor_files
 from internlm2_core.checkpoint.llama import HEADS, released_name
 from internlm2_core.nn.attend import default_attend
 from internlm2_core.nn.init import Weights
@@ -176,6 +176,11 @@ def save_reward(
         tokenizer_path: File or model folder whose tokenizer goes along.
         conditions: The table that it was trained with.
     """
-    with new_folder(folder) as draft:
-        save_released(draft, size, tensors.items(), tokenizer_path, is_reward=True)
-        conditions.save(draft / CONDITIONS_FILE)
+    save_released(
+        folder,
+        size,
+        tensors.items(),
+        tokenizer_path,
+        is_reward=True,
+        beside=lambda draft: conditions.save(draft / CONDITIONS_FILE),
+    )

@@ -7,6 +7,7 @@ import lightning as L
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from internlm2_core.checkpoint.replacing import check_place
 from internlm2_core.lm import LM
 from internlm2_core.shares import GathersWholeWeights
 
@@ -33,8 +34,10 @@ class SaveLast(L.Callback):
         """Refuse before training what could not be written after it.
 
         Raises:
-            ValueError: If the module is of another kind.
+            ValueError: If the module is of another kind, or ``folder`` holds something else than an older model.
         """
+        if trainer.is_global_zero:
+            check_place(self.folder)
         if not isinstance(pl_module, self.of):
             raise ValueError(
                 f"{type(self).__name__} writes {self.of.__name__}, and callbacks with it do not fit "

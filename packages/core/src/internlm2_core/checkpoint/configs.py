@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from internlm2_core.checkpoint.folder import new_folder, write_json, write_tensors
+from internlm2_core.checkpoint.folder import write_json, write_tensors
+from internlm2_core.checkpoint.replacing import new_folder
 from internlm2_core.nn.init import NamedTensors
 from internlm2_core.sizes import ModelSize
 from internlm2_core.text.chat import CHAT_TEMPLATE
@@ -128,21 +129,25 @@ def write_model(
     make_config: Callable[[torch.dtype, Tokenizer], dict[str, Any]],
     tokenizer_path: str | Path,
     shard_bytes: int = 5 * 2**30,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
-    """Write tensors, config and tokenizer as one folder, atomically. An older one is replaced.
+    """Write tensors, config and tokenizer as one folder, atomically. An older model is replaced.
 
     Args:
-        folder: The new folder.
+        folder: Its place, see `new_folder`.
         tensors: Names and full tensors, as they are written.
         make_config: Gives ``config.json`` for the dtype of the tensors and the tokenizer.
         tokenizer_path: File or model folder whose tokenizer goes along.
         shard_bytes: Size of the largest file.
+        beside: Writes more files into the folder.
     """
     tokenizer = load_tokenizer(tokenizer_path)
     with new_folder(folder) as draft:
         dtype = write_tensors(draft, tensors, shard_bytes)
         write_json(draft / "config.json", make_config(dtype, tokenizer))
         write_tokenizer(draft, tokenizer)
+        if beside is not None:
+            beside(draft)
 
 
 def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:

@@ -1,8 +1,6 @@
-"""Reading and writing a folder of safetensors, whole or in shards, atomically."""
+"""Reading and writing the files of a model folder: safetensors, whole or in shards, and JSON."""
 
 import json
-import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,23 +15,6 @@ from internlm2_core.nn.init import NamedTensors, Weights
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
-
-
-@contextmanager
-def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder that appears at ``path`` only when the block ends without an error. An older one is replaced."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.draft")
-    draft.mkdir()
-    try:
-        yield draft
-        if path.exists():
-            shutil.rmtree(path)
-        draft.replace(path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """Llama's layout: the same weights with ``wqkv`` split and other names (InternLM2 is LLaMA with fused rows)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -103,19 +103,28 @@ def from_llama(tensors: NamedTensors, size: ModelSize) -> Iterator[tuple[str, Te
 
 
 def save_llama(
-    folder: str | Path, size: ModelSize, tensors: NamedTensors, tokenizer_path: str | Path, is_reward: bool = False
+    folder: str | Path,
+    size: ModelSize,
+    tensors: NamedTensors,
+    tokenizer_path: str | Path,
+    is_reward: bool = False,
+    shard_bytes: int = 5 * 2**30,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
     """Write released tensors as a folder that Transformers loads without remote code.
 
     Args:
-        folder: The new folder. An older one is replaced.
+        folder: The new folder. An older model is replaced, see `internlm2_core.checkpoint.replacing`.
         size: The model's shape.
         tensors: Names and tensors in released layout.
         tokenizer_path: File or model folder whose tokenizer goes along.
         is_reward: Whether it is a reward model. ``AutoModelForSequenceClassification`` reads it with one label,
             ``AutoModelForCausalLM`` reads the others.
+        shard_bytes: Size of the largest file.
+        beside: Writes more files into the folder.
     """
-    write_model(folder, to_llama(tensors, size), partial(llama_config, size, is_reward=is_reward), tokenizer_path)
+    config = partial(llama_config, size, is_reward=is_reward)
+    write_model(folder, to_llama(tensors, size), config, tokenizer_path, shard_bytes, beside)
 
 
 def has_tied_head(folder: Path) -> bool:

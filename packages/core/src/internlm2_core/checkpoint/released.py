@@ -1,5 +1,6 @@
 """The released layout: the network's own names in safetensors."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -116,16 +117,19 @@ def save_released(
     tokenizer_path: str | Path,
     is_reward: bool = False,
     shard_bytes: int = 5 * 2**30,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a model folder, atomically.
 
     Args:
-        folder: The new folder. An older one is replaced.
+        folder: The new folder. An older model is replaced, see `internlm2_core.checkpoint.replacing`.
         size: The model's shape.
         tensors: Names and full tensors, such as ``net.state_dict().items()``. Split projections are joined.
         tokenizer_path: File or model folder whose tokenizer goes along.
         is_reward: Whether the tensors have ``v_head`` in the place of ``output``.
         shard_bytes: Size of the largest file.
+        beside: Writes more files into the folder.
     """
     tensors = joined(tensors, size.q_per_kv, size.head_dim)
-    write_model(folder, tensors, partial(released_config, size, is_reward=is_reward), tokenizer_path, shard_bytes)
+    config = partial(released_config, size, is_reward=is_reward)
+    write_model(folder, tensors, config, tokenizer_path, shard_bytes, beside)

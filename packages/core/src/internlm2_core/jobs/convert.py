@@ -6,9 +6,10 @@ from typing import Literal, get_args
 
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.checkpoint.folder import checked, new_folder
+from internlm2_core.checkpoint.folder import checked
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released, tensor_shapes
+from internlm2_core.checkpoint.replacing import check_place
 
 Format = Literal["released", "llama", "reward"]
 
@@ -20,18 +21,17 @@ def convert(source: str, to: str, format: Format) -> None:
 
     Args:
         source: A model folder.
-        to: The new folder.
+        to: The new folder. It must be absent, empty, or an older model, which is replaced.
         format: ``released`` and ``llama`` for language models, ``reward`` for reward models in released layout.
             A reward model in Llama's layout becomes a sequence classifier.
 
     Raises:
-        ValueError: If the format is not known or does not fit the kind of model, the folders are the same, or a tensor
-            is missing, surplus or misshapen.
+        ValueError: If the format is not known or does not fit the kind of model, ``to`` would destroy something
+            else than a model, or a tensor is missing, surplus or misshapen.
     """
     if format not in get_args(Format):
         raise ValueError(f"format={format!r} must be one of {', '.join(get_args(Format))}.")
-    if Path(source).resolve() == Path(to).resolve():
-        raise ValueError(f"to={to} must be another folder than the one that is read.")
+    check_place(to, source)
     layout, size = layout_of(source), read_size(source)
     is_reward = layout.endswith("reward")
     if is_reward and format == "released":
@@ -40,10 +40,12 @@ def convert(source: str, to: str, format: Format) -> None:
         raise ValueError(f"format={format!r} must be released or llama: {source} holds a language model.")
     save = save_llama if format == "llama" else save_released
     table = Path(source) / CONDITIONS_FILE
-    with new_folder(to) as draft:
-        tensors = checked(read_model(source), tensor_shapes(size, is_reward), source)
-        save(draft, size, tensors, source, is_reward=is_reward)
+
+    def beside(draft: Path) -> None:
         if is_reward and table.is_file():
             shutil.copyfile(table, draft / CONDITIONS_FILE)
+
+    tensors = checked(read_model(source), tensor_shapes(size, is_reward), source)
+    save(to, size, tensors, source, is_reward=is_reward, beside=beside)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
     print(f"{to}: {format} layout of {source}{untied}")
