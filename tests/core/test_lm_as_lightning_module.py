@@ -108,14 +108,14 @@ def test_torch_schedulers_are_taken() -> None:
     rates = Rates()
     step = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
     trainer(callbacks=[rates]).fit(LM(make_net, ADAM, step), rows(3))
-    assert rates.seen == pytest.approx([5e-3, 2.5e-3, 1.25e-3])
+    assert rates.seen == pytest.approx([1e-2, 5e-3, 2.5e-3])
 
     def made(optimizer: torch.optim.Optimizer, gamma: float) -> torch.optim.lr_scheduler.LRScheduler:
         return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma)
 
     rates = Rates()
     trainer(callbacks=[rates]).fit(LM(make_net, ADAM, partial(made, gamma=0.5)), rows(3))
-    assert rates.seen == pytest.approx([5e-3, 2.5e-3, 1.25e-3])
+    assert rates.seen == pytest.approx([1e-2, 5e-3, 2.5e-3])
     with pytest.raises(ValueError, match="schedule=ReduceLROnPlateau must be"):
         trainer().fit(LM(make_net, ADAM, torch.optim.lr_scheduler.ReduceLROnPlateau), rows(1))
 

@@ -33,3 +33,8 @@ def end_after(trainer: L.Trainer, steps: int) -> None:
     """
     trainer.fit_loop.epoch_loop.max_steps = steps
     trainer.fit_loop.max_epochs = -1
+
+
+def is_attached(module: L.LightningModule) -> bool:
+    """Whether a module has a Trainer. Asking for the Trainer itself raises where there is none."""
+    return module._trainer is not None

@@ -9,6 +9,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from internlm2_core.lm import LM
 from internlm2_core.shares import GathersWholeWeights
+from internlm2_core.training.finite import refuse_what_is_not_finite
 
 
 class SaveLast(L.Callback):
@@ -56,6 +57,7 @@ class SaveLast(L.Callback):
             self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        refuse_what_is_not_finite(module, "The model")
         self.write(trainer, module)
         trainer.strategy.barrier("result")
         self.is_written = True
