@@ -66,16 +66,16 @@ def test_what_a_checkpoint_cannot_hold_must_be_given(tmp_path: Path) -> None:
 
 def test_a_checkpoint_cannot_have_foreign_code_run(tmp_path: Path) -> None:
     evil = {"partial": {"name": "os.system"}, "args": ["touch here"], "keywords": {"mapping": {}}}
-    torch.save({"hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
+    torch.save({"global_step": 1, "hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
     with pytest.raises(ValueError, match=r"only names os\.system"):
         LM.load_from_checkpoint(tmp_path / "evil.ckpt")
     for name in ("internlm2_core.training.hyperparameters.partial", "internlm2_conf.targets.call"):
         evil = {"call": {"name": name}, "keywords": {"mapping": {"config": {"mapping": {"_target_": "os.getcwd"}}}}}
-        torch.save({"hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
+        torch.save({"global_step": 1, "hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
         with pytest.raises(ValueError, match=r"is defined elsewhere|only names"):
             LM.load_from_checkpoint(tmp_path / "evil.ckpt")
-    with pytest.raises(ValueError, match="is a sharded checkpoint"):
-        LM.load_from_checkpoint(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
+        LM.load_from_checkpoint(tmp_path / "nothing")
 
 
 def test_folders_load_save_and_answer(tmp_path: Path, tokenizer_file: Path) -> None:

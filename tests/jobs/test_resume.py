@@ -82,3 +82,23 @@ def test_every_start_continues_from_the_newest_checkpoint(folder: Path, words: C
     ]
     whole, resumed = (load_file(folder / name / "model" / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_killed_run_gives_a_model(folder: Path, words: Callable[..., list[str]], tmp_path: Path) -> None:
+    process = started(*words("killed"), folder=folder, streams=folder)
+    wait_for_step(folder / "killed" / "checkpoints", 20, process)
+    process.kill()
+    process.join(60)
+    kept = newest(folder / "killed" / "checkpoints")
+    assert kept is not None and (step := step_of(kept)) is not None
+    done = internlm2("export", "checkpoint=killed", "to=exported", folder=folder)
+    assert done.returncode == 0 and f"LM of killed/checkpoints/{kept.name}, after {step} steps" in done.stdout
+    stored = torch.load(kept, weights_only=True)["state_dict"]
+    exported = load_file(folder / "exported" / "model.safetensors")
+    assert all(torch.equal(exported[name.removeprefix("net.")], weight) for name, weight in stored.items())
+    # To ask the run itself to end there gives the same model.
+    assert internlm2(*words("killed", f"trainer.max_steps={step}"), folder=folder).returncode == 0
+    again = load_file(folder / "killed" / "model" / "model.safetensors")
+    assert all(torch.equal(again[name], weight) for name, weight in exported.items())
+    missing = internlm2("export", "checkpoint=nowhere", "to=exported", folder=folder)
+    assert missing.returncode == 1 and "checkpoint=nowhere does not exist." in missing.stderr

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -54,6 +55,11 @@ class SaveLast(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write, if training stopped early."""
         if not trainer.interrupted and not self.is_written:
+            self._write(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write, if there was nothing left to train: the run was asked to end at the step that it resumes from."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.interrupted and not self.is_written:
             self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:

@@ -19,6 +19,7 @@ from internlm2_core.lightning_private import is_attached
 from internlm2_core.training.clipping import clip_by_norm
 from internlm2_core.training.finite import LeftOut, are_finite, refuse_what_is_not_finite
 from internlm2_core.training.hyperparameters import describe, rebuilt
+from internlm2_core.training.reading import checkpoint_at, read_checkpoint
 
 
 class StepLoss(NamedTuple):
@@ -80,6 +81,7 @@ class StepModule(L.LightningModule):
         if is_attached(self):
             refuse_what_is_not_finite(self, "The checkpoint", with_optimizers=True)
         checkpoint["left_out"] = self.left_out.state_dict()
+        checkpoint["module"] = f"{type(self).__module__}.{type(self).__qualname__}"
         arguments = {name: describe(value) for name, value in self.arguments().items()}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = arguments
 
@@ -91,29 +93,46 @@ class StepModule(L.LightningModule):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: str | Path, map_location: Any = "cpu", strict: bool | None = None, **arguments: Any
     ) -> Self:
-        """A module with the weights of a checkpoint file, read without pickle.
+        """A module with the weights of a checkpoint, read without pickle.
 
         Args:
-            checkpoint_path: A single file. Sharded folders are resumed from with ``trainer.fit(ckpt_path=...)``.
+            checkpoint_path: A checkpoint, as one file or sharded, or a folder of checkpoints.
             map_location: See ``torch.load``.
             strict: Whether the weights must be exactly those of the module. None leaves it to the module.
             **arguments: Of the constructor, in the place of those saved.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is a folder, or names an argument that it does not hold.
+            FileNotFoundError: If there is no whole checkpoint.
+            ValueError: If it names an argument that it does not hold.
         """
-        path = Path(checkpoint_path)
-        if path.is_dir():
-            raise ValueError(f"checkpoint_path={path} is a sharded checkpoint. Resume from it with trainer.fit.")
-        if not path.is_file():
-            raise FileNotFoundError(f"checkpoint_path={path} does not exist.")
-        checkpoint = torch.load(path, map_location, weights_only=True)
-        module = cls(**rebuilt(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), arguments))
+        content = read_checkpoint(checkpoint_at(checkpoint_path), map_location)
+        return cls.from_content(content, strict, **arguments)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any], strict: bool | None = None, **arguments: Any) -> Self:
+        """A module from what a checkpoint holds.
+
+        Args:
+            content: See `read_checkpoint`.
+            strict: Whether the weights must be exactly those of the module. None leaves it to the module.
+            **arguments: Of the constructor, in the place of those saved.
+
+        Raises:
+            ValueError: If it names an argument that it does not hold.
+        """
+        module = cls(**rebuilt(content.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), arguments))
         module.configure_model()
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading if strict is None else strict)
+        module.on_load_checkpoint(content)
+        module.load_state_dict(content["state_dict"], strict=module.strict_loading if strict is None else strict)
         return module
+
+    def save(self, folder: str | Path) -> None:
+        """Write what is trained as a model folder.
+
+        Args:
+            folder: Where.
+        """
+        raise NotImplementedError
 
     def take_step(
         self,
