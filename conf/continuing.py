@@ -54,7 +54,7 @@ def check_continuing(cfg: DictConfig) -> None:
     # Beside checkpoints that are elsewhere: a run that they are shared with is compared too.
     home = folder if is_inside(found, folder.resolve()) else found.parent
     record = home / RECORD
-    if not any(found.parent.glob(found.name)):
+    if not any(path.exists() for path in found.parent.glob(found.name)):  # no link that leads nowhere
         write(record, here)
     elif not record.is_file():
         print(f"{home} holds no {RECORD}: resumes without comparing settings.", file=sys.stderr)

@@ -86,7 +86,7 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read. Write KEY=VALUE, and put a value with special characters in quotes."
     said = " ".join(str(error).split())
-    if not isinstance(error, (SaidError, ValueError, OSError, ModuleNotFoundError)):
+    if not isinstance(error, (SaidError, ValueError, OSError, ModuleNotFoundError, FloatingPointError)):
         return f"{type(error).__name__}: {said}"
     if cfg is None or isinstance(error, SaidError):
         return said

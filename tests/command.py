@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 IMPORTED = ("internlm2_conf.__main__", "lightning.pytorch", "transformers", "internlm2_align", "internlm2_parallel")
 
@@ -42,15 +43,29 @@ def internlm2(*words: str, folder: Path, timeout_s: float = 300) -> CompletedPro
     Raises:
         TimeoutError: the command takes longer.
     """
-    server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(list(IMPORTED))
     with tempfile.TemporaryDirectory() as name:
-        streams = Path(name)
-        process = server.Process(target=call, args=(words, folder, dict(os.environ), streams))
-        process.start()
+        process = started(*words, folder=folder, streams=(streams := Path(name)))
         process.join(timeout_s)
         if process.exitcode is None:
             process.kill()
             raise TimeoutError(f"internlm2 {' '.join(words)} takes longer than {timeout_s} s")
         output, errors = ((streams / name).read_text() for name in ("out", "err"))
     return CompletedProcess(words, process.exitcode, output, errors)
+
+
+def started(*words: str, folder: Path, streams: Path) -> Any:
+    """Start the command in a folder, to signal or kill it.
+
+    Args:
+        words: what is typed after ``internlm2``.
+        folder: current folder of the command.
+        streams: where its output goes, as ``out`` and ``err``.
+
+    Returns:
+        the process, with ``pid``, ``kill``, ``join`` and ``exitcode``.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(list(IMPORTED))
+    process = server.Process(target=call, args=(words, folder, dict(os.environ), streams))
+    process.start()
+    return process

@@ -163,8 +163,8 @@ def test_the_recipes_that_resume_say_from_what_and_have_the_free_keys() -> None:
         found |= {job: compose(job, ["strategy=ddp", "callbacks.checkpoint.dirpath=else"]) for job in ("reward", "ppo")}
         found["online_rlhf"] = compose("online_rlhf")
     assert found["online_rlhf"].resumes_from == "runs/online_rlhf/round-*"
-    assert found["pretrain"].resumes_from == "runs/pretrain/checkpoints/last.ckpt"
-    assert {found[job].resumes_from for job in ("reward", "ppo")} == {"else/last.ckpt"}
+    assert found["pretrain"].resumes_from == "runs/pretrain/checkpoints/*.ckpt"
+    assert {found[job].resumes_from for job in ("reward", "ppo")} == {"else/*.ckpt"}
     keys = {key for cfg in found.values() for key in dotted(OmegaConf.to_container(cfg))}
     for key in (set(FREE) | set(HELD)) - keys:
         node, _, argument = key.rpartition(".")

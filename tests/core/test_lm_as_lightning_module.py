@@ -66,16 +66,16 @@ def test_what_a_checkpoint_cannot_hold_must_be_given(tmp_path: Path) -> None:
 
 def test_a_checkpoint_cannot_have_foreign_code_run(tmp_path: Path) -> None:
     evil = {"partial": {"name": "os.system"}, "args": ["touch here"], "keywords": {"mapping": {}}}
-    torch.save({"hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
+    torch.save({"global_step": 1, "hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
     with pytest.raises(ValueError, match=r"only names os\.system"):
         LM.load_from_checkpoint(tmp_path / "evil.ckpt")
     for name in ("internlm2_core.training.hyperparameters.partial", "internlm2_conf.targets.call"):
         evil = {"call": {"name": name}, "keywords": {"mapping": {"config": {"mapping": {"_target_": "os.getcwd"}}}}}
-        torch.save({"hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
+        torch.save({"global_step": 1, "hyper_parameters": {"net": evil}, "state_dict": {}}, tmp_path / "evil.ckpt")
         with pytest.raises(ValueError, match=r"is defined elsewhere|only names"):
             LM.load_from_checkpoint(tmp_path / "evil.ckpt")
-    with pytest.raises(ValueError, match="is a sharded checkpoint"):
-        LM.load_from_checkpoint(tmp_path)
+    with pytest.raises(FileNotFoundError, match="nothing does not exist"):
+        LM.load_from_checkpoint(tmp_path / "nothing")
 
 
 def test_folders_load_save_and_answer(tmp_path: Path, tokenizer_file: Path) -> None:
@@ -108,14 +108,14 @@ def test_torch_schedulers_are_taken() -> None:
     rates = Rates()
     step = partial(torch.optim.lr_scheduler.StepLR, step_size=1, gamma=0.5)
     trainer(callbacks=[rates]).fit(LM(make_net, ADAM, step), rows(3))
-    assert rates.seen == pytest.approx([5e-3, 2.5e-3, 1.25e-3])
+    assert rates.seen == pytest.approx([1e-2, 5e-3, 2.5e-3])
 
     def made(optimizer: torch.optim.Optimizer, gamma: float) -> torch.optim.lr_scheduler.LRScheduler:
         return torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma)
 
     rates = Rates()
     trainer(callbacks=[rates]).fit(LM(make_net, ADAM, partial(made, gamma=0.5)), rows(3))
-    assert rates.seen == pytest.approx([5e-3, 2.5e-3, 1.25e-3])
+    assert rates.seen == pytest.approx([1e-2, 5e-3, 2.5e-3])
     with pytest.raises(ValueError, match="schedule=ReduceLROnPlateau must be"):
         trainer().fit(LM(make_net, ADAM, torch.optim.lr_scheduler.ReduceLROnPlateau), rows(1))
 

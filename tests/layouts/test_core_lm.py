@@ -52,10 +52,12 @@ class RecordedLM(LM):
         share = getattr(self.trainer.strategy, "distributed_sampler_kwargs", {"rank": 0, "num_replicas": 1})
         return TinyBatches(share["rank"], share["num_replicas"], steps=5)
 
-    def clip_gradients(self, optimizer, gradient_clip_val=None, gradient_clip_algorithm=None):
+    def clip_by_norm(self, optimizer):
         before = self.first_gradient()
-        super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        self.norms.append(float(gradient_clip_val * before / self.first_gradient()))
+        norm = super().clip_by_norm(optimizer)
+        self.norms.append(float(self.max_grad_norm * before / self.first_gradient()))
+        assert float(norm) == pytest.approx(self.norms[-1], abs=1e-4)
+        return norm
 
     def first_gradient(self) -> torch.Tensor:
         """Largest entry of a gradient: clipping scales it by max_norm / norm."""

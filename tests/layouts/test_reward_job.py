@@ -89,7 +89,7 @@ def test_ranks_with_fewer_rows_wait_for_no_one(folder):
     _, whole = on_ranks(folder, "fsdp", 300)
     _, in_rows = on_ranks(folder, "hsdp", 300, row_tokens=80)
     (folder / "fsdp" / "model" / "model.safetensors").unlink()
-    (folder / "fsdp" / "checkpoints" / "last.ckpt").rename(folder / "fsdp" / "old.ckpt")
+    (folder / "fsdp" / "checkpoints").rename(folder / "fsdp" / "old")
     _, again = on_ranks(folder, "fsdp", 300, row_tokens=80)
     assert_close(again, whole)
     assert in_rows.keys() == whole.keys()

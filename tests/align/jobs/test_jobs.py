@@ -21,6 +21,7 @@ from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.losses import reward_loss
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
+from internlm2_core.jobs import export
 from safetensors.torch import load_file, save_file
 
 label = partial(label_job, candidates=WrittenCandidates)
@@ -348,7 +349,7 @@ def test_a_ppo_checkpoint_gives_the_whole_system_again(tmp_path, sft, reward_fol
     assert system.iteration == 4 and system.settings.warmup_iterations == 1 and system.sampling.max_new_tokens == 5
     last = load_released(tmp_path / "ppo" / "last")
     assert all(torch.equal(system.actor.state_dict()[name], value) for name, value in last.state_dict().items())
-    system.save(tmp_path / "again")
+    export(str(tmp_path / "ppo"), str(tmp_path / "again"))
     again = load_file(tmp_path / "again" / "model.safetensors")
     assert all(torch.equal(again[name], value) for name, value in last.state_dict().items())
     other = PPOSystem.load(tmp_path / "again", reward_folder / "model", sampling=system.sampling)
@@ -356,13 +357,15 @@ def test_a_ppo_checkpoint_gives_the_whole_system_again(tmp_path, sft, reward_fol
     assert other.generate("1 + 1", seed=3) == system.generate(talk, seed=3)
 
 
-def test_a_reward_checkpoint_gives_the_model_again(reward_folder):
+def test_a_reward_checkpoint_gives_the_model_again(reward_folder, tmp_path):
     model = RewardModel.load_from_checkpoint(reward_folder / "checkpoints" / "last.ckpt")
     saved = RewardModel.load(reward_folder / "model")
     assert model.encoder.conditions.domains == saved.encoder.conditions.domains and model.encoder.max_tokens == 256
     talk = [{"role": "user", "content": "1 + 1"}, {"role": "assistant", "content": "2"}]
     assert model.score(talk, "maths") != 0 and model.loss is reward_loss
     assert model.make_optimizer.keywords == {"lr": 2e-3}
+    export(str(reward_folder / "checkpoints" / "last.ckpt"), str(tmp_path / "exported"))
+    assert RewardModel.load(tmp_path / "exported").score(talk, "maths") == model.score(talk, "maths")
 
 
 def test_ppo_keeps_an_early_actor(tmp_path, sft, reward_folder, run_ppo):

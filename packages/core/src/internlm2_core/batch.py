@@ -1,5 +1,6 @@
-"""What a training batch is: the keys that core reads, whoever made them."""
+"""What a training batch is: the keys that core reads, whoever made them, and how it is cut and counted."""
 
+from collections.abc import Iterator
 from typing import TypedDict
 
 from torch import Tensor
@@ -20,3 +21,27 @@ class Batch(TypedDict):
     input_ids: Tensor
     labels: Tensor
     position_ids: Tensor
+
+
+def divisor(tokens: Tensor) -> Tensor:
+    """A count to divide a sum of losses by. No tokens divide a sum of 0 by 1.
+
+    Args:
+        tokens: Loss tokens, any shape [...].
+    """
+    return tokens.where(tokens > 0, 1)
+
+
+def split_rows(batch: Batch, rows: int) -> Iterator[Batch]:
+    """Cut a batch into micro-batches. The last may be smaller.
+
+    Args:
+        batch: Packed rows.
+        rows: Rows of a micro-batch. 0 gives the batch itself.
+    """
+    if rows <= 0 or rows >= len(batch["input_ids"]):
+        yield batch
+        return
+    pieces = {name: value.split(rows) for name, value in batch.items() if isinstance(value, Tensor)}
+    for values in zip(*pieces.values(), strict=True):
+        yield dict(zip(pieces, values, strict=True))  # type: ignore[misc]

@@ -8,7 +8,7 @@ One ``training_step`` is one optimizer step over this rank's share of the global
 `internlm2_core.training.steps`. The loss is divided once, by the loss tokens of the *global* batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -18,7 +18,7 @@ from internlm2_records import Message
 from torch import Tensor
 from torch.optim import Optimizer
 
-from internlm2_core.batch import IGNORE, Batch
+from internlm2_core.batch import IGNORE, Batch, divisor, split_rows
 from internlm2_core.checkpoint.any_layout import layout_of, load_model
 from internlm2_core.checkpoint.released import save_released
 from internlm2_core.generation.answers import complete
@@ -30,6 +30,7 @@ from internlm2_core.nn.recompute import Recompute, recompute_blocks
 from internlm2_core.optim import ADAMW, Constant, MakeOptimizer, Schedule, optimizer_and_schedule
 from internlm2_core.spikes import SpikeGuard
 from internlm2_core.text.tokenizer import Tokenizer, load_tokenizer
+from internlm2_core.training.finite import NotFiniteError, first_not_finite
 from internlm2_core.training.steps import StepLoss, StepModule
 
 CONSTANT = Constant()
@@ -87,6 +88,7 @@ class LM(StepModule):
         recompute_every: Of each ``every``-th block.
         compile_blocks: Compile each block with ``torch.compile``.
         spikes: Leaves out steps whose loss stands out. None takes every step.
+        most_left_out: Steps in a row that are left out because they are not finite, see `StepModule`.
 
     Attributes:
         validation_names: Names of the validation loaders in their order. Data that name theirs set it.
@@ -109,8 +111,9 @@ class LM(StepModule):
         recompute_every: int = 1,
         compile_blocks: bool = False,
         spikes: SpikeGuard | None = None,
+        most_left_out: int = 10,
     ) -> None:
-        super().__init__(max_grad_norm)
+        super().__init__(max_grad_norm, most_left_out)
         self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
         self.tokenizer, self.loss, self.weight_decay = tokenizer, loss, weight_decay
         self.micro_batch_rows, self.z_loss = micro_batch_rows, z_loss
@@ -167,12 +170,13 @@ class LM(StepModule):
             no token carries loss.
 
         Raises:
+            NotFiniteError: If too many steps in a row were not finite.
             RuntimeError: If the loss does not come down again, see `SpikeGuard`.
         """
         tokens = divisor(self.mean_over_ranks((batch["labels"] != IGNORE).sum()))
         parts = (partial(self._part, rows, tokens) for rows in split_rows(batch, self.micro_batch_rows))
         loss = self.mean_over_ranks(self.take_step(parts, accepts=self._accepts)["loss"])
-        self.log_dict({"train/loss": loss, "train/lr": self._optimizer(0).param_groups[0]["lr"]}, prog_bar=True)
+        self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def _part(self, batch: Batch, tokens: Tensor) -> StepLoss:
@@ -186,6 +190,7 @@ class LM(StepModule):
         """Those that a checkpoint file can hold. The network comes back with its present positions."""
         names = ("schedule", "tokenizer", "loss", "weight_decay", "max_grad_norm", "micro_batch_rows", "z_loss")
         kept = {name: getattr(self, name) for name in (*names, "recompute", "recompute_every", "compile_blocks")}
+        kept["most_left_out"] = self.left_out.most
         return kept | {"net": partial(LanguageModel, self.net.size), "optimizer": self.make_optimizer}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -196,6 +201,7 @@ class LM(StepModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the guard's memory, where the run that was stopped had one."""
+        super().on_load_checkpoint(checkpoint)
         if self.spikes is not None and "spikes" in checkpoint:
             self.spikes.load_state_dict(checkpoint["spikes"])
 
@@ -249,9 +255,12 @@ class LM(StepModule):
             tensors: Whole weights by name, [...] each, where a strategy has gathered them. None takes those at hand.
 
         Raises:
+            NotFiniteError: If a weight is not finite.
             ValueError: If the module has no tokenizer.
         """
         tensors = dict(self.net.state_dict()) if tensors is None else tensors
+        if broken := first_not_finite(tensors.items()):
+            raise NotFiniteError(f"folder={folder} is not written, since {broken} is not finite.")
         path = self._needed_tokenizer().path
         assert path is not None
         save_released(folder, self.net.size, tensors.items(), path)
@@ -274,27 +283,3 @@ class LM(StepModule):
         if self.tokenizer is None:
             raise ValueError("tokenizer=None must be a tokenizer here: LM(..., tokenizer=load_tokenizer(FOLDER)).")
         return self.tokenizer
-
-
-def divisor(tokens: Tensor) -> Tensor:
-    """A count to divide a sum of losses by. No tokens divide a sum of 0 by 1.
-
-    Args:
-        tokens: Loss tokens, any shape [...].
-    """
-    return tokens.where(tokens > 0, 1)
-
-
-def split_rows(batch: Batch, rows: int) -> Iterator[Batch]:
-    """Cut a batch into micro-batches. The last may be smaller.
-
-    Args:
-        batch: Packed rows.
-        rows: Rows of a micro-batch. 0 gives the batch itself.
-    """
-    if rows <= 0 or rows >= len(batch["input_ids"]):
-        yield batch
-        return
-    pieces = {name: value.split(rows) for name, value in batch.items() if isinstance(value, Tensor)}
-    for values in zip(*pieces.values(), strict=True):
-        yield dict(zip(pieces, values, strict=True))  # type: ignore[misc]

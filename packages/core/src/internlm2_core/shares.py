@@ -1,5 +1,6 @@
 """What modules, data and callbacks ask of a strategy, as protocols. Strategies of other packages meet them by name."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypedDict, runtime_checkable
 
 import lightning as L
@@ -57,6 +58,19 @@ class GathersWholeWeights(Protocol):
 
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
         """All weights by name, [...] each, on the CPU of the first rank, and nothing on the others. Collective."""
+
+
+@runtime_checkable
+class ClipsByNorm(Protocol):
+    """A strategy that knows how gradients are spread over its ranks."""
+
+    def clip_by_norm(self, weights: Sequence[Tensor], max_norm: float) -> Tensor:
+        """Clip all gradients to a global norm, and give their norm before, a scalar. Collective.
+
+        Args:
+            weights: This rank's parameters, [...] each.
+            max_norm: Limit of the 2-norm. Infinity clips nothing.
+        """
 
 
 @runtime_checkable

@@ -199,12 +199,23 @@ class MeshStrategy(RankedStrategy):
 
     def _bind_clipping(self) -> None:
         """Lightning clips in its precision plugin, which knows neither DTensors on several meshes nor stages."""
-        pipeline = self.ranks.pipeline
 
         def clip_grad_by_norm(optimizer: Optimizer, clip_val: float) -> None:
-            clip_by_global_norm(self.precision_plugin.main_params(optimizer), float(clip_val), pipeline)
+            self.clip_by_norm(list(self.precision_plugin.main_params(optimizer)), float(clip_val))
 
         self.precision_plugin.clip_grad_by_norm = clip_grad_by_norm  # type: ignore[method-assign,assignment]
+
+    def clip_by_norm(self, weights: Sequence[Tensor], max_norm: float) -> Tensor:
+        """Clip all gradients to a global norm, over shards and stages. Collective.
+
+        Args:
+            weights: This rank's parameters, [...] each.
+            max_norm: Limit of the 2-norm. Infinity clips nothing.
+
+        Returns:
+            The norm before clipping, a scalar, the same on every rank.
+        """
+        return clip_by_global_norm(weights, max_norm, self.ranks.pipeline)
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
-from internlm2_core.batch import IGNORE, Batch
-from internlm2_core.lm import split_rows
+from internlm2_core.batch import IGNORE, Batch, split_rows
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.training import StepLoss
 from torch import Tensor

@@ -112,7 +112,6 @@ class RewardModel(StepModule):
         extreme = self.trainer.strategy.reduce(torch.cat((chosen_P, rejected_P)).abs().max(), reduce_op="max")
         logged = {"train/loss": loss, "train/accuracy": accuracy, "train/largest_score": extreme}
         self.log_dict(logged, prog_bar=True)
-        self.log("train/lr", self._optimizer(0).param_groups[0]["lr"])
         return loss
 
     def _part(self, row: PairRow, weight: float, pairs: Tensor, sides: list[Tensor]) -> StepLoss:

@@ -1,24 +1,34 @@
 """Checkpoints that a run resumes from."""
 
+import os
+import re
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+import lightning as L
+
+from internlm2_core.lightning_private import HookedCheckpoint
+from internlm2_core.training.found import newest_first, step_of
 
 
-class Checkpoints(ModelCheckpoint):
-    """Lightning's `ModelCheckpoint` as every training job uses it: ``step-N.ckpt`` and ``last.ckpt``.
+class Checkpoints(HookedCheckpoint):
+    """Lightning's `ModelCheckpoint` as every training job uses it: each state once, as ``step-N.ckpt``.
 
-    Its folder is the one place that a run is resumed from (`internlm2_core.training.run`), and where a run that is
-    pre-empted saves its state.
+    Its folder is the one place that a run is resumed from (`internlm2_core.training.found`), and where a run that is
+    pre-empted or interrupted saves its state. ``last.ckpt`` is a link to the newest.
 
     Args:
         dirpath: The folder.
         every_n_train_steps: Optimizer steps between two checkpoints. None leaves it to the other arguments.
         train_time_interval: Time between two checkpoints, instead of steps.
-        monitor: Logged figure that says which checkpoints are kept. None keeps the newest.
+        keep_last: Newest checkpoints that are kept. -1 keeps all.
+        keep_every_n_steps: Those of every so many steps are kept for ever. None keeps none for that.
+        monitor: Logged figure by which checkpoints are kept instead: the best. Use a folder of their own for them.
         mode: Whether the figure is best at its ``"min"`` or ``"max"``.
-        save_top_k: Checkpoints kept beside ``last.ckpt``. -1 keeps all.
+
+    Raises:
+        ValueError: If ``keep_last`` or ``keep_every_n_steps`` keeps nothing.
     """
 
     def __init__(
@@ -26,21 +36,68 @@ class Checkpoints(ModelCheckpoint):
         dirpath: str | Path,
         every_n_train_steps: int | None = None,
         train_time_interval: timedelta | None = None,
+        keep_last: int = 1,
+        keep_every_n_steps: int | None = None,
         monitor: str | None = None,
         mode: str = "min",
-        save_top_k: int = 1,
     ) -> None:
+        if keep_last < 1 and keep_last != -1:
+            raise ValueError(f"keep_last={keep_last} must be 1 or more, or -1 for all.")
+        if keep_every_n_steps is not None and keep_every_n_steps < 1:
+            raise ValueError(f"keep_every_n_steps={keep_every_n_steps} must be 1 or more.")
         super().__init__(
             dirpath,
             filename="step-{step}",
             monitor=monitor,
             mode=mode,
-            save_last=True,
-            save_top_k=save_top_k,
+            save_top_k=-1 if monitor is None else keep_last,
             auto_insert_metric_name=False,
             every_n_train_steps=every_n_train_steps,
             train_time_interval=train_time_interval,
             save_on_train_epoch_end=False,
-            # A second last.ckpt would be one that nothing resumes from.
+            # A second file of a step would be one that nothing resumes from.
             enable_version_counter=False,
         )
+        self.keep_last, self.keep_every_n_steps = keep_last, keep_every_n_steps
+
+    def saved(self, trainer: L.Trainer, path: Path) -> None:
+        """Let ``last.ckpt`` lead there, and remove what is not to be kept."""
+        if trainer.is_global_zero:
+            link(path)
+            if self.monitor is None and self.keep_last > 0:
+                thin(path.parent, trainer.global_step, self.keep_last, self.keep_every_n_steps)
+
+
+def thin(folder: Path, step: int, keep: int, keep_every: int | None) -> None:
+    """Remove older checkpoints named ``step-N.ckpt``, once there are whole ones that are newer.
+
+    Args:
+        folder: Where they are.
+        step: The present step. What a run that was stopped has left of later steps is not touched.
+        keep: Newest whole ones that stay.
+        keep_every: Those of every so many steps stay too.
+    """
+    drafts = folder.glob(".step-*.ckpt.draft")  # of runs that were killed
+    for path in (*newest_first(folder), *drafts):
+        named = re.fullmatch(r"\.?step-(\d+)\.ckpt(\.draft)?", path.name)
+        if named is None or int(named[1]) > step - bool(named[2]):
+            continue
+        if keep > 0 and not named[2]:
+            keep -= step_of(path) is not None
+        elif named[2] or not keep_every or int(named[1]) % keep_every:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def link(path: Path) -> None:
+    """Let ``last.ckpt`` beside a checkpoint lead to it, at every instant to one.
+
+    Args:
+        path: The checkpoint. It may still be written in the background.
+    """
+    last = path.with_name("last.ckpt")
+    if last.is_dir() and not last.is_symlink():
+        return  # A sharded checkpoint of that name, which something else has written.
+    draft = path.with_name(f".last.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(path.name)
+    draft.replace(last)

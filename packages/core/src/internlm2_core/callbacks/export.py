@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from internlm2_core.checkpoint.replacing import check_place
 from internlm2_core.lm import LM
 from internlm2_core.shares import GathersWholeWeights
+from internlm2_core.training.finite import refuse_what_is_not_finite
 
 
 class SaveLast(L.Callback):
@@ -58,7 +60,13 @@ class SaveLast(L.Callback):
         if not trainer.interrupted and not self.is_written:
             self._write(trainer, pl_module)
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write, if there was nothing left to train: the run was asked to end at the step that it resumes from."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.interrupted and not self.is_written:
+            self._write(trainer, pl_module)
+
     def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        refuse_what_is_not_finite(module, "The model")
         self.write(trainer, module)
         trainer.strategy.barrier("result")
         self.is_written = True

@@ -11,10 +11,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from internlm2_core.lightning_private import end_after
 from internlm2_core.optim import Cosine
 from internlm2_core.shares import replicas_of
+from internlm2_core.training.found import newest
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +56,8 @@ def run(
 ) -> dict[str, float]:
     """Train, and write ``FOLDER/training.json`` (steps, seconds, last figures).
 
-    A run that was stopped resumes from ``last.ckpt`` in the folder of the Trainer's `ModelCheckpoint`. Whether that was
-    taken under the same settings is not asked here. The command compares them before.
+    A run that was stopped resumes from the newest whole checkpoint in the folder of the Trainer's `ModelCheckpoint`.
+    Whether that was taken under the same settings is not asked here. The command compares them before.
 
     Args:
         trainer: Lightning's.
@@ -85,12 +87,24 @@ def run(
 
 
 def resumes_from(trainer: L.Trainer) -> Path | None:
-    """The checkpoint that a run resumes from, or None for a run that begins."""
+    """The newest whole checkpoint in the folder of the Trainer's `ModelCheckpoint`, or None for a run that begins.
+
+    Args:
+        trainer: Before it fits.
+
+    Raises:
+        ValueError: If no checkpoint there is whole, or the newest is sharded and the strategy does not shard.
+    """
     saver = trainer.checkpoint_callback
     if not isinstance(saver, ModelCheckpoint) or saver.dirpath is None:
         return None
-    last = Path(saver.dirpath) / f"{saver.CHECKPOINT_NAME_LAST}.ckpt"
-    return last if last.exists() else None
+    found = newest(saver.dirpath)
+    if found is not None and found.is_dir() and isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
+        raise ValueError(
+            f"{found} is a sharded checkpoint, which {type(trainer.strategy).__name__} does not read. Resume with the "
+            "strategy that wrote it, or make one file of it with python -m internlm2_parallel join."
+        )
+    return found
 
 
 def settle_steps(trainer: L.Trainer, module: Any, data: L.LightningDataModule) -> None:

@@ -15,7 +15,11 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
+from internlm2_core.lightning_private import is_attached
+from internlm2_core.training.clipping import clip_by_norm
+from internlm2_core.training.finite import LeftOut, are_finite, refuse_what_is_not_finite
 from internlm2_core.training.hyperparameters import describe, rebuilt
+from internlm2_core.training.reading import checkpoint_at, read_checkpoint
 
 
 class StepLoss(NamedTuple):
@@ -35,12 +39,17 @@ class StepModule(L.LightningModule):
 
     Args:
         max_grad_norm: Gradients are clipped to this global norm. 0 clips nothing.
+        most_left_out: Steps in a row that are left out because loss or gradient is not finite. As many end the run. A
+            bad batch makes one. The loss scale of float16 seldom takes ten to find its place.
+
+    Attributes:
+        left_out: Counts the steps that were left out.
     """
 
-    def __init__(self, max_grad_norm: float = 1.0) -> None:
+    def __init__(self, max_grad_norm: float = 1.0, most_left_out: int = 10) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.max_grad_norm = max_grad_norm
+        self.max_grad_norm, self.left_out = max_grad_norm, LeftOut(most_left_out)
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Nothing to add. Lightning asks before it judges the Trainer, so a better sentence can be said here.
@@ -64,37 +73,66 @@ class StepModule(L.LightningModule):
         return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The arguments are saved too, as plain values."""
+        """The arguments are saved too, as plain values. Nothing is saved whose numbers are not finite.
+
+        Raises:
+            NotFiniteError: If weights or moments are not finite on any rank.
+        """
+        if is_attached(self):
+            refuse_what_is_not_finite(self, "The checkpoint", with_optimizers=True)
+        checkpoint["left_out"] = self.left_out.state_dict()
+        checkpoint["module"] = f"{type(self).__module__}.{type(self).__qualname__}"
         arguments = {name: describe(value) for name, value in self.arguments().items()}
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = arguments
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Continue the count of steps that were left out."""
+        self.left_out.load_state_dict(checkpoint["left_out"])
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: str | Path, map_location: Any = "cpu", strict: bool | None = None, **arguments: Any
     ) -> Self:
-        """A module with the weights of a checkpoint file, read without pickle.
+        """A module with the weights of a checkpoint, read without pickle.
 
         Args:
-            checkpoint_path: A single file. Sharded folders are resumed from with ``trainer.fit(ckpt_path=...)``.
+            checkpoint_path: A checkpoint, as one file or sharded, or a folder of checkpoints.
             map_location: See ``torch.load``.
             strict: Whether the weights must be exactly those of the module. None leaves it to the module.
             **arguments: Of the constructor, in the place of those saved.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is a folder, or names an argument that it does not hold.
+            FileNotFoundError: If there is no whole checkpoint.
+            ValueError: If it names an argument that it does not hold.
         """
-        path = Path(checkpoint_path)
-        if path.is_dir():
-            raise ValueError(f"checkpoint_path={path} is a sharded checkpoint. Resume from it with trainer.fit.")
-        if not path.is_file():
-            raise FileNotFoundError(f"checkpoint_path={path} does not exist.")
-        checkpoint = torch.load(path, map_location, weights_only=True)
-        module = cls(**rebuilt(checkpoint.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), arguments))
+        content = read_checkpoint(checkpoint_at(checkpoint_path), map_location)
+        return cls.from_content(content, strict, **arguments)
+
+    @classmethod
+    def from_content(cls, content: dict[str, Any], strict: bool | None = None, **arguments: Any) -> Self:
+        """A module from what a checkpoint holds.
+
+        Args:
+            content: See `read_checkpoint`.
+            strict: Whether the weights must be exactly those of the module. None leaves it to the module.
+            **arguments: Of the constructor, in the place of those saved.
+
+        Raises:
+            ValueError: If it names an argument that it does not hold.
+        """
+        module = cls(**rebuilt(content.get(cls.CHECKPOINT_HYPER_PARAMS_KEY, {}), arguments))
         module.configure_model()
-        module.on_load_checkpoint(checkpoint)
-        module.load_state_dict(checkpoint["state_dict"], strict=module.strict_loading if strict is None else strict)
+        module.on_load_checkpoint(content)
+        module.load_state_dict(content["state_dict"], strict=module.strict_loading if strict is None else strict)
         return module
+
+    def save(self, folder: str | Path) -> None:
+        """Write what is trained as a model folder.
+
+        Args:
+            folder: Where.
+        """
+        raise NotImplementedError
 
     def take_step(
         self,
@@ -104,6 +142,10 @@ class StepModule(L.LightningModule):
     ) -> dict[str, Tensor]:
         """One optimizer step over the sum of losses. Ranks exchange gradients once, with the last micro-batch.
 
+        A step whose loss or gradient is not finite is left out on all ranks. ``train/grad_norm`` and ``train/lr`` are
+        logged as the step takes them, and ``train/steps_left_out`` counts. Of several optimizers each logs under the
+        name of its network (``train/grad_norm/actor``).
+
         Args:
             losses: One call a micro-batch. Each is made, and its backward pass run, before the next.
             index: Which of the module's optimizers steps.
@@ -111,22 +153,59 @@ class StepModule(L.LightningModule):
 
         Returns:
             The sums of the figures, scalars on this rank.
+
+        Raises:
+            NotFiniteError: If too many steps in a row were not finite.
         """
         optimizer = self._optimizer(index)
         optimizer.zero_grad()
         parts = list(losses)
-        sums: dict[str, Tensor] = {}
+        total, sums = torch.zeros((), device=self.device), dict[str, Tensor]()
         for number, part in enumerate(parts, 1):
             with optimizer.toggle_model(sync_grad=number == len(parts)):
                 loss, figures = part()
                 self.manual_backward(loss)
+            total = total + loss.detach()
             for name, figure in figures.items():
                 sums[name] = sums[name] + figure if name in sums else figure
-        if accepts is None or accepts(sums, optimizer.optimizer):
-            self.clip_gradients(optimizer.optimizer, self.max_grad_norm, "norm")
+        norm = self.clip_by_norm(optimizer.optimizer)
+        is_finite = self.trainer.strategy.reduce_boolean_decision(are_finite([total, norm]), all=True)
+        is_taken = (accepts is None or accepts(sums, optimizer.optimizer)) and is_finite
+        self.left_out.note(index, is_finite, is_taken)
+        self._log_step(index, norm)
+        if is_taken:
             optimizer.step()
             self._step_schedule(index)
+        if not is_finite:
+            self._lower_loss_scale(optimizer.optimizer)
+            self.left_out.end_if_too_many(index, self, total, norm)
         return sums
+
+    def clip_by_norm(self, optimizer: Optimizer) -> Tensor:
+        """Clip the gradients of an optimizer to ``max_grad_norm``.
+
+        Returns:
+            Their norm before, a scalar, the same on every rank.
+        """
+        return clip_by_norm(self.trainer, optimizer, self.max_grad_norm)
+
+    def _log_step(self, index: int, norm: Tensor) -> None:
+        """Log what a step is taken with, before the schedule moves on."""
+        optimizer, of = self._optimizer(index), ""
+        if isinstance(self.optimizers(), list):
+            # Several optimizers: each has a network of its own.
+            trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+            nets = (n for n, net in self.named_children() if any(id(weight) in trained for weight in net.parameters()))
+            of = f"/{next(nets, index)}"
+        figures = {f"train/grad_norm{of}": norm, f"train/lr{of}": optimizer.param_groups[0]["lr"]}
+        self.log_dict({**figures, "train/steps_left_out": float(self.left_out.total)})
+
+    def _lower_loss_scale(self, optimizer: Optimizer) -> None:
+        """Under float16 an overflow says that losses are scaled too much."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(optimizer)  # notes the overflow
+            scaler.update()
 
     def mean_over_ranks(self, count: Tensor) -> Tensor:
         """Average a local sum over the ranks that read different rows.
@@ -138,31 +217,6 @@ class StepModule(L.LightningModule):
             count: Any shape, [...], of this rank.
         """
         return self.trainer.strategy.reduce(count.detach().float().to(self.device), reduce_op="mean")
-
-    def clip_gradients(
-        self,
-        optimizer: Optimizer,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """Clip as the strategy does it, which knows how gradients are spread over ranks.
-
-        Lightning refuses fused optimizers under ``precision="bf16-mixed"``, since such an optimizer unscales gradients
-        in its step, after they were clipped. Only float16 is scaled, so only there the refusal is right.
-
-        Args:
-            optimizer: Whose gradients are clipped.
-            gradient_clip_val: The bound. 0 clips nothing.
-            gradient_clip_algorithm: ``"norm"`` or ``"value"``.
-        """
-        if gradient_clip_val == 0:
-            return
-        precision = self.trainer.precision_plugin
-        is_scaled = getattr(precision, "scaler", None) is not None
-        if gradient_clip_val is None or gradient_clip_algorithm != "norm" or is_scaled:
-            super().clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            precision.clip_grad_by_norm(optimizer, gradient_clip_val)
 
     def _optimizer(self, index: int) -> LightningOptimizer:
         optimizers: Any = self.optimizers()

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -25,6 +25,14 @@ TRY_AGAIN = 75
 """Exit code of a run that was pre-empted: EX_TEMPFAIL of sysexits.h."""
 
 
+@runtime_checkable
+class SavesNow(Protocol):
+    """A ModelCheckpoint that can be asked to save."""
+
+    def save_now(self, trainer: L.Trainer) -> Path:
+        """Save the present step, and give the path. Collective."""
+
+
 class Preempted(SystemExit):
     """The run saved its state and leaves because the cluster asked."""
 
@@ -33,8 +41,8 @@ class Preemption(L.Callback):
     """Save and leave at the step boundary after a signal.
 
     Args:
-        folder: Checkpoints of the run. The state is saved as ``last.ckpt`` in it, from where jobs continue. None takes
-            the folder of the trainer's ModelCheckpoint.
+        folder: The state is saved as ``last.ckpt`` in it. None saves beside the checkpoints of the trainer's
+            ModelCheckpoint, under its own names where it can save at any step (`SavesNow`). Jobs continue from there.
         signals: Names of the signals that ask. Schedulers send them some time before they kill.
         requeue: Ask Slurm to run the job again, where the run is a Slurm job.
 
@@ -87,13 +95,20 @@ class Preemption(L.Callback):
         asked = self.asked_by is not None
         if not trainer.strategy.reduce_boolean_decision(asked, all=False):
             return
-        trainer.save_checkpoint(self.checkpoints(trainer) / "last.ckpt")
+        self._save(trainer)
         finish_writing(trainer)
         log.warning("Stopped after step %d (%s), state saved.", trainer.global_step, self.asked_by or "another rank")
         trainer.strategy.barrier("preemption")
         if trainer.is_global_zero and self.requeue:
             requeue()
         raise Preempted(TRY_AGAIN)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        writer = trainer.checkpoint_callback
+        if self.folder is None and isinstance(writer, SavesNow):
+            writer.save_now(trainer)
+        else:
+            trainer.save_checkpoint(self.checkpoints(trainer) / "last.ckpt")
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""

@@ -1,0 +1,133 @@
+"""What is not finite never reaches the weights, a checkpoint or an export.
+
+A step whose loss or gradient is not finite on any rank is left out on all of them. One such step is a bad batch or an
+overflow, and the run continues as if it had not been. Many in a row mean that the weights themselves are broken.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+
+log = logging.getLogger(__name__)
+
+
+class NotFiniteError(FloatingPointError):
+    """Training ends, or something is not written, because numbers are not finite."""
+
+
+class LeftOut:
+    """Counts the steps that were left out, and ends the run after too many in a row.
+
+    Args:
+        most: Steps in a row that may be left out because something is not finite. As many end the run.
+
+    Attributes:
+        total: Steps left out so far, for whatever reason.
+
+    Raises:
+        ValueError: If ``most`` is below 1.
+    """
+
+    def __init__(self, most: int) -> None:
+        if most < 1:
+            raise ValueError(f"most_left_out={most} must be 1 or more.")
+        self.most, self.total = most, 0
+        self._in_a_row: dict[int, int] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts, which continue in a resumed run."""
+        return {"total": self.total, "in_a_row": dict(self._in_a_row)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue."""
+        self.total, self._in_a_row = state["total"], dict(state["in_a_row"])
+
+    def note(self, index: int, is_finite: bool, is_taken: bool) -> None:
+        """Count a step.
+
+        Args:
+            index: Which optimizer's step it was.
+            is_finite: Whether loss and gradient were.
+            is_taken: Whether the weights were changed.
+        """
+        self.total += not is_taken
+        self._in_a_row[index] = 0 if is_finite else self._in_a_row.get(index, 0) + 1
+
+    def end_if_too_many(self, index: int, module: L.LightningModule, loss: Tensor, norm: Tensor) -> None:
+        """Say that a step was left out because something is not finite, or end the run.
+
+        Args:
+            index: Which optimizer's step it was.
+            module: Whose weights were not changed.
+            loss: Of the step on this rank, a scalar.
+            norm: Of its gradient, a scalar.
+
+        Raises:
+            NotFiniteError: If there were too many in a row.
+        """
+        step, count = module.global_step, self._in_a_row[index]
+        figures = f"loss {float(loss):.4g}, gradient norm {float(norm):.4g}"
+        if count >= self.most:
+            broken = first_not_finite(module.named_parameters())
+            weights = f"{broken} is not finite" if broken else "the weights are finite"
+            raise NotFiniteError(
+                f"After step {step}, {count} steps in a row were not finite (the last: {figures}), and "
+                f"most_left_out={self.most} ends the run. Here {weights}. Resume from the last checkpoint with a lower "
+                "learning rate, or look at the data that follow it."
+            )
+        if module.trainer.is_global_zero:
+            log.warning("A step after step %d is left out: %s (%d in a row)", step, figures, count)
+
+
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether all numbers of this rank are finite.
+
+    Args:
+        tensors: Any shapes, [...] each.
+    """
+    local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
+    return not local or bool(torch.stack([tensor.detach().isfinite().all().to("cpu") for tensor in local]).all())
+
+
+def first_not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:
+    """Name of the first tensor with a number that is not finite on this rank, if there is one.
+
+    Args:
+        named: Names and tensors, [...] each.
+    """
+    return next((name for name, tensor in named if not are_finite([tensor])), None)
+
+
+def refuse_what_is_not_finite(module: L.LightningModule, what: str, with_optimizers: bool = False) -> None:
+    """Refuse to write a module in training whose numbers are not finite. Collective.
+
+    Args:
+        module: Attached to its trainer.
+        what: What would be written.
+        with_optimizers: Whether the state of the optimizers is written too.
+
+    Raises:
+        NotFiniteError: If weights, or moments, are not finite on any rank.
+    """
+    trained = [weight for weight in module.parameters() if weight.requires_grad]
+    optimizers = module.trainer.optimizers if with_optimizers else []
+    is_fine = are_finite([*trained, *(value for optimizer in optimizers for value in moments(optimizer))])
+    if module.trainer.strategy.reduce_boolean_decision(is_fine, all=True):
+        return
+    broken = first_not_finite(module.named_parameters()) or "the state of the optimizer"
+    raise NotFiniteError(
+        f"{what} of step {module.global_step} is not written, since {broken} is not finite. What was written before it "
+        "is as it was."
+    )
+
+
+def moments(optimizer: Optimizer) -> list[Tensor]:
+    """Tensors of an optimizer's state, [...] each."""
+    fields = (field for state in optimizer.state.values() for field in state.values())
+    return [field for field in fields if isinstance(field, Tensor) and field.is_floating_point()]

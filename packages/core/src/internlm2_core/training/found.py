@@ -1,0 +1,85 @@
+"""Checkpoints on disk: which are whole, and which of them is the newest, whatever wrote them."""
+
+import json
+import logging
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
+
+log = logging.getLogger(__name__)
+
+STATES = ("trainer.pt", "meta.pt")
+"""Files of a sharded checkpoint that hold what is not sharded: ours, and Lightning's."""
+
+
+def newest(folder: str | Path) -> Path | None:
+    """The whole checkpoint of a folder that has taken the most steps. Broken ones that are newer are warned of.
+
+    Args:
+        folder: Where checkpoints are, as files or sharded folders.
+
+    Returns:
+        Its path, or None where there is no checkpoint.
+
+    Raises:
+        ValueError: If there are checkpoints and none is whole.
+    """
+    broken: list[Path] = []
+    for path in newest_first(folder):
+        if step_of(path) is not None:
+            if broken:
+                warn(f"{' and '.join(map(str, broken))} is not whole. Resumes from {path}, the newest that is.")
+            return path
+        broken.append(path)
+    if broken:
+        raise ValueError(
+            f"{' and '.join(map(str, broken))} is not whole, and there is no other. Delete it to start anew."
+        )
+    return None
+
+
+@rank_zero_only
+def warn(message: str) -> None:
+    """Warn once, and not on each rank."""
+    log.warning(message)
+
+
+def newest_first(folder: str | Path) -> Iterator[Path]:
+    """Checkpoints in the order in which a run would resume from them. Links are left out.
+
+    Args:
+        folder: Where they are. Only names without a step have to be read for this order.
+    """
+    paths = [path for path in Path(folder).glob("*.ckpt") if not path.is_symlink() and not path.name.startswith(".")]
+
+    def age(path: Path) -> tuple[int, float]:
+        named = re.search(r"step[-=](\d+)", path.name)
+        step = int(named[1]) if named else step_of(path)
+        return -1 if step is None else step, path.stat().st_mtime
+
+    return iter(sorted(paths, key=age, reverse=True))
+
+
+def step_of(path: Path) -> int | None:
+    """Optimizer steps that a checkpoint has taken, or None where it is not whole.
+
+    Args:
+        path: A file, of which only the directory is read, or a sharded folder, which is compared with its manifest.
+    """
+    try:
+        if not path.is_dir():
+            return int(torch.load(path, "cpu", mmap=True, weights_only=True)["global_step"])
+        state = next(path / name for name in STATES if (path / name).is_file())
+        if state.name == STATES[0]:
+            files = json.loads((path / "manifest.json").read_text("utf-8"))["files"]
+            if any((path / name).stat().st_size != entry["bytes"] for name, entry in files.items()):
+                return None
+        elif not (path / ".metadata").is_file():  # written last
+            return None
+        return int(torch.load(state, "cpu", weights_only=True)["global_step"])
+    except (OSError, StopIteration, KeyError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return None

@@ -1,0 +1,39 @@
+"""core finds the newest whole checkpoint among those that parallel's strategies write, and parallel saves by core's."""
+
+import os
+import signal
+
+import lightning as L
+import pytest
+from internlm2_core.callbacks import Checkpoints
+from internlm2_core.training.found import newest, step_of
+from internlm2_parallel import Layout, MeshStrategy
+from internlm2_parallel.checkpoint import CheckpointPolicy, completed
+from internlm2_parallel.health import Preempted, Preemption
+from internlm2_parallel.testing import TinyLM, quiet_trainer, run_ranks
+
+
+class Signal(L.Callback):
+    def on_train_batch_start(self, trainer, *args):
+        if trainer.global_step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_parallel_writes_is_found(tmp_path, asynchronous):
+    def rank():
+        strategy = MeshStrategy(Layout(shard=2), checkpoints=CheckpointPolicy(asynchronous=asynchronous))
+        callbacks = [Preemption(), Signal(), Checkpoints(tmp_path, every_n_train_steps=2)]
+        with pytest.raises(Preempted):
+            quiet_trainer(strategy, 2, callbacks=callbacks, enable_checkpointing=True).fit(TinyLM())
+
+    run_ranks(rank, 2, join=False)
+    found = newest(tmp_path)
+    assert found is not None and found.name == "step-5.ckpt" and step_of(found) == 5 and completed(found)
+    assert (tmp_path / "last.ckpt").resolve() == found
+    # Nothing is removed before something newer is whole.
+    others = {path.name for path in tmp_path.glob("step-*")} - {"step-5.ckpt"}
+    assert others <= {"step-4.ckpt"}
+    part = next(found.glob("*.distcp"))
+    os.truncate(part, part.stat().st_size - 1)
+    assert step_of(found) is None and not completed(found)
