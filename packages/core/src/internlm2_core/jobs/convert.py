@@ -6,10 +6,11 @@ from typing import Literal, get_args
 
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.checkpoint.folder import checked
+from internlm2_core.checkpoint.folder import checked, read_json
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released, tensor_shapes
 from internlm2_core.checkpoint.replacing import check_place
+from internlm2_core.checkpoint.tokenizer_files import carry
 
 Format = Literal["released", "llama", "reward"]
 
@@ -17,7 +18,8 @@ Format = Literal["released", "llama", "reward"]
 def convert(source: str, to: str, format: Format) -> None:
     """Write the model of ``source`` in another layout. The layout of ``source`` is recognised.
 
-    A reward model's condition table goes along. A tied head of a Llama becomes a copy of the embedding.
+    A reward model's condition table goes along, and what the source says of its use: ids of special tokens, added
+    tokens, chat template and generation. Remote code does not. A tied head of a Llama becomes a copy of the embedding.
 
     Args:
         source: A model folder.
@@ -42,10 +44,12 @@ def convert(source: str, to: str, format: Format) -> None:
     table = Path(source) / CONDITIONS_FILE
 
     def beside(draft: Path) -> None:
+        carry(Path(source), draft)
         if is_reward and table.is_file():
             shutil.copyfile(table, draft / CONDITIONS_FILE)
 
     tensors = checked(read_model(source), tensor_shapes(size, is_reward), source)
     save(to, size, tensors, source, is_reward=is_reward, beside=beside)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
-    print(f"{to}: {format} layout of {source}{untied}")
+    remote = ", without its remote code (auto_map)" if "auto_map" in read_json(Path(source) / "config.json") else ""
+    print(f"{to}: {format} layout of {source}{untied}{remote}")
