@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from internlm2_core import LanguageModel, ModelSize, load_tokenizer
+from internlm2_core import LanguageModel, ModelSize, load_model, load_tokenizer
 from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.generation.answers import complete
@@ -263,6 +264,31 @@ def test_a_vocabulary_without_chatml_converts_and_continues_text(foreign: Path, 
     assert theirs.encode("hi") == [0, *tokenizer.encode("hi")]
     with pytest.raises(ValueError, match=r"lacks <\|im_start\|>, <\|im_end\|> of the chat format"):
         ChatFormat(tokenizer)
+
+
+def test_convert_adds_the_names_of_the_chat_format(foreign: Path, tmp_path: Path) -> None:
+    before = load_tokenizer(foreign)
+    convert(str(foreign), str(tmp_path / "chat"), "released", chat_names=True)
+    convert(str(tmp_path / "chat"), str(tmp_path / "llama"), "llama")
+    ours = load_tokenizer(tmp_path / "chat")
+    assert ours.begin == before.begin
+    assert [ours.special(name) for name in ("<s>", "</s>")] == [0, 1]
+    assert ours.encode("hi <|im_end|>") == before.encode("hi <|im_end|>")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "llama")
+    wanted = ChatFormat(ours).prompt(CONVERSATIONS[1][:1])  # type: ignore[arg-type]
+    assert ids_of(theirs, CONVERSATIONS[1][:1], add_generation_prompt=True) == wanted
+    # The rows that were there are as they were, and a vocabulary that does not fit makes new ones.
+    old, new = (load_model(folder) for folder in (foreign, tmp_path / "llama"))
+    assert torch.equal(old.output.weight, new.output.weight)
+    small = dict(old.state_dict())
+    for name in ("model.tok_embeddings.weight", "output.weight"):
+        small[name] = small[name][:258]
+    save_released(tmp_path / "small", replace(old.size, vocab_size=258), small.items(), foreign)
+    convert(str(tmp_path / "small"), str(tmp_path / "grown"), "released", chat_names=True)
+    net = load_model(tmp_path / "grown")
+    assert net.size.vocab_size == 320
+    assert torch.equal(net.output.weight[:258], small["output.weight"])
+    torch.testing.assert_close(net.output.weight[258:], small["output.weight"].mean(0).expand(62, -1))
 
 
 def test_a_folder_with_a_broken_tokenizer_is_named(foreign: Path) -> None:

@@ -44,8 +44,9 @@ class ChatFormat:
         self.tokenizer, own = tokenizer, special_ids(tokenizer)
         if missing := [name for name in ("<|im_start|>", "<|im_end|>") if name not in own]:
             raise ValueError(
-                f"The tokenizer {tokenizer.path} lacks {', '.join(missing)} of the chat format. It can continue plain "
-                "text, and fine-tuning gives it these names."
+                f"The tokenizer {tokenizer.path} lacks {', '.join(missing)} of the chat format. The model can continue "
+                "plain text. `internlm2 convert from=FOLDER to=NEW format=released chat_names=true` adds them, and "
+                "fine-tuning teaches them."
             )
         self.start, self.end = own["<|im_start|>"], own["<|im_end|>"]
         self.newline = tokenizer.encode("\n")
