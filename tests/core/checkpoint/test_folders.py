@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -48,12 +49,26 @@ def test_transformers_loads_the_llama_layout_with_its_chat_template(
     torch.testing.assert_close(load_llama(tmp_path / "llama")(ids), net(ids))
 
 
-@pytest.mark.parametrize("scaling", ["linear", "dynamic"])
+SCALINGS: dict[str, dict[str, Any]] = {
+    "linear": {},
+    "dynamic": {},
+    "llama3": {"rope_slow": 1.0, "rope_fast": 3.0, "rope_original_positions": 8},
+    "yarn": {"rope_slow": 1.0, "rope_fast": 32.0, "rope_original_positions": 8, "rope_attention": 1.07},
+}
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
 def test_rope_scaling_survives_in_both_layouts(net: LanguageModel, folder: Path, tmp_path: Path, scaling: str) -> None:
-    net.set_positions(rope_scaling=scaling, rope_factor=2.0, max_positions=8)
+    # A low base, so that fast, slow and middling rotations are all among the four of a head.
+    plain = net(torch.randint(0, 200, (1, 20), generator=torch.Generator().manual_seed(0)))
+    net.set_positions(rope_scaling=scaling, rope_factor=2.0, max_positions=8, rope_base=100.0, **SCALINGS[scaling])
     save_released(tmp_path / "scaled", net.size, net.state_dict().items(), folder)
     convert(str(tmp_path / "scaled"), str(tmp_path / "llama"), "llama")
-    ids = torch.randint(0, 200, (1, 20))
+    ids = torch.randint(0, 200, (1, 20), generator=torch.Generator().manual_seed(0))
+    assert not torch.allclose(net(ids), plain, atol=1e-3)
+    config = json.loads((tmp_path / "scaled" / "config.json").read_text())
+    if scaling in ("linear", "dynamic"):  # what the published configuration code accepts, and nothing else
+        assert config["rope_scaling"] == {"type": scaling, "factor": 2.0}
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama")
     for ours in (load_released(tmp_path / "scaled"), load_llama(tmp_path / "llama")):
         assert ours.size == net.size
@@ -62,10 +77,19 @@ def test_rope_scaling_survives_in_both_layouts(net: LanguageModel, folder: Path,
 
 def test_a_scaling_that_is_not_known_is_refused(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    config["rope_scaling"] = {"rope_type": "yarn", "factor": 4.0}
-    (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"RoPE scaling 'yarn' must be one of linear, dynamic"):
-        load_model(folder)
+    for change, words in {
+        "rope_scaling": ({"rope_type": "longrope", "factor": 4.0}, "'longrope' must be one of linear, dynamic, llama3"),
+        "rope_parameters": (
+            {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7},
+            r"'yarn' has keys .*: {'mscale': 0.7}",
+        ),
+        "partial_rotary_factor": (0.5, "partial_rotary_factor=0.5 must be 1"),
+        "quantization_config": ({"quant_method": "awq"}, "quantization_config is 'awq', and weights must not be"),
+        "torch_dtype": ("int8", "torch_dtype='int8' must be float32"),
+    }.items():
+        (folder / "config.json").write_text(json.dumps(config | {change: words[0]}))
+        with pytest.raises(ValueError, match=words[1]):
+            load_model(folder)
 
 
 def test_shards_and_index(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
@@ -98,6 +122,44 @@ def test_tensors_that_do_not_fit_are_named(folder: Path, change: str) -> None:
         ValueError, match=change if change != "lacks" else r"lacks 1 tensors, model\.layers\.1\.attention\.wo"
     ):
         load_released(folder)
+
+
+def test_incomplete_shards_and_broken_indexes_are_named(net: LanguageModel, folder: Path, tmp_path: Path) -> None:
+    sharded = tmp_path / "sharded"
+    save_released(sharded, net.size, net.state_dict().items(), folder, shard_bytes=20_000)
+    index = sharded / "model.safetensors.index.json"
+    whole = index.read_text()
+    for text in (whole[:50], "[]", "{}", '{"weight_map": ["a"]}'):
+        index.write_text(text)
+        with pytest.raises(ValueError, match=r"index\.json is broken: it must be JSON with a weight_map"):
+            load_model(sharded)
+    index.write_text(whole.replace("model-00002", "../model-00002"))
+    with pytest.raises(ValueError, match=r"names .*/\.\./model-00002.*, which is not a safetensors file of its folder"):
+        load_model(sharded)
+    index.write_text(whole)
+    first = next(sharded.glob("model-00001*"))
+    first.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"lacks 1 of the \d+ files of its index, {first.name} among them"):
+        load_model(sharded)
+
+
+@pytest.mark.parametrize("fields", [{"dtype": "bfloat16"}, {"torch_dtype": "auto"}, {}, {"dtype": None}])
+def test_folders_of_other_programs_are_read(
+    net: LanguageModel, folder: Path, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    half = ((name, weight.bfloat16()) for name, weight in net.state_dict().items())
+    save_released(tmp_path / "half", net.size, half, folder)
+    convert(str(tmp_path / "half"), str(tmp_path / "llama"), "llama")
+    for layout in ("half", "llama"):
+        file = tmp_path / layout / "config.json"
+        config = json.loads(file.read_text())
+        del config["torch_dtype"]
+        config["architectures"] = [*config["architectures"], "Another"]
+        file.write_text(json.dumps(config | fields))
+        weights = tmp_path / layout / "model.safetensors"
+        old = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+        save_file(load_file(weights) | old, weights, {"format": "pt"})
+        assert load_model(tmp_path / layout).output.weight.dtype == torch.bfloat16
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:

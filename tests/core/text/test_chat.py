@@ -1,7 +1,8 @@
 import jinja2
 import pytest
 from internlm2_core.text import ByteTokenizer, ChatFormat
-from internlm2_core.text.chat import CHAT_TEMPLATE, ChatEncoder
+from internlm2_core.text.chat import ChatEncoder
+from internlm2_core.text.template import CHAT_TEMPLATE
 from internlm2_records import Message
 
 TOKENIZER = ByteTokenizer()

@@ -1,10 +1,11 @@
 """The shapes of InternLM2 models and what they cost (report section 2.2, table 3)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-RopeScaling = Literal["none", "linear", "dynamic"]
+RopeScaling = Literal["none", "linear", "dynamic", "llama3", "yarn"]
 
 VOCAB_SIZE = 92_544
 """Rows of the released embedding: 92,548 tokens cut to a multiple of 256 (report 3.2.1)."""
@@ -26,11 +27,17 @@ class ModelSize:
         max_positions: Trained context length in tokens.
         norm_eps: Epsilon of RMSNorm.
         rope_scaling: What happens beyond ``max_positions``. ``none`` changes nothing, ``linear`` divides all positions
-            by the factor, ``dynamic`` (NTK) raises the base with the length.
+            by the factor, ``dynamic`` (NTK) raises the base with the length. ``llama3`` and ``yarn`` divide slow
+            rotations by the factor and keep fast ones.
         rope_factor: Strength of the scaling.
+        rope_slow: Turns within ``rope_original_positions`` below which a rotation is slow (``llama3``, ``yarn``).
+        rope_fast: Turns above which it is fast. Between the two the factor fades in.
+        rope_original_positions: Context length in tokens before the scaling (``llama3``, ``yarn``).
+        rope_attention: Factor of queries and keys (``yarn``).
 
     Raises:
-        ValueError: If a number is not positive, the head width is odd, the scaling unknown or its factor below 1.
+        ValueError: If a number is not positive, the head width is odd, the scaling unknown, its factor below 1, or
+            ``rope_slow`` not below ``rope_fast``.
     """
 
     layers: int
@@ -45,6 +52,10 @@ class ModelSize:
     norm_eps: float = 1e-5
     rope_scaling: RopeScaling = "none"
     rope_factor: float = 1.0
+    rope_slow: float = 1.0
+    rope_fast: float = 4.0
+    rope_original_positions: int = 8192
+    rope_attention: float = 1.0
 
     def __post_init__(self) -> None:
         if self.rope_scaling not in get_args(RopeScaling):
@@ -55,6 +66,8 @@ class ModelSize:
         for name, value in vars(self).items():
             if value is None or (not isinstance(value, str) and value <= 0):
                 raise ValueError(f"{name}={value} must be positive.")
+        if self.rope_slow >= self.rope_fast:
+            raise ValueError(f"rope_slow={self.rope_slow} must be below rope_fast={self.rope_fast}.")
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} must be even: rotary positions turn pairs of numbers.")
 
@@ -97,6 +110,11 @@ class ModelSize:
     def flops_per_pair(self) -> float:
         """Training operations of all blocks for one token that attends to one token."""
         return 12.0 * self.layers * self.num_q_heads * self.head_dim
+
+
+def yarn_attention(factor: float) -> float:
+    """Factor of queries and keys that YaRN takes for a stretch (arXiv 2309.00071, section 3.4)."""
+    return 0.1 * math.log(factor) + 1.0
 
 
 SIZES: dict[str, ModelSize] = {

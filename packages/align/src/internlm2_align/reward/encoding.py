@@ -97,7 +97,8 @@ class ConversationEncoder:
             language: Of the condition.
         """
         condition = self.chat.encode(self.conditions.messages(domain, language)).ids
-        return self._checked(Group([*condition, *prompt_ids], [self.reply(reply_ids)]))
+        turns = prompt_ids[len(self.tokenizer.begin) :]  # the condition begins the text
+        return self._checked(Group([*condition, *turns], [self.reply(reply_ids)]))
 
     def reply(self, ids: Sequence[int]) -> list[int]:
         """A reply with its end of turn (added where sampling stopped short of it) and score token."""

@@ -19,11 +19,11 @@ def layout_of(folder: str | Path) -> str:
         ValueError: If the model is of another family.
     """
     config = read_json(Path(folder) / "config.json")
-    family, [architecture] = config.get("model_type"), config.get("architectures") or [""]
+    family, named = config.get("model_type"), " ".join(config.get("architectures") or [])
     if family == "internlm2":
-        return "reward" if "Reward" in architecture else "released"
+        return "reward" if "Reward" in named else "released"
     if family == "llama":
-        return "llama-reward" if "SequenceClassification" in architecture else "llama"
+        return "llama-reward" if "SequenceClassification" in named else "llama"
     raise ValueError(f"{folder} holds a model of type {family!r}. The types internlm2 and llama can be read.")
 
 

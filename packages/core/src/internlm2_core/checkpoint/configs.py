@@ -1,6 +1,5 @@
 """``config.json`` and its companions, for both layouts."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,23 +8,25 @@ import torch
 
 from internlm2_core.checkpoint.folder import write_json, write_tensors
 from internlm2_core.checkpoint.replacing import new_folder
+from internlm2_core.checkpoint.rope_config import rope_of, scaling_of
+from internlm2_core.checkpoint.tokenizer_files import ids_of_config, write_tokenizer
 from internlm2_core.nn.init import NamedTensors
 from internlm2_core.sizes import ModelSize
-from internlm2_core.text.chat import CHAT_TEMPLATE
 from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer, load_tokenizer
 
 CONDITIONS_FILE = "conditions.yaml"
 """The condition table beside a reward model's weights. Without it the same weights give other scores."""
 
 
-def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
+def shared_fields(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer) -> dict[str, Any]:
     """The fields that have the same name in both layouts.
 
     Args:
         size: The model's shape.
         dtype: Dtype of the weights.
+        tokenizer: Has the ids of special tokens.
     """
-    return {
+    return ids_of_config(tokenizer) | {
         "hidden_size": size.dim,
         "intermediate_size": size.ffn_dim,
         "num_hidden_layers": size.layers,
@@ -36,19 +37,11 @@ def shared_fields(size: ModelSize, dtype: torch.dtype) -> dict[str, Any]:
         "max_position_embeddings": size.max_positions,
         "rms_norm_eps": size.norm_eps,
         "rope_theta": size.rope_base,
-        "rope_scaling": scaling_of(size),
         "hidden_act": "silu",
         "initializer_range": 0.02,
         "tie_word_embeddings": False,
         "torch_dtype": str(dtype).removeprefix("torch."),
     }
-
-
-def scaling_of(size: ModelSize) -> dict[str, Any] | None:
-    """RoPE scaling as both layouts write it. Transformers reads ``rope_type``, older code ``type``."""
-    if size.rope_scaling == "none":
-        return None
-    return {"rope_type": size.rope_scaling, "type": size.rope_scaling, "factor": size.rope_factor}
 
 
 def released_config(
@@ -65,7 +58,10 @@ def released_config(
     own = {"reward_token_id": tokenizer.special(SCORE_TOKEN)} if is_reward else {}
     architecture = "InternLM2ForRewardModel" if is_reward else "InternLM2ForCausalLM"
     about = {"architectures": [architecture], "model_type": "internlm2", "bias": False}
-    return about | shared_fields(size, dtype) | own
+    scaling = scaling_of(size)
+    if scaling:  # the published code takes these two keys and no other
+        scaling = {"type": scaling.pop("rope_type"), **scaling}
+    return about | shared_fields(size, dtype, tokenizer) | {"rope_scaling": scaling} | own
 
 
 def llama_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer, is_reward: bool = False) -> dict[str, Any]:
@@ -77,10 +73,11 @@ def llama_config(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer, is_r
         tokenizer: Has the token for padding. A classifier reads its score at the last token that is another one.
         is_reward: Whether it is a reward model: a sequence classifier with one label, the score.
     """
-    own = {"id2label": {"0": "reward"}, "pad_token_id": tokenizer.special("</s>")} if is_reward else {}
+    own = {"id2label": {"0": "reward"}} if is_reward else {}
     architecture = "LlamaForSequenceClassification" if is_reward else "LlamaForCausalLM"
     biases = {"attention_bias": False, "mlp_bias": False}
-    return {"architectures": [architecture], "model_type": "llama"} | biases | shared_fields(size, dtype) | own
+    about = {"architectures": [architecture], "model_type": "llama", "rope_scaling": scaling_of(size)}
+    return about | biases | shared_fields(size, dtype, tokenizer) | own
 
 
 def size_of(config: dict[str, Any], source: Path) -> ModelSize:
@@ -99,12 +96,11 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
         kv_heads = config.get("num_key_value_heads") or heads
         if heads % kv_heads:
             raise ValueError(f"{source}: num_attention_heads={heads} must be a multiple of {kv_heads} key/value heads.")
-        rope: dict[str, Any] = config.get("rope_parameters") or config.get("rope_scaling") or {}
-        scaling: Any = rope.get("rope_type") or rope.get("type") or "default"
         if (activation := config.get("hidden_act", "silu")) != "silu":
             raise ValueError(f"{source}: hidden_act={activation!r} must be 'silu', as InternLM2 has it.")
-        if scaling not in ("default", "linear", "dynamic"):
-            raise ValueError(f"{source}: RoPE scaling {scaling!r} must be one of linear, dynamic.")
+        if config.get("quantization_config"):
+            method = config["quantization_config"].get("quant_method", "unknown")
+            raise ValueError(f"{source}: quantization_config is {method!r}, and weights must not be quantised.")
         return ModelSize(
             layers=config["num_hidden_layers"],
             dim=config["hidden_size"],
@@ -113,11 +109,9 @@ def size_of(config: dict[str, Any], source: Path) -> ModelSize:
             ffn_dim=config["intermediate_size"],
             vocab_size=config["vocab_size"],
             head_dim=config.get("head_dim") or config["hidden_size"] // heads,
-            rope_base=float(config.get("rope_theta") or rope["rope_theta"]),
             max_positions=config["max_position_embeddings"],
             norm_eps=config["rms_norm_eps"],
-            rope_scaling="none" if scaling == "default" else scaling,
-            rope_factor=float(rope.get("factor") or 1.0),
+            **rope_of(config, source),
         )
     except KeyError as error:
         raise ValueError(f"{source} lacks the field {error} that InternLM2 and Llama have.") from error
@@ -148,38 +142,3 @@ def write_model(
         write_tokenizer(draft, tokenizer)
         if beside is not None:
             beside(draft)
-
-
-def write_tokenizer(folder: Path, tokenizer: Tokenizer) -> None:
-    """Copy the tokenizer's file and write the configs with which Transformers loads it, chat template included.
-
-    Args:
-        folder: The model folder.
-        tokenizer: One that has a file.
-    """
-    source = tokenizer.path
-    assert source is not None
-    is_json = source.suffix == ".json"
-    shutil.copyfile(source, folder / ("tokenizer.json" if is_json else "tokenizer.model"))
-    config: dict[str, Any] = {
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "</s>",
-        "clean_up_tokenization_spaces": False,
-        "chat_template": CHAT_TEMPLATE,
-    }
-    if is_json:
-        config["tokenizer_class"] = "PreTrainedTokenizerFast"
-    write_json(folder / "tokenizer_config.json", config)
-    write_json(folder / "generation_config.json", generation_config(tokenizer))
-
-
-def generation_config(tokenizer: Tokenizer) -> dict[str, Any]:
-    """A turn ends at ``<|im_end|>``, a document at ``</s>``."""
-    end = tokenizer.special("</s>")
-    return {
-        "bos_token_id": tokenizer.special("<s>"),
-        "eos_token_id": [end, tokenizer.special("<|im_end|>")],
-        "pad_token_id": end,
-    }

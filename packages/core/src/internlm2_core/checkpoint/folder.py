@@ -21,11 +21,11 @@ def tensor_files(folder: Path) -> dict[str, Path]:
     """Which file holds which tensor.
 
     Raises:
-        FileNotFoundError: If the folder has no safetensors. Pickled weights are refused.
+        FileNotFoundError: If the folder has no safetensors, or lacks one of them. Pickled weights are refused.
+        ValueError: If the index of several files is broken.
     """
     if (folder / INDEX).is_file():
-        weight_map: dict[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
-        return {name: folder / file for name, file in weight_map.items()}
+        return indexed_files(folder)
     if (folder / SINGLE).is_file():
         return dict.fromkeys(read_names(folder / SINGLE), folder / SINGLE)
     pickles = [file.name for file in folder.glob("*.bin")] if folder.is_dir() else []
@@ -35,6 +35,49 @@ def tensor_files(folder: Path) -> dict[str, Path]:
             "Convert them to safetensors first."
         )
     raise FileNotFoundError(f"{folder} is not a model folder: it holds no {SINGLE}.")
+
+
+def indexed_files(folder: Path) -> dict[str, Path]:
+    """Which file holds which tensor, by the folder's index.
+
+    Raises:
+        FileNotFoundError: If one of the files is missing.
+        ValueError: If the index is broken.
+    """
+    try:
+        weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+        files = {name: folder / file for name, file in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{folder / INDEX} is broken: it must be JSON with a weight_map of files by tensor."
+        ) from error
+    if outside := [file for file in files.values() if file.parent != folder or file.suffix != ".safetensors"]:
+        raise ValueError(f"{folder / INDEX} names {outside[0]}, which is not a safetensors file of its folder.")
+    if missing := sorted({file.name for file in files.values() if not file.is_file()}):
+        raise FileNotFoundError(
+            f"{folder} lacks {len(missing)} of the {len(set(files.values()))} files of its index, {missing[0]} among "
+            "them. Fetch them again."
+        )
+    return files
+
+
+def dtype_of(folder: Path, config: Mapping[str, Any]) -> torch.dtype:
+    """Dtype of a model's weights. Where its config does not say, that of the first tensor.
+
+    Args:
+        folder: The model folder.
+        config: Its ``config.json``.
+
+    Raises:
+        ValueError: If the dtype is not one of floating-point numbers.
+    """
+    name = config.get("dtype") or config.get("torch_dtype") or "auto"
+    if name == "auto":
+        return next(read_tensors(folder))[1].dtype
+    dtype = getattr(torch, str(name).removeprefix("torch."), None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"{folder / 'config.json'}: torch_dtype={name!r} must be float32, bfloat16 or float16.")
+    return dtype
 
 
 @contextmanager
@@ -72,7 +115,8 @@ def read_tensors(folder: Path) -> Iterator[tuple[str, Tensor]]:
     for file in sorted(set(tensor_files(folder).values())):
         with opened(file) as tensors:
             for name in tensors.keys():  # noqa: SIM118 (safe_open has no __iter__)
-                yield name, tensors.get_tensor(name)
+                if not name.endswith("rotary_emb.inv_freq"):  # old folders store what the config says
+                    yield name, tensors.get_tensor(name)
 
 
 def write_tensors(folder: Path, tensors: NamedTensors, shard_bytes: int = 5 * 2**30) -> torch.dtype:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from internlm2_core.checkpoint.configs import llama_config, size_of, write_model
-from internlm2_core.checkpoint.folder import fill, read_json, read_tensors, tensor_files
+from internlm2_core.checkpoint.folder import allocated, dtype_of, fill_or_defer, read_json, read_tensors, tensor_files
 from internlm2_core.nn.init import NamedTensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import join_wqkv, split_wqkv
@@ -158,7 +158,8 @@ def load_llama(folder: str | Path, attend: nn.Module | None = None) -> LanguageM
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    size = size_of(config, folder / "config.json")
-    net = LanguageModel(size, attend).to(getattr(torch, config.get("torch_dtype") or config.get("dtype") or "float32"))
-    fill(net, read_llama(folder), folder)
+    size, dtype = size_of(config, folder / "config.json"), dtype_of(folder, config)
+    with torch.device("meta"):
+        net = LanguageModel(size, attend).to(dtype)
+    fill_or_defer(allocated(net), partial(read_llama, folder), folder)
     return net

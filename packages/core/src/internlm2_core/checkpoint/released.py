@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from internlm2_core.checkpoint.configs import released_config, size_of, write_model
-from internlm2_core.checkpoint.folder import allocated, fill_or_defer, read_json, read_tensors
+from internlm2_core.checkpoint.folder import allocated, dtype_of, fill_or_defer, read_json, read_tensors
 from internlm2_core.nn.init import NamedTensors
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.split import joined
@@ -68,8 +68,8 @@ def size_in_phase(
             f"context={context} must be at most {size.max_positions}, the trained length of {folder}. "
             f"A rope_base above its {size.rope_base:g} lengthens it."
         )
-    scaling = size.rope_scaling if rope_scaling is None else rope_scaling
-    return replace(size, rope_scaling=scaling, rope_factor=size.rope_factor if rope_factor is None else rope_factor)
+    given = {"rope_scaling": rope_scaling, "rope_factor": rope_factor}
+    return replace(size, **{name: value for name, value in given.items() if value is not None})
 
 
 def load_released(
@@ -101,9 +101,9 @@ def load_released(
         )
     size = size_of(config, folder / "config.json")
     if positions:
-        names = ("rope_base", "max_positions", "rope_scaling", "rope_factor")
+        names = [name for name in vars(size) if name.startswith("rope_") or name == "max_positions"]
         size = replace(size, **{name: getattr(positions, name) for name in names})
-    dtype = dtype or getattr(torch, config.get("torch_dtype", "float32"))
+    dtype = dtype or dtype_of(folder, config)
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype)
     fill_or_defer(allocated(net), partial(read_tensors, folder), folder)

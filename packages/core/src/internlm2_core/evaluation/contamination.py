@@ -61,8 +61,9 @@ class Contamination:
 
     def _scored(self, subject: Subject, record: Record) -> Scored:
         if isinstance(text := record.get("text"), str) and "messages" not in record:
+            begin = subject.tokenizer.begin
             ids = [*subject.tokenizer.encode(text), subject.tokenizer.special("</s>")]
-            return Scored(ids, [True] * len(ids))
+            return Scored([*begin, *ids], [False] * len(begin) + [True] * len(ids))
         chat = ChatFormat(subject.tokenizer).encode(conversation_of(record), self.train_roles)
         return Scored(chat.ids, chat.loss_mask)
 

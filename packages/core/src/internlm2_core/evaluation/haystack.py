@@ -75,9 +75,9 @@ class Haystack:
                 yield record["text"]
             return
         sources = [s for name, s in self.documents.items() if self.language in (None, name.partition("-")[0])]
-        end = tokenizer.special("</s>")
+        marks = {*tokenizer.begin, tokenizer.special("</s>")}
         for source in sources:
             count = min(len(source), max(1, self.max_documents // len(sources)))
             for index in range(count):
                 ids = source.read(index * len(source) // count).tolist()
-                yield tokenizer.decode([id_ for id_ in ids if id_ != end])
+                yield tokenizer.decode([id_ for id_ in ids if id_ not in marks])

@@ -14,7 +14,7 @@ from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import Tokenizer
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from internlm2_core.text.tokenizer import special_ids
 
 
 class Batches(Protocol):
@@ -122,10 +122,5 @@ def spelt_bytes(tokenizer: Tokenizer, ids: list[int]) -> int:
         tokenizer: Spells them.
         ids: Token ids.
     """
-    special = set()
-    for name in SPECIAL_TOKENS:
-        try:
-            special.add(tokenizer.special(name))
-        except KeyError:
-            continue
+    special = set(special_ids(tokenizer).values())
     return len(tokenizer.decode([id_ for id_ in ids if id_ not in special]).encode())

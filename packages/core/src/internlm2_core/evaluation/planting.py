@@ -74,7 +74,8 @@ class PromptMaker:
         ]
         question = hay.question.format(noun=noun, name=names[0])
         asked = self._encode(question)
-        budget = length - sum(map(len, facts)) - len(asked) - self.answer_tokens
+        begin = list(self.tokenizer.begin)
+        budget = length - sum(map(len, facts)) - len(begin) - len(asked) - self.answer_tokens
         if budget < 0:
             raise ValueError(
                 f"lengths={length} must be at least {length - budget} tokens, which the facts, the question and the "
@@ -82,7 +83,7 @@ class PromptMaker:
             )
         depths = [depth, *(rng.random() for _ in names[1:])]
         pieces = plant(self._hay(budget, rng), facts, depths)
-        return Prompt([id_ for piece in pieces for id_ in piece] + asked, question, values[0])
+        return Prompt([*begin, *(id_ for piece in pieces for id_ in piece), *asked], question, values[0])
 
     @cached_property
     def answer_tokens(self) -> int:

@@ -8,7 +8,10 @@ from internlm2_records import Message
 from internlm2_core.generation.engine import Engine
 from internlm2_core.generation.sampling import Sampling
 from internlm2_core.text.chat import ChatFormat
-from internlm2_core.text.tokenizer import Tokenizer
+from internlm2_core.text.tokenizer import Tokenizer, special_ids
+
+ENDS = ("</s>", "<|im_end|>")
+"""Tokens that end a document or a turn."""
 
 
 def complete(
@@ -27,9 +30,11 @@ def complete(
         sampling: How tokens are chosen. The end of a turn or document always stops.
         stop: Strings that end the text. They are not part of it.
     """
-    chat = ChatFormat(tokenizer)
-    ids = tokenizer.encode(prompt) if isinstance(prompt, str) else chat.prompt(list(prompt))
-    ends = {chat.end, tokenizer.special("</s>")}
+    if isinstance(prompt, str):
+        ids = [*tokenizer.begin, *tokenizer.encode(prompt)]
+    else:
+        ids = ChatFormat(tokenizer).prompt(list(prompt))
+    ends = {id_ for name, id_ in special_ids(tokenizer).items() if name in ENDS}
     sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *ends), stop=tuple(stop))
     [completion] = engine.generate([ids], sampling)
     text = tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends])

@@ -5,5 +5,6 @@ from internlm2_core.jobs.convert import convert
 from internlm2_core.jobs.export import export
 from internlm2_core.jobs.generate import generate
 from internlm2_core.jobs.train import train
+from internlm2_core.jobs.verify_export import verify_export
 
-__all__ = ["chat", "convert", "export", "generate", "train"]
+__all__ = ["chat", "convert", "export", "generate", "train", "verify_export"]

@@ -1,29 +1,37 @@
 """From one layout to another, tensor by tensor: never a second copy of the model in memory."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
+from internlm2_core.checkpoint.chat_names import grown, rows_for, write_with_names
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.checkpoint.folder import checked
+from internlm2_core.checkpoint.folder import checked, read_json
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released, tensor_shapes
 from internlm2_core.checkpoint.replacing import check_place
+from internlm2_core.checkpoint.tokenizer_files import carry
+from internlm2_core.text import load_tokenizer
 
 Format = Literal["released", "llama", "reward"]
 
 
-def convert(source: str, to: str, format: Format) -> None:
+def convert(source: str, to: str, format: Format, chat_names: bool = False) -> None:
     """Write the model of ``source`` in another layout. The layout of ``source`` is recognised.
 
-    A reward model's condition table goes along. A tied head of a Llama becomes a copy of the embedding.
+    A reward model's condition table goes along, and what the source says of its use: ids of special tokens, added
+    tokens, chat template and generation. Remote code does not. A tied head of a Llama becomes a copy of the embedding.
 
     Args:
         source: A model folder.
         to: The new folder. It must be absent, empty, or an older model, which is replaced.
         format: ``released`` and ``llama`` for language models, ``reward`` for reward models in released layout.
             A reward model in Llama's layout becomes a sequence classifier.
+        chat_names: Give the vocabulary the tokens of the chat format that it lacks. Embedding and head grow, and the
+            template is that of the chat format.
 
     Raises:
         ValueError: If the format is not known or does not fit the kind of model, ``to`` would destroy something
@@ -42,10 +50,19 @@ def convert(source: str, to: str, format: Format) -> None:
     table = Path(source) / CONDITIONS_FILE
 
     def beside(draft: Path) -> None:
+        if not chat_names:
+            carry(Path(source), draft)
         if is_reward and table.is_file():
             shutil.copyfile(table, draft / CONDITIONS_FILE)
 
     tensors = checked(read_model(source), tensor_shapes(size, is_reward), source)
-    save(to, size, tensors, source, is_reward=is_reward, beside=beside)
+    with TemporaryDirectory() as scratch:
+        tokenizer = Path(source)
+        if chat_names:
+            tokenizer = write_with_names(tokenizer, Path(scratch))
+            size = replace(size, vocab_size=rows_for(load_tokenizer(tokenizer).vocab_size, size.vocab_size))
+            tensors = grown(tensors, size.vocab_size)
+        save(to, size, tensors, tokenizer, is_reward=is_reward, beside=beside)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
-    print(f"{to}: {format} layout of {source}{untied}")
+    remote = ", without its remote code (auto_map)" if "auto_map" in read_json(Path(source) / "config.json") else ""
+    print(f"{to}: {format} layout of {source}{untied}{remote}")

@@ -1,10 +1,12 @@
-"""Rotary positions (RoFormer, arXiv 2104.09864) with the two extrapolations of report section 3.3.
+"""Rotary positions (RoFormer, arXiv 2104.09864) with the extrapolations of report section 3.3, Llama 3 and YaRN.
 
 Dynamic scaling raises the base with the length of a document. Each document of a batch has a base of its own, so that
 its logits do not depend on its neighbours.
 
 Legend: B rows, T tokens, H head width.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +48,7 @@ class Rope(nn.Module):
         size, H = self.size, self.size.head_dim
         exponents = torch.arange(0, H, 2, dtype=torch.float32, device=device) / H
         if lengths_BT is None or not self.is_dynamic:
-            return torch.pow(size.rope_base, -exponents)
+            return self._stretched(torch.pow(size.rope_base, -exponents))
         beyond_BT = (lengths_BT.float() / size.max_positions - 1).clamp(min=0)
         bases_BT = size.rope_base * (1 + size.rope_factor * beyond_BT) ** (H / (H - 2))
         return torch.pow(bases_BT[..., None], -exponents)
@@ -63,7 +65,30 @@ class Rope(nn.Module):
         if self.size.rope_scaling == "linear":
             positions = positions / self.size.rope_factor
         angles = positions[..., None] * self.frequencies(lengths_BT, position_ids_BT.device)
-        return angles.cos()[:, :, None], angles.sin()[:, :, None]
+        cos, sin = angles.cos()[:, :, None], angles.sin()[:, :, None]
+        if self.size.rope_attention != 1:
+            return cos * self.size.rope_attention, sin * self.size.rope_attention
+        return cos, sin
+
+    def _stretched(self, frequencies: Tensor) -> Tensor:
+        """Slow rotations divided by the factor, fast ones as they are (``llama3`` and ``yarn``)."""
+        size = self.size
+        if size.rope_scaling not in ("llama3", "yarn"):
+            return frequencies
+        if size.rope_scaling == "llama3":  # fades in with the turns within the original context
+            turns = size.rope_original_positions * frequencies / (2 * math.pi)
+            kept = (turns - size.rope_slow) / (size.rope_fast - size.rope_slow)
+        else:  # fades in with the index of the frequency
+            H, log_base = size.head_dim, math.log(size.rope_base)
+            index = [
+                H * math.log(size.rope_original_positions / (turns * 2 * math.pi)) / (2 * log_base)
+                for turns in (size.rope_fast, size.rope_slow)
+            ]
+            low, high = max(math.floor(index[0]), 0), min(math.ceil(index[1]), H - 1)
+            numbers = torch.arange(H // 2, dtype=torch.float32, device=frequencies.device)
+            kept = 1 - (numbers - low) / max(high - low, 0.001)
+        kept = kept.clamp(0, 1)
+        return kept * frequencies + (1 - kept) * frequencies / size.rope_factor
 
 
 def rotate(x_BTNH: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

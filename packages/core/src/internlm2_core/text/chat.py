@@ -5,13 +5,14 @@ A tool call inside a turn is enclosed in ``<|action_start|>`` and ``<|action_end
 roles say and on their end, never on headers. A model without loss on the end of a turn never learns to stop.
 """
 
+import os.path
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from internlm2_records import ROLES, TOOLS, Message
 
-from internlm2_core.text.tokenizer import Tokenizer
+from internlm2_core.text.tokenizer import Tokenizer, special_ids
 
 NOTHING: Mapping[int, Sequence[int]] = MappingProxyType({})
 
@@ -34,11 +35,20 @@ class ChatFormat:
 
     Args:
         tokenizer: Encodes contents. Text that spells a special token stays text.
+
+    Raises:
+        ValueError: If the vocabulary lacks the tokens that begin and end a turn.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.start, self.end = tokenizer.special("<|im_start|>"), tokenizer.special("<|im_end|>")
+        self.tokenizer, own = tokenizer, special_ids(tokenizer)
+        if missing := [name for name in ("<|im_start|>", "<|im_end|>") if name not in own]:
+            raise ValueError(
+                f"The tokenizer {tokenizer.path} lacks {', '.join(missing)} of the chat format. The model can continue "
+                "plain text. `internlm2 convert from=FOLDER to=NEW format=released chat_names=true` adds them, and "
+                "fine-tuning teaches them."
+            )
+        self.start, self.end = own["<|im_start|>"], own["<|im_end|>"]
         self.newline = tokenizer.encode("\n")
 
     def encode(
@@ -60,16 +70,17 @@ class ChatFormat:
         Raises:
             ValueError: If a role or a tool is not known.
         """
-        ids: list[int] = []
-        mask: list[bool] = []
+        ids = list(self.tokenizer.begin)
+        mask = [False] * len(ids)
         for place, message in enumerate(messages):
-            header = self._header(message)
-            body = [*said[place], self.end] if place in said else self.body(message)
+            header = self.header(message)
+            turn = [*header, *said[place], self.end] if place in said else self.turn(message)
             trained = message["role"] in train_roles and message.get("weight") != 0
-            ids += [*header, *body, *self.newline]
-            mask += [False] * len(header) + [trained] * len(body) + [False] * len(self.newline)
+            opened = len(os.path.commonprefix([header, turn]))
+            ids += [*turn, *self.newline]
+            mask += [False] * opened + [trained] * (len(turn) - opened) + [False] * len(self.newline)
         if add_generation_prompt:
-            opening = [self.start, *self.tokenizer.encode("assistant"), *self.newline]
+            opening = self.header({"role": "assistant", "content": ""})
             ids += opening
             mask += [False] * len(opening)
         return EncodedChat(ids, mask)
@@ -78,24 +89,44 @@ class ChatFormat:
         """Ids after which the assistant speaks. The arguments are those of `encode`."""
         return self.encode(messages, add_generation_prompt=True, said=said).ids
 
-    def _header(self, message: Message) -> list[int]:
+    def header(self, message: Message) -> list[int]:
+        """Ids that open a turn.
+
+        Raises:
+            ValueError: If the role or the tool is not known.
+        """
+        return self._opened(message, "")
+
+    def turn(self, message: Message) -> list[int]:
+        """Ids of a turn with its end.
+
+        What lies between two special tokens is encoded as one text, as every reader of the chat template does. So a
+        line break at the beginning of the content joins that of the header where the vocabulary has both as one token.
+
+        Raises:
+            ValueError: If the role or a tool is not known.
+        """
+        return [*self._opened(message, message["content"]), *self._call(message), self.end]
+
+    def body(self, message: Message) -> list[int]:
+        """Ids of what a turn says and calls, with its end, as a model says it after the header."""
+        return [*self.tokenizer.encode(message["content"]), *self._call(message), self.end]
+
+    def _opened(self, message: Message, content: str) -> list[int]:
         role, name = message["role"], message.get("name")
         if role not in ROLES:
             raise ValueError(f"role={role!r} of a message must be one of {', '.join(ROLES)}.")
-        ids = [self.start, *self.tokenizer.encode(role)]
+        encode = self.tokenizer.encode
         if name:
-            ids += [*self.tokenizer.encode(" name="), self._tool(name)]
-        return [*ids, *self.newline]
+            return [self.start, *encode(f"{role} name="), self._tool(name), *encode(f"\n{content}")]
+        return [self.start, *encode(f"{role}\n{content}")]
 
-    def body(self, message: Message) -> list[int]:
-        """Ids of what a turn says and calls, with its end."""
-        ids = list(self.tokenizer.encode(message["content"]))
-        call = message.get("tool_call")
-        if call:
-            special = self.tokenizer.special
-            ids += [special("<|action_start|>"), self._tool(call["tool"]), *self.newline]
-            ids += [*self.tokenizer.encode(call["content"]), special("<|action_end|>")]
-        return [*ids, self.end]
+    def _call(self, message: Message) -> list[int]:
+        if (call := message.get("tool_call")) is None:
+            return []
+        special = self.tokenizer.special
+        words = self.tokenizer.encode(f"\n{call['content']}")
+        return [special("<|action_start|>"), self._tool(call["tool"]), *words, special("<|action_end|>")]
 
     def _tool(self, name: str) -> int:
         if name not in TOOLS:
@@ -123,15 +154,3 @@ class ChatEncoder:
     def __call__(self, messages: Sequence[Message]) -> EncodedChat:
         """Encode one conversation, see `ChatFormat.encode`."""
         return self.chat.encode(messages, self.train_roles)
-
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] }}"
-    "{% if message.get('name') %}{{ ' name=' + message['name'] }}{% endif %}"
-    "{{ '\\n' + message['content'] }}"
-    "{% if message.get('tool_call') %}{{ '<|action_start|>' + message['tool_call']['tool'] + '\\n' + "
-    "message['tool_call']['content'] + '<|action_end|>' }}{% endif %}"
-    "{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-"""The same format as a Jinja template for Transformers and the engines that read one."""

@@ -5,9 +5,11 @@ of the released checkpoints, and `ByteTokenizer` needs no file. ``encode`` is fo
 a special token, however the text is spelt. Special tokens come from ``special`` alone.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer as TokenizersTokenizer
 
@@ -39,14 +41,20 @@ RELEASED_NAMES = {
 """How the released SentencePiece file calls the ChatML tokens."""
 
 
+CONFIG_KEYS = {"<s>": "bos_token", "</s>": "eos_token", "<unk>": "unk_token"}
+"""Keys of ``tokenizer_config.json`` for tokens that others may call otherwise."""
+
+
 class Tokenizer(Protocol):
     """Text to ids and back.
 
     Attributes:
         vocab_size: Number of ids.
+        begin: Ids at the beginning of every text and conversation: ``<s>``, or none, as the model's folder says.
     """
 
     vocab_size: int
+    begin: tuple[int, ...]
 
     @property
     def path(self) -> Path | None:
@@ -70,21 +78,33 @@ class Tokenizer(Protocol):
 
 
 class TrainedTokenizer:
-    """A ``tokenizer.json`` of the ``tokenizers`` library.
+    """A ``tokenizer.json`` of the ``tokenizers`` library, with what ``tokenizer_config.json`` beside it says.
 
     Args:
         path: The file.
 
     Raises:
         FileNotFoundError: If the file does not exist.
+        ValueError: If it is not such a file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = existing(path)
-        self._tokenizer = TokenizersTokenizer.from_file(str(self.path))
+        try:
+            self._tokenizer = TokenizersTokenizer.from_file(str(self.path))
+        except Exception as error:  # the library raises nothing more special
+            raise ValueError(f"{self.path} is not a tokenizer file: {error}.") from error
+        self._said = said_beside(self.path)
+        opening = [self._tokenizer.encode("a", add_special_tokens=added).ids for added in (True, False)]
         # Text that spells a special token is text.
         self._tokenizer.encode_special_tokens = True
         self.vocab_size = self._tokenizer.get_vocab_size()
+        adds = self._said.adds_bos
+        if adds is None and self._said.is_llama:
+            adds = True
+        if adds is None:  # what the file itself puts in front
+            adds = opening[0][:1] != opening[1][:1] and opening[0][:1] == [self._id("<s>")]
+        self.begin = (self.special("<s>"),) if adds else ()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
@@ -96,9 +116,15 @@ class TrainedTokenizer:
 
     def special(self, name: str) -> int:
         """Id of a special token. Raises KeyError if there is none."""
-        token_id = self._tokenizer.token_to_id(name)
+        token_id = self._id(name)
         if token_id is None:
             raise KeyError(f"{self.path} has no token {name!r}. `internlm2 vocabulary` trains one that has.")
+        return token_id
+
+    def _id(self, name: str) -> int | None:
+        token_id = self._tokenizer.token_to_id(name)
+        if token_id is None and name in self._said.names:
+            return self._tokenizer.token_to_id(self._said.names[name])
         return token_id
 
     def pieces(self) -> list[str]:
@@ -127,7 +153,10 @@ class ReleasedTokenizer:
             ) from error
         self._pieces = SentencePieceProcessor(model_file=str(self.path))
         self.vocab_size = self._pieces.vocab_size()
-        self._names = {self.special(name): name for name in SPECIAL_TOKENS}
+        self._names = {id_: name for name in SPECIAL_TOKENS if (id_ := self._id(name)) is not None}
+        said = said_beside(self.path)
+        adds = said.is_llama if said.adds_bos is None else said.adds_bos
+        self.begin = (self.special("<s>"),) if adds else ()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
@@ -162,11 +191,14 @@ class ReleasedTokenizer:
 
     def special(self, name: str) -> int:
         """Id of a special token. Raises KeyError if there is none."""
-        piece = RELEASED_NAMES.get(name, name)
-        token_id = self._pieces.piece_to_id(piece)
-        if self._pieces.id_to_piece(token_id) != piece:
-            raise KeyError(f"{self.path} has no piece {piece!r} for {name!r}.")
+        if (token_id := self._id(name)) is None:
+            raise KeyError(f"{self.path} has no piece {RELEASED_NAMES.get(name, name)!r} for {name!r}.")
         return token_id
+
+    def _id(self, name: str) -> int | None:
+        piece = RELEASED_NAMES.get(name, name)
+        token_id: int = self._pieces.piece_to_id(piece)
+        return token_id if self._pieces.id_to_piece(token_id) == piece else None
 
     def pieces(self) -> list[str]:
         """How the vocabulary spells each id, with ChatML tokens by their own names."""
@@ -178,6 +210,7 @@ class ByteTokenizer:
 
     def __init__(self) -> None:
         self.path = None
+        self.begin: tuple[int, ...] = ()
         self.vocab_size = 256 + len(SPECIAL_TOKENS)
 
     def encode(self, text: str) -> list[int]:
@@ -200,6 +233,47 @@ class ByteTokenizer:
         return [*map(chr, range(256)), *SPECIAL_TOKENS]
 
 
+@dataclass(frozen=True)
+class Said:
+    """What ``tokenizer_config.json`` says of a tokenizer.
+
+    Attributes:
+        adds_bos: Whether texts begin with ``<s>``. None where it does not say.
+        is_llama: Whether it names a class that puts ``<s>`` in front unless it is told otherwise.
+        names: How it calls ``<s>``, ``</s>`` and ``<unk>``.
+    """
+
+    adds_bos: bool | None
+    is_llama: bool
+    names: Mapping[str, str]
+
+
+def said_beside(file: Path) -> Said:
+    """What the folder of a tokenizer's file says of it.
+
+    Raises:
+        ValueError: If ``tokenizer_config.json`` beside the file is broken.
+    """
+    config: dict[str, Any] = {}
+    beside = file.with_name("tokenizer_config.json")
+    if beside.is_file():
+        try:
+            config = json.loads(beside.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{beside} is not JSON: {error}.") from error
+    spelt = {name: spelling(config.get(key)) for name, key in CONFIG_KEYS.items()}
+    return Said(
+        config.get("add_bos_token"),
+        str(config.get("tokenizer_class", "")).startswith(("InternLM2Tokenizer", "LlamaTokenizer")),
+        {name: value for name, value in spelt.items() if value},
+    )
+
+
+def spelling(token: Any) -> Any:
+    """The text of a token that a config describes as an object. Other values stay as they are."""
+    return token["content"] if isinstance(token, dict) and "content" in token else token
+
+
 def existing(path: str | Path) -> Path:
     """The path of a tokenizer's file.
 
@@ -210,6 +284,17 @@ def existing(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"The tokenizer file {path} does not exist. `internlm2 vocabulary` trains one.")
     return path
+
+
+def special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """Ids of the special tokens that a vocabulary has, by our names."""
+    found: dict[str, int] = {}
+    for name in SPECIAL_TOKENS:
+        try:
+            found[name] = tokenizer.special(name)
+        except KeyError:
+            continue
+    return found
 
 
 def check_same_vocabulary(tokenizer: Tokenizer, model: str | Path) -> None:

@@ -143,6 +143,7 @@ def _merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encode
             "name": place,
             "bytes": sum(manifest["places"].get(place, {"bytes": 0})["bytes"] for manifest in manifests),
             "tokenizer_sha256": encoder.sha256,
+            "begin": encoder.begin,
         }
         with TokenWriter(output / place, encoder.vocabulary, about) as writer:
             for task, manifest in zip(tasks, manifests, strict=True):

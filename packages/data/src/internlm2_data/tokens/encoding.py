@@ -6,13 +6,16 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from internlm2_data.tokens.token_file import tokenizer_digest, tokenizer_file
+from internlm2_data.tokens.token_file import opening_token, tokenizer_digest, tokenizer_file
 
 END_OF_DOCUMENT = "</s>"
 
 
 class TextEncoder:
     """Encodes texts with a `tokenizer.json`, special tokens in a text as the characters that they are.
+
+    A text begins with ``<s>`` where ``tokenizer_config.json`` beside the file says so (``add_bos_token``), as for
+    published models.
 
     Args:
         path: The file, or a model folder that holds it.
@@ -30,6 +33,8 @@ class TextEncoder:
         if end is None:
             raise ValueError(f"The tokenizer {path} has no token {END_OF_DOCUMENT} to end documents with.")
         self._end = end
+        self.begin = opening_token(self.path)
+        self._begin = [] if self.begin is None else [self._tokenizer.token_to_id(self.begin)]
 
     @property
     def vocabulary(self) -> int:
@@ -42,10 +47,10 @@ class TextEncoder:
         return tokenizer_digest(self.path)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of each text, `</s>` at the end."""
+        """Ids of each text, the opening token before it and `</s>` at the end."""
         clean = [text.encode("utf-8", "replace").decode() for text in texts]
         return [
-            [*encoding.ids, self._end]
+            [*self._begin, *encoding.ids, self._end]
             for encoding in self._tokenizer.encode_batch_fast(clean, add_special_tokens=False)
         ]
 
@@ -59,4 +64,4 @@ class TextEncoder:
         return tokenizer
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_end": self._end}
+        return {"path": self.path, "_end": self._end, "begin": self.begin, "_begin": self._begin}

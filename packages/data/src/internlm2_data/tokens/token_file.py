@@ -133,16 +133,31 @@ def tokenizer_digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def opening_token(file: Path) -> str | None:
+    """The token that every text begins with, by the ``tokenizer_config.json`` beside a tokenizer. None for none."""
+    beside = file.with_name("tokenizer_config.json")
+    config = json.loads(beside.read_text("utf-8")) if beside.is_file() else {}
+    token = config.get("bos_token")
+    name = token["content"] if isinstance(token, dict) else token
+    return str(name) if config.get("add_bos_token") and name else None
+
+
 def _check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> None:
-    """Raise ValueError where a card names another tokenizer than this file or folder. Their ids mean other text.
+    """Raise ValueError where a card names another tokenizer than this file or folder, or another beginning of texts.
 
     A `tokenizer.model` encodes no token files here, and a card may name none: then there is nothing to compare.
     """
     file = tokenizer_file(tokenizer)
     if file.suffix != ".json" or not file.is_file():
         return
-    digest = tokenizer_digest(file)
+    digest, opening = tokenizer_digest(file), opening_token(file)
     for source in sources.values():
+        if (begin := source.card.get("begin")) != opening:
+            raise ValueError(
+                f"Documents of {source.path} begin with {begin or 'no token of their own'} but texts of {file.parent} "
+                f"with {opening or 'none'} (add_bos_token). Run "
+                f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`."
+            )
         theirs = source.card.get("tokenizer_sha256", digest)
         if theirs != digest:
             raise ValueError(
