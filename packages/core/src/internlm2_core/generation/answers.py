@@ -30,7 +30,7 @@ def complete(
     chat = ChatFormat(tokenizer)
     ids = tokenizer.encode(prompt) if isinstance(prompt, str) else chat.prompt(list(prompt))
     ends = {chat.end, tokenizer.special("</s>")}
-    sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *ends), stop=tuple(stop))
+    sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *ends), stop=tuple(stop), logprobs=False)
     [completion] = engine.generate([ids], sampling)
     text = tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends])
     for string in stop:
