@@ -26,7 +26,7 @@ FREE = (
     # devices, and how long the same schedule is followed
     *("trainer", "strategy", "layout"),
     # memory and speed: the same sums in another order
-    *("module.micro_batch_rows", "module.recompute", "module.recompute_every", "module.compile_blocks"),
+    *("module.micro_batch_rows", "module.recompute", "module.recompute_every", "module.compile"),
     *("model.attend", "model.max_logits", "model.head_loss", "batches.row_tokens", "settings.micro_batch_tokens"),
 )
 """Keys that may change, with all below them."""

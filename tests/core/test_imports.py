@@ -15,6 +15,7 @@ assert "torch" not in sys.modules
 internlm2_core.load_model, internlm2_core.LocalEngine, internlm2_core.LanguageModel
 import internlm2_core.evaluation, internlm2_core.jobs, internlm2_core.report
 internlm2_core.jobs.chat, internlm2_core.jobs.generate, internlm2_core.jobs.convert
+assert not {"torch._dynamo", "torch.distributed.fsdp", "transformers"} & sys.modules.keys()
 assert "lightning" not in sys.modules, [name for name in sys.modules if name.startswith("internlm2")]
 internlm2_core.LM
 assert "lightning" in sys.modules

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from internlm2_core import LanguageModel
+from internlm2_core import LanguageModel, ModelSize
 from internlm2_core.losses import head_losses
 from torch import nn
 
@@ -110,3 +112,19 @@ def test_liger_gives_the_loss_and_gradients_of_chunks(
         loss.backward()
         found.append([loss.detach(), net.output.weight.grad.clone(), net.model.norm.weight.grad.clone()])
     torch.testing.assert_close(*found, atol=1e-4, rtol=1e-4)
+
+
+def test_a_long_row_never_has_all_its_logits(size: ModelSize, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest tensor between the blocks and the loss is one chunk, by default too."""
+    vocab_size, tokens, seen = 16_384, 1_100, []
+    net = LanguageModel(replace(size, layers=1, vocab_size=vocab_size))
+    softmax = F.log_softmax
+
+    def noted(logits: torch.Tensor, **how: Any) -> torch.Tensor:
+        seen.append(logits.numel())
+        return softmax(logits, **how)
+
+    monkeypatch.setattr(F, "log_softmax", noted)
+    ids = torch.zeros(1, tokens, dtype=torch.int64)
+    net(ids, labels_BT=ids).cross_entropy.backward()
+    assert max(seen) == 512 * vocab_size and len(seen) == 3

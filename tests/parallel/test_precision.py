@@ -113,5 +113,5 @@ def wrapped_and_compiled(keeps):
 
 @pytest.mark.parametrize("net", [compiled_net, wrapped_and_compiled("matmuls")], ids=["compiled", "wrapped"])
 def test_compiled_blocks_under_tensor_parallel_are_refused(net):
-    with pytest.raises(RankError, match=r"tensor=2.*compile_blocks=False"):
+    with pytest.raises(RankError, match=r"compile='blocks' does not work with tensor=2"):
         train_case(LAYOUTS["tensor"], module=lambda: TinyLM(net=net))

@@ -7,10 +7,11 @@
 
 import argparse
 import warnings
+from statistics import median
 
 import torch
 from internlm2_core.generation import LocalEngine, Sampling
-from peers import SHAPES, ours, show, take_turns, transformers_llama
+from peers import SHAPES, ours, ratio, show, take_turns, transformers_llama
 
 ROWS, PROMPT, NEW = 16, 64, 128
 
@@ -40,11 +41,11 @@ def main() -> None:
         },
         options.rounds,
     )
-    ratios = {how: round(seconds[f"transformers {how}"] / seconds[f"ours {how}"], 2) for how in ("greedy", "sampling")}
+    ratios = {how: ratio(seconds[f"transformers {how}"], seconds[f"ours {how}"]) for how in ("greedy", "sampling")}
     show(
         {
             "shape": options.shape,
-            "new_tokens_per_cpu_second": {name: round(ROWS * NEW / s) for name, s in seconds.items()},
+            "new_tokens_per_cpu_second": {name: round(ROWS * NEW / median(s)) for name, s in seconds.items()},
             "speed_over_transformers": ratios,
             "greedy_text_identical": same,
         },

@@ -11,22 +11,23 @@ cross-entropy, as its own trainer uses them. `LM in Lightning` is our step as us
 """
 
 import argparse
-import statistics
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from statistics import median
 from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from internlm2_core import LM
+from internlm2_core.nn.compiled import compile_network
 from internlm2_core.optim import Constant
 from internlm2_core.sizes import ModelSize
 from lightning.pytorch.loggers import CSVLogger
-from peers import SHAPES, litgpt_gpt, ours, sgemm_gflops, show, transformers_llama
+from peers import SHAPES, litgpt_gpt, ours, ratio, sgemm_gflops, show, transformers_llama
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -82,12 +83,12 @@ class TakeTurns(L.Callback):
             self.seconds[name].append(time.process_time() - start)
         self.since = time.process_time()
 
-    def medians(self) -> dict[str, float]:
-        return {name: statistics.median(seconds[1:]) for name, seconds in self.seconds.items()}
+    def counted(self) -> dict[str, list[float]]:
+        return {name: seconds[1:] for name, seconds in self.seconds.items()}
 
 
-def run(size: ModelSize, batch: Batch, others: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of a step of each case."""
+def run(size: ModelSize, batch: Batch, others: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of the steps of each case."""
     module = LM(lambda: ours(size), partial(torch.optim.AdamW, lr=1e-4, fused=True), Constant())
     turns = TakeTurns(others)
     trainer = L.Trainer(
@@ -95,7 +96,7 @@ def run(size: ModelSize, batch: Batch, others: dict[str, Callable[[], None]], ro
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[turns],
     )  # fmt: skip
     trainer.fit(module, DataLoader([batch] * (rounds + 1), batch_size=None))
-    return turns.medians()
+    return turns.counted()
 
 
 def main() -> None:
@@ -109,7 +110,8 @@ def main() -> None:
     positions = torch.arange(tokens).expand(rows, tokens)
     batch = {"input_ids": ids[:, :-1].contiguous(), "labels": ids[:, 1:].contiguous(), "position_ids": positions}
 
-    eager, compiled, packaged = ours(size), ours(size), ours(size)
+    eager, blocks, compiled, packaged = ours(size), ours(size), ours(size), ours(size)
+    compile_network(blocks, "blocks")
     hf, hf_compiled, lit, lit_chunked = (
         transformers_llama(packaged),
         transformers_llama(packaged),
@@ -121,7 +123,8 @@ def main() -> None:
     speeds: list[float] = []
     cases = {
         "ours": plain_step(eager, partial(our_loss, eager), batch),
-        "ours compiled": plain_step(compiled, partial(our_loss, compiled), batch),
+        "ours, compile=blocks": plain_step(blocks, partial(our_loss, blocks), batch),
+        "ours, compile=net": plain_step(compiled, partial(our_loss, compiled), batch),
         "transformers": plain_step(hf, partial(transformers_loss, hf), batch),
         "transformers compiled": plain_step(hf_compiled, partial(transformers_loss, hf_compiled), batch),
         "litgpt": plain_step(lit, partial(litgpt_loss, lit, chunk=0), batch),
@@ -135,9 +138,9 @@ def main() -> None:
     show(
         {
             "shape": options.shape,
-            "tokens_per_cpu_second": {name: round(rows * tokens / s) for name, s in seconds.items()},
-            "speed_over_transformers": {name: round(seconds["transformers"] / s, 3) for name, s in seconds.items()},
-            "of_sgemm": {name: round(flops / s / peak, 3) for name, s in seconds.items()},
+            "tokens_per_cpu_second": {name: round(rows * tokens / median(s)) for name, s in seconds.items()},
+            "speed_over_transformers": {name: ratio(seconds["transformers"], s) for name, s in seconds.items()},
+            "of_sgemm": {name: round(flops / median(s) / peak, 3) for name, s in seconds.items()},
             "sgemm_gflops": round(peak, 1),
         },
         "lightning", "transformers", "litgpt",

@@ -76,8 +76,8 @@ def sgemm_gflops(n: int = 1024, times: int = 6) -> float:
     return 2e-9 * n**3 * times / (time.process_time() - start)
 
 
-def take_turns(cases: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median CPU seconds of each case; a case runs once a round, after one round that is not counted."""
+def take_turns(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds of each case in each round; a case runs once a round, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for turn in range(rounds + 1):
         for name, case in cases.items():
@@ -85,7 +85,13 @@ def take_turns(cases: dict[str, Callable[[], None]], rounds: int) -> dict[str, f
             case()
             if turn:
                 seconds[name].append(time.process_time() - start)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+    return seconds
+
+
+def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
+    """How many times as fast the second is: the median of the rounds' ratios, and between what half of them lie."""
+    low, middle, high = statistics.quantiles((a / b for a, b in zip(slower, faster, strict=True)), n=4)
+    return {"median": round(middle, 3), "from": round(low, 3), "to": round(high, 3)}
 
 
 def show(figures: dict[str, Any], *libraries: str) -> None:

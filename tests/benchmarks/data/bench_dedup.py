@@ -136,41 +136,43 @@ def datasketch(texts: list[str]) -> set[Pair]:
     return banded(np.array(signatures, np.uint64))
 
 
-def stage(corpus: Path) -> set[Pair]:
+def stage(corpus: Path, folder: Path) -> None:
     """The stage over shards: reading, signing, comparing, writing."""
     from internlm2_data.dedup import Dedup
     from internlm2_data.executor import LocalExecutor
-    from internlm2_data.io import ShardReader
     from internlm2_data.stages.run import StageRun, input_shards
 
-    with tempfile.TemporaryDirectory() as folder:
-        run = StageRun(Path(folder), LocalExecutor(0))
-        Dedup().run(run, input_shards(sorted(corpus.glob("*.jsonl")), shard_bytes=1))
-        rows = {record["url"]: place for place, record in enumerate(load(corpus))}
-        by_id, gone = {}, []
-        for path in sorted(Path(folder).rglob("*.zst")):
-            for document in ShardReader(path):
-                by_id[document.id] = rows[document.url]
-                if document.trail:
-                    gone.append((rows[document.url], document.trail[-1]["kept"]))
-        return {(min(a, by_id[b]), max(a, by_id[b])) for a, b in gone}
+    run = StageRun(folder, LocalExecutor(0))
+    Dedup().run(run, input_shards(sorted(corpus.glob("*.jsonl")), shard_bytes=1))
+
+
+def removals(corpus: Path, folder: Path) -> set[Pair]:
+    """What the stage has removed, each with the document that was kept for it. It is not part of the time."""
+    from internlm2_data.io import ShardReader
+
+    rows = {record["url"]: place for place, record in enumerate(load(corpus))}
+    by_id, gone = {}, []
+    for path in sorted(folder.rglob("*.zst")):
+        for document in ShardReader(path):
+            by_id[document.id] = rows[document.url]
+            if document.trail:
+                gone.append((rows[document.url], document.trail[-1]["kept"]))
+    return {(min(a, by_id[b]), max(a, by_id[b])) for a, b in gone}
 
 
 def measure(tool: str, corpus: Path) -> dict[str, Any]:
     """Run one tool in this process."""
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
-    if tool == "stage":
+    texts = [] if tool == "stage" else [record["text"] for record in load(corpus)]
+    if tool == "ours":
+        ours(texts[:100])  # compiled once, cached on disk
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory() as folder:
         began, wall = time.process_time(), time.time()
-        pairs = stage(corpus)
-    else:
-        texts = [record["text"] for record in load(corpus)]
-        if tool == "ours":
-            ours(texts[:100])  # compiled once, cached on disk
-        base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began, wall = time.process_time(), time.time()
-        pairs = globals()[tool](texts)
-    seconds, wall = time.process_time() - began, time.time() - wall
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        pairs = stage(corpus, Path(folder)) if tool == "stage" else globals()[tool](texts)
+        seconds, wall = time.process_time() - began, time.time() - wall
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        pairs = removals(corpus, Path(folder)) if tool == "stage" else pairs
     return {
         "seconds": seconds,
         "wall": wall,

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -84,6 +85,13 @@ def test_a_seed_repeats_itself(net: LanguageModel) -> None:
     assert LocalEngine(net).generate(PROMPTS, sampling) != LocalEngine(net).generate(
         PROMPTS, Sampling(max_new_tokens=8, seed=4)
     )
+
+
+def test_logprobs_only_where_they_are_wanted(net: LanguageModel) -> None:
+    with_them = LocalEngine(net).generate(PROMPTS, GREEDY)
+    without = LocalEngine(net).generate(PROMPTS, replace(GREEDY, logprobs=False))
+    assert [completion.ids for completion in without] == [completion.ids for completion in with_them]
+    assert not any(completion.logprobs for completion in without) and all(c.logprobs for c in with_them)
 
 
 def test_an_empty_prompt_is_refused(net: LanguageModel) -> None:

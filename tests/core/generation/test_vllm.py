@@ -13,7 +13,8 @@ import pytest
 import torch
 from internlm2_core import LanguageModel
 from internlm2_core.checkpoint import save_llama, save_released
-from internlm2_core.generation import LocalEngine, Sampling, VLLMEngine
+from internlm2_core.generation import Completion, LocalEngine, Sampling, VLLMEngine
+from internlm2_core.generation.vllm import completion_of
 
 from_vllm = pytest.mark.skipif(
     find_spec("vllm") is None or not torch.cuda.is_available(), reason="needs vLLM and a CUDA device"
@@ -80,3 +81,8 @@ def test_with_vllm(net: LanguageModel, llama: Path) -> None:
     greedy = Sampling(max_new_tokens=8, temperature=0)
     ours = LocalEngine(net.cuda()).generate([[5, 6, 7]], greedy)
     assert VLLMEngine(llama, dtype="float32").generate([[5, 6, 7]], greedy)[0].ids == ours[0].ids
+
+
+def test_an_answer_without_logprobs_is_read() -> None:
+    output = SimpleNamespace(token_ids=(7, 8), logprobs=None, finish_reason="length")
+    assert completion_of(output) == Completion([7, 8], [], "length")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from internlm2_core import LanguageModel
-from internlm2_core.nn.attend import MaskedAttend, SDPAttend
+from internlm2_core.nn.attend import MaskedAttend, SDPAttend, sdpa
 from internlm2_core.nn.attend.sdpa import groups_of_like_length
 from internlm2_core.nn.segments import Segments
 
@@ -26,9 +26,14 @@ def test_a_packed_row_equals_its_documents_alone(net: LanguageModel, packed: Pac
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-5, rtol=1e-5)
 
 
-def test_back_ends_agree_forward_and_backward() -> None:
-    torch.manual_seed(0)
-    lengths = (7, 1, 24, 2, 30)
+# Some are short, all are, none is, and all have one length.
+@pytest.mark.parametrize(
+    ("lengths", "short"), [((7, 1, 24, 2, 30), 8), ((7, 1, 24, 2, 30), 64), ((7, 25, 32), 1), ((8,) * 8, 1)]
+)
+def test_back_ends_agree_forward_and_backward(
+    lengths: tuple[int, ...], short: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdpa, "SHORT", short * 4 * 8)
     segments = Segments(lengths, rows=2, device=torch.device("cpu"))
     outs, gradients = [], []
     for attend in (SDPAttend(), MaskedAttend()):

@@ -4,7 +4,8 @@ from copy import deepcopy
 
 import pytest
 import torch
-from internlm2_core import LanguageModel
+from internlm2_core import LanguageModel, LocalEngine, Sampling
+from internlm2_core.nn.compiled import Compile, compile_network
 from internlm2_core.nn.recompute import recompute_blocks
 
 Packed = tuple[torch.Tensor, torch.Tensor]
@@ -46,19 +47,27 @@ def test_full_keeps_less_the_more_blocks_it_covers(net: LanguageModel, packed: P
 
 
 @pytest.mark.slow
-def test_compiled_blocks(net: LanguageModel, packed: Packed) -> None:
+@pytest.mark.parametrize(("what", "recompute"), [("blocks", "none"), ("net", "none"), ("net", "full")])
+def test_compiled(net: LanguageModel, packed: Packed, what: Compile, recompute: str) -> None:
     other = deepcopy(net)
-    for block in other.model.layers:
-        block.compile()
+    recompute_blocks(other.model.layers, recompute)
+    compile_network(other, what)
     torch.testing.assert_close(gradients(other, packed), gradients(net, packed), atol=1e-5, rtol=1e-4)
-    # Other documents in rows of the same size do not compile again.
+    # Other documents in rows of the same size do not compile again, and generation does not compile at all.
     from torch._dynamo.utils import counters
 
     counters.clear()
     positions = torch.tensor([[*range(7), *range(9)], [*range(3), *range(3), *range(10)]])
     net_grads = gradients(net, (packed[0], positions))
     torch.testing.assert_close(gradients(other, (packed[0], positions)), net_grads, atol=1e-5, rtol=1e-4)
+    greedy = Sampling(max_new_tokens=4, temperature=0)
+    assert LocalEngine(other).generate([[5, 6], [7]], greedy) == LocalEngine(net).generate([[5, 6], [7]], greedy)
     assert counters["stats"]["unique_graphs"] == 0
+
+
+def test_unknown_parts_are_not_compiled(net: LanguageModel) -> None:
+    with pytest.raises(ValueError, match=r"compile='all' must be one of none, blocks, net"):
+        compile_network(net, "all")
 
 
 def test_unknown_words_are_refused(net: LanguageModel) -> None:

@@ -25,6 +25,7 @@ from internlm2_core.generation.answers import complete
 from internlm2_core.generation.local import LocalEngine
 from internlm2_core.generation.sampling import Sampling
 from internlm2_core.losses import TokenLosses
+from internlm2_core.nn.compiled import Compile, compile_network
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.recompute import Recompute, recompute_blocks
 from internlm2_core.optim import ADAMW, Constant, MakeOptimizer, Schedule, optimizer_and_schedule
@@ -86,7 +87,7 @@ class LM(StepModule):
         z_loss: Weight of the z-loss (arXiv 2204.02311), 0 for none. The recipe has none.
         recompute: Activations of blocks to compute again in the backward pass, see `recompute_blocks`.
         recompute_every: Of each ``every``-th block.
-        compile_blocks: Compile each block with ``torch.compile``.
+        compile: What ``torch.compile`` compiles: ``none``, ``blocks`` (each alone) or ``net`` (from ids to the loss).
         spikes: Leaves out steps whose loss stands out. None takes every step.
         most_left_out: Steps in a row that are left out because they are not finite, see `StepModule`.
 
@@ -109,7 +110,7 @@ class LM(StepModule):
         z_loss: float = 0.0,
         recompute: Recompute = "none",
         recompute_every: int = 1,
-        compile_blocks: bool = False,
+        compile: Compile = "none",
         spikes: SpikeGuard | None = None,
         most_left_out: int = 10,
     ) -> None:
@@ -117,7 +118,7 @@ class LM(StepModule):
         self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
         self.tokenizer, self.loss, self.weight_decay = tokenizer, loss, weight_decay
         self.micro_batch_rows, self.z_loss = micro_batch_rows, z_loss
-        self.recompute, self.recompute_every, self.compile_blocks = recompute, recompute_every, compile_blocks
+        self.recompute, self.recompute_every, self.compiled = recompute, recompute_every, compile
         self.spikes = spikes
         self.validation_names: list[str] = []
 
@@ -144,9 +145,7 @@ class LM(StepModule):
         self.net = self.make_net()
         self.net.with_z_loss = self.z_loss > 0
         recompute_blocks(self.net.model.layers, self.recompute, self.recompute_every)
-        if self.compile_blocks:
-            for block in self.net.model.layers:
-                block.compile()
+        compile_network(self.net, self.compiled)
 
     def configure_optimizers(self) -> Any:
         """One optimizer over two groups, one schedule stepped after every optimizer step."""
@@ -189,9 +188,9 @@ class LM(StepModule):
     def arguments(self) -> dict[str, Any]:
         """Those that a checkpoint file can hold. The network comes back with its present positions."""
         names = ("schedule", "tokenizer", "loss", "weight_decay", "max_grad_norm", "micro_batch_rows", "z_loss")
-        kept = {name: getattr(self, name) for name in (*names, "recompute", "recompute_every", "compile_blocks")}
-        kept["most_left_out"] = self.left_out.most
-        return kept | {"net": partial(LanguageModel, self.net.size), "optimizer": self.make_optimizer}
+        kept = {name: getattr(self, name) for name in (*names, "recompute", "recompute_every")}
+        made = {"net": partial(LanguageModel, self.net.size), "optimizer": self.make_optimizer}
+        return kept | made | {"compile": self.compiled, "most_left_out": self.left_out.most}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What the spike guard remembers is saved too."""

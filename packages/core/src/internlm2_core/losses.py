@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from internlm2_core.batch import IGNORE
 from internlm2_core.nn.sharded import is_split
+from internlm2_core.nn.uncompiled import uncompiled
 
 
 class TokenLosses(NamedTuple):
@@ -148,6 +149,10 @@ class LinearCrossEntropy(torch.autograd.Function):
         return hidden_grad, weight_grad, None, None
 
 
+# The chunks are few and large. Compiled, each number of them would be a program of its own.
+chunked_loss = uncompiled(LinearCrossEntropy.apply)
+
+
 def head_losses(
     hidden_BTD: Tensor, head: nn.Linear, labels_BT: Tensor, max_logits: int, with_z: bool = False
 ) -> TokenLosses:
@@ -168,7 +173,7 @@ def head_losses(
     if not (with_z or is_fused_anyway or is_split(head.weight)):
         # Without a backward pass to come, as in validation, no gradient is worked out.
         weight = head.weight if torch.is_grad_enabled() else head.weight.detach()
-        loss = LinearCrossEntropy.apply(hidden_ND, weight, labels_N, rows)
+        loss = chunked_loss(hidden_ND, weight, labels_N, rows)
         return TokenLosses(loss, torch.zeros((), device=hidden_ND.device))
     if len(labels_N) <= rows:
         return chunk_losses(hidden_ND, head, labels_N, with_z)

@@ -68,6 +68,11 @@ def parallelize(net: nn.Module, ranks: Ranks, how: Treatment) -> None:
     Raises:
         ValueError: If the treatment does not fit the layout or the network's names.
     """
+    if is_compiled(net) and ranks.layout.ranks > 1:
+        raise ValueError(
+            f"compile='net' does not work with layout {ranks.layout}, whose hooks run between the parts of a network. "
+            "It must be 'blocks' or 'none'."
+        )
     weights = weights_for(net)
     if ranks.layout.pipeline == 1:
         _parallelize_stage(net, ranks, how, weights)
@@ -89,8 +94,8 @@ def _parallelize_stage(
     if layout.tensor > 1:
         if any(is_compiled(block) for block in blocks_of(stage)):
             raise ValueError(
-                f"compile_blocks=True does not work with tensor={layout.tensor} ranks, since torch.compile loses the "
-                "DTensors of split matrices in its backward pass. Use compile_blocks=False or tensor=1."
+                f"compile='blocks' does not work with tensor={layout.tensor} ranks, since torch.compile loses the "
+                "DTensors of split matrices in its backward pass. It must be 'none', or tensor 1."
             )
         split_matrices(stage, ranks.tensor, how.plan or llama_plan(layout.sequence_parallel))
     if layout.context > 1:

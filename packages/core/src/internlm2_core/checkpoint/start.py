@@ -23,7 +23,7 @@ def start_model(
     init_from: str | None = None,
     seed: int = 1,
     attend: AttendLike = "auto",
-    max_logits: int = 2**27,
+    max_logits: int | None = None,
     std: float = STD,
     embedding_std: float | None = None,
     head_loss: HeadLoss = "chunked",
@@ -69,7 +69,7 @@ def start_model(
             f"{name}={value} (it has {own[name]})" for name, value in vars(size).items() if value != own[name]
         ]:
             log.info("%s is read with %s", init_from, ", ".join(changed))
-    net.max_logits, net.head_loss = max_logits, head_loss
+    net.max_logits, net.head_loss = max_logits or net.max_logits, head_loss
     if is_split:
         split_projections(net)
     return net

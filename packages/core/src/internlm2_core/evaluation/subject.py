@@ -103,7 +103,7 @@ class Subject:
             stop: Names of special tokens that end it, besides ``</s>``.
         """
         stop_ids = tuple(self.tokenizer.special(name) for name in ("</s>", *stop))
-        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids, logprobs=False)
         completions = self.engine.generate(prompts, sampling)
         return [self.tokenizer.decode([i for i in c.ids if i not in stop_ids]) for c in completions]
 

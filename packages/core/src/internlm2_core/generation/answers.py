@@ -35,7 +35,7 @@ def complete(
     else:
         ids = ChatFormat(tokenizer).prompt(list(prompt))
     ends = {id_ for name, id_ in special_ids(tokenizer).items() if name in ENDS}
-    sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *ends), stop=tuple(stop))
+    sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *ends), stop=tuple(stop), logprobs=False)
     [completion] = engine.generate([ids], sampling)
     text = tokenizer.decode([id_ for id_ in completion.ids if id_ not in ends])
     for string in stop:

@@ -39,7 +39,7 @@ class Conversation:
     ) -> None:
         self.engine, self.tokenizer, self.format, self.tools = engine, tokenizer, ChatFormat(tokenizer), tools
         self.ends = (self.format.end, tokenizer.special("</s>"))
-        self.sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *self.ends))
+        self.sampling = replace(sampling, stop_ids=(*sampling.stop_ids, *self.ends), logprobs=False)
         self.reset(system)
 
     def reset(self, system: str | None) -> None:

@@ -18,7 +18,7 @@ class Completion:
     Attributes:
         ids: New token ids, the stop token or string included.
         logprobs: Log-probability of each under the model, in nats, before temperature and truncation.
-            An engine that does not know them may leave the list empty.
+            Empty where they are not wanted (``Sampling.logprobs``), or the engine does not know them.
         finish: ``stop`` after a stop token or string, ``length`` at the limit.
     """
 

@@ -11,6 +11,7 @@ from internlm2_core.generation.column_major import ColumnMajor
 from internlm2_core.generation.engine import Completion, check_prompts, of_like_length
 from internlm2_core.generation.sampling import Sampling, choose, penalise_repeats
 from internlm2_core.nn.cache import KeyValueCache
+from internlm2_core.nn.compiled import as_written
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.sizes import RopeScaling
 from internlm2_core.text.tokenizer import load_tokenizer
@@ -75,8 +76,9 @@ class LocalEngine:
         completions = [Completion() for _ in prompts]
         self.layout.turn(self.net)
         tokens = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
-        for batch in of_like_length(tokens, self.max_batch_tokens):
-            self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
+        with as_written(self.net):
+            for batch in of_like_length(tokens, self.max_batch_tokens):
+                self._answer([(i, prompts[i]) for i in batch], sampling, generator, completions, on_token)
         return [Completion(c.ids, c.logprobs, "stop" if self._ends(c.ids, sampling) else "length") for c in completions]
 
     def stream(self, prompt: Sequence[int], sampling: Sampling, on_token: Callable[[int], None]) -> Completion:
@@ -111,12 +113,12 @@ class LocalEngine:
             owners = [index for index, _ in batch]
             for _ in range(sampling.max_new_tokens):
                 ids_B, logprobs_B = decoder.choose()
-                ids, logprobs = ids_B.tolist(), logprobs_B.tolist()
-                for owner, id_, logprob in zip(owners, ids, logprobs, strict=True):
+                for owner, id_ in zip(owners, ids_B.tolist(), strict=True):
                     completions[owner].ids.append(id_)
-                    completions[owner].logprobs.append(logprob)
                     if on_token:
                         on_token(owner, id_)
+                for owner, logprob in zip(owners, logprobs_B.tolist(), strict=True) if logprobs_B is not None else ():
+                    completions[owner].logprobs.append(logprob)
                 alive = [row for row, owner in enumerate(owners) if not self._ends(completions[owner].ids, sampling)]
                 if not alive or len(completions[owners[0]].ids) == sampling.max_new_tokens:
                     return
@@ -204,8 +206,8 @@ class Decoder:
         self.cache.prompts_B = None
         return logits_BV.float()
 
-    def choose(self) -> tuple[Tensor, Tensor]:
-        """Next token of each row and its log-probability, [B] each."""
+    def choose(self) -> tuple[Tensor, Tensor | None]:
+        """Next token of each row and its log-probability where it is wanted, [B] each."""
         logits_BV = self.logits_BV
         if self.seen_BV is not None:
             logits_BV = penalise_repeats(logits_BV, self.seen_BV, self.sampling.repetition_penalty)

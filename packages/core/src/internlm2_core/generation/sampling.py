@@ -23,6 +23,7 @@ class Sampling:
         stop_ids: Tokens that end a sequence. They are part of it.
         stop: Strings that end a sequence as soon as its text holds one. The string is part of it.
         seed: Seed of the drawing. None draws from torch's global generator.
+        logprobs: Whether the log-probability of each token is wanted. It takes a pass over the logits at each step.
 
     Raises:
         ValueError: If a value is outside its range.
@@ -36,6 +37,7 @@ class Sampling:
     stop_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    logprobs: bool = True
 
     def __post_init__(self) -> None:
         limits = {
@@ -107,7 +109,7 @@ def draw(probs_BK: Tensor, generator: torch.Generator | None) -> Tensor:
     return places_B1.minimum(last_B1)
 
 
-def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | None) -> tuple[Tensor, Tensor | None]:
     """Draw one token a row.
 
     Args:
@@ -117,7 +119,7 @@ def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | N
 
     Returns:
         Ids [B] and their log-probability [B] under the model itself, before temperature and truncation: what a fresh
-        forward pass gives, and what PPO compares with.
+        forward pass gives, and what PPO compares with. None where it is not wanted.
     """
     if sampling.is_greedy:
         ids_B1 = logits_BV.argmax(-1, keepdim=True)
@@ -125,5 +127,7 @@ def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | N
         probs_BK, tokens_BK = candidates(logits_BV, sampling)
         ids_B1 = draw(probs_BK, generator)
         ids_B1 = ids_B1 if tokens_BK is None else tokens_BK.gather(1, ids_B1)
+    if not sampling.logprobs:
+        return ids_B1[:, 0], None
     logprobs_B = logits_BV.gather(1, ids_B1)[:, 0] - logits_BV.logsumexp(-1)
     return ids_B1[:, 0], logprobs_B

@@ -64,7 +64,7 @@ class VLLMEngine:
             include_stop_str_in_output=True,
             ignore_eos=True,  # the tokens that stop are named above
             seed=sampling.seed,
-            logprobs=0,
+            logprobs=0 if sampling.logprobs else None,
         )
         outputs = self.llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False)
         return [completion_of(request.outputs[0]) for request in outputs]
@@ -73,5 +73,6 @@ class VLLMEngine:
 def completion_of(output: Any) -> Completion:
     """What vLLM says of one sequence, in our words."""
     ids = list(output.token_ids)
-    logprobs = [step[id_].logprob for step, id_ in zip(output.logprobs, ids, strict=True)]
+    told = output.logprobs or ()
+    logprobs = [step[id_].logprob for step, id_ in zip(told, ids, strict=bool(told))]
     return Completion(ids, logprobs, "stop" if output.finish_reason == "stop" else "length")

@@ -14,6 +14,10 @@ from internlm2_core.sizes import ModelSize
 
 HeadLoss = Literal["chunked", "liger"]
 
+MAX_LOGITS, MIN_ROWS = 2**22, 512
+"""Logits held at once unless asked otherwise, and the fewest positions of a chunk. Each chunk adds to the gradient of
+the head, which is as large as the head: fewer positions would wait for memory."""
+
 
 class LanguageModel(nn.Module):
     """InternLM2 for next-token prediction.
@@ -22,7 +26,7 @@ class LanguageModel(nn.Module):
         size: The model's shape, kept as ``size``.
         attend: Attention back end without weights. None takes the fastest on this machine.
         max_logits: Logits held at once while the loss is computed. Where there are more, they are computed in chunks.
-            2**27 fp32 logits are 512 MiB.
+            None holds 2**22 (16 MiB in fp32), or those of 512 positions where the vocabulary is larger.
         with_z_loss: Compute the z-loss beside the cross-entropy.
         head_loss: ``chunked`` as above, or ``liger`` for Liger's fused kernel (CUDA, without z-loss).
 
@@ -35,14 +39,15 @@ class LanguageModel(nn.Module):
         self,
         size: ModelSize,
         attend: nn.Module | None = None,
-        max_logits: int = 2**27,
+        max_logits: int | None = None,
         with_z_loss: bool = False,
         head_loss: HeadLoss = "chunked",
     ) -> None:
         super().__init__()
         self.initial_weights: Weights | None = None
         self.head_loss = head_loss
-        self.size, self.max_logits, self.with_z_loss = size, max_logits, with_z_loss
+        self.size, self.with_z_loss = size, with_z_loss
+        self.max_logits = max_logits or max(MAX_LOGITS, MIN_ROWS * size.vocab_size)
         self.model = Transformer(size, attend)
         self.output = nn.Linear(size.dim, size.vocab_size, bias=False)
 

@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from internlm2_core.nn.uncompiled import uncompiled
+
 
 @dataclass(frozen=True, eq=False)
 class Segments:
@@ -32,7 +34,9 @@ class Segments:
     def __post_init__(self) -> None:
         object.__setattr__(self, "is_whole_rows", len(self.lengths) == self.rows)
 
+    # Where documents begin depends on the data, which compiled code cannot follow.
     @classmethod
+    @uncompiled
     def of_positions(cls, position_ids_BT: Tensor) -> "Segments":
         """Cut where positions restart at 0, and at every row.
 

@@ -3,10 +3,10 @@
 from importlib import import_module
 from importlib.util import find_spec
 
-import torch
 from torch import Tensor, nn
 
 from internlm2_core.nn.segments import Segments
+from internlm2_core.nn.uncompiled import uncompiled
 
 MODULES = {3: "flash_attn_interface", 2: "flash_attn.flash_attn_interface", 4: "flash_attn.cute"}
 """Where each version is, the preferred one first. Version 4 is the youngest and comes last."""
@@ -46,7 +46,7 @@ class FlashAttend(nn.Module):
         self.version = version or installed[0]
         self.kernel = import_module(MODULES[self.version]).flash_attn_varlen_func
 
-    @torch.compiler.disable  # lengths of documents are not to be compiled in
+    @uncompiled  # lengths of documents are not to be compiled in
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         """Causal attention inside documents, [B, T, N, H]."""
         q, k, v = (x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH))

@@ -1,8 +1,9 @@
 """Attention by torch's scaled_dot_product_attention, the fastest correct path on CPU.
 
 Each document is one causal call on a view of the row. Only the results are copied. Documents so short that the call
-costs more than copies are sorted into groups of like length. A group is padded at its end to its longest member, and
-computed in one call. Padding comes after every real token, so causality alone hides it and no mask is needed.
+costs more than copies are sorted into groups of like length and laid side by side. A group is then a view of one copy.
+It is padded at its end to its longest member, and computed in one call. Padding comes after every real token, so
+causality alone hides it and no mask is needed. Documents that all have one length are a view of the rows themselves.
 
     row 0: aaaaaaaaa bb c   calls: aaaaaaaaa,   bb
     row 1: dddddddddd eee          dddddddddd,  c.
@@ -19,13 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from internlm2_core.nn.segments import Segments
+from internlm2_core.nn.uncompiled import uncompiled
 
 MAX_WASTE = 0.25
 """Padding allowed in a group, as a share of its tokens."""
 
-SHORT = 6144
-"""Numbers in the queries of a document (tokens x heads x head width) up to which it joins a group. It was measured on
-one core (tests/benchmarks/core/bench_packed.py)."""
+SHORT = 16_384
+"""Numbers in the queries of a document (tokens x heads x head width) up to which it joins a group: 64 tokens of 8 heads
+of 32 (tests/benchmarks/core/bench_packed.py)."""
 
 
 def causal(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
@@ -41,16 +43,6 @@ def causal(q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor) -> Tensor:
     """
     q, k, v = (x.transpose(1, 2) for x in (q_BTNH, k_BTGH, v_BTGH))
     return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True).transpose(1, 2)
-
-
-def select(tokens: Tensor, read: Tensor) -> Tensor:
-    """Tokens of a group, [documents, longest, heads, H]. The backward pass adds whole rows, unlike that of indexing.
-
-    Args:
-        tokens: All tokens of a batch, [B * T, heads, H].
-        read: Indices of the group's tokens, [documents, longest] int64.
-    """
-    return tokens.index_select(0, read.flatten()).unflatten(0, read.shape)
 
 
 def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
@@ -71,14 +63,16 @@ def groups_of_like_length(lengths: tuple[int, ...]) -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class Grouping:
-    """Which tokens each call on short documents reads, and where its results are.
+    """How short documents are laid side by side, and where the results of their tokens are then.
 
     Attributes:
-        reads: For each group, token indices [documents, longest]. Padding reads the document's last token.
-        restore: Place of each token in the groups' results, laid end to end, [tokens of short documents].
+        read: The token at each place, groups end to end, [places]. Padding reads the document's last token.
+        shapes: Documents and longest document of each group. They make up the places.
+        restore: Place of each token of the short documents in their order, [tokens of short documents].
     """
 
-    reads: tuple[Tensor, ...]
+    read: Tensor
+    shapes: tuple[tuple[int, int], ...]
     restore: Tensor
 
 
@@ -96,20 +90,21 @@ def grouping(lengths: tuple[int, ...], limit: int) -> Grouping | None:
     """
     starts = [0, *accumulate(lengths)]
     short = [index for index, length in enumerate(lengths) if length <= limit]
-    reads, places, results = [], [], 0
+    reads, shapes, places, results = [], [], [], 0
     for group in groups_of_like_length(tuple(lengths[index] for index in short)):
         members = [short[place] for place in group]
         sizes = torch.tensor([lengths[index] for index in members])[:, None]
         offsets = torch.arange(int(sizes.max()))
         read = torch.tensor([starts[index] for index in members])[:, None] + offsets.minimum(sizes - 1)
-        reads.append(read)
+        reads.append(read.flatten())
+        shapes.append((read.shape[0], read.shape[1]))
         is_real = (offsets < sizes).flatten()
         places.append(torch.stack((read.flatten()[is_real], results + is_real.nonzero().flatten())))
         results += read.numel()
     if not reads:
         return None
     tokens, where = torch.cat(places, dim=1)
-    return Grouping(tuple(reads), where[tokens.argsort()])
+    return Grouping(torch.cat(reads), tuple(shapes), where[tokens.argsort()])
 
 
 class SDPAttend(nn.Module):
@@ -122,9 +117,11 @@ class SDPAttend(nn.Module):
         return self._by_document(q_BTNH, k_BTGH, v_BTGH, segments)
 
     # Documents differ from batch to batch: compiled, each batch would be a program of its own.
-    @torch.compiler.disable
+    @uncompiled
     def _by_document(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         flat = [x.flatten(0, 1) for x in (q_BTNH, k_BTGH, v_BTGH)]
+        if len(set(segments.lengths)) == 1:
+            return causal(*(x.unflatten(0, (-1, segments.lengths[0])) for x in flat)).reshape(q_BTNH.shape)
         limit = SHORT // flat[0][0].numel()
         short = self._short(flat, segments.lengths, limit)
         outs = [
@@ -141,6 +138,12 @@ class SDPAttend(nn.Module):
         if groups is None:
             return iter(())
         device = flat[0].device
-        outs = [causal(*(select(x, read.to(device)) for x in flat)).flatten(0, 1) for read in groups.reads]
+        read = groups.read.to(device)
+        # The backward pass of index_select adds whole rows, unlike that of indexing.
+        sides = [x.index_select(0, read).split([n * longest for n, longest in groups.shapes]) for x in flat]
+        outs = [
+            causal(*(x.unflatten(0, shape) for x in group)).flatten(0, 1)
+            for shape, group in zip(groups.shapes, zip(*sides, strict=True), strict=True)
+        ]
         tokens = torch.cat(outs).index_select(0, groups.restore.to(device))
         return iter(tokens.split([length for length in lengths if length <= limit]))

@@ -1,15 +1,15 @@
 """Attention by torch's own variable-length kernel. It runs on CUDA only: torch 2.13 has no such kernel for CPU."""
 
-import torch
 from torch import Tensor, nn
 
 from internlm2_core.nn.segments import Segments
+from internlm2_core.nn.uncompiled import uncompiled
 
 
 class VarlenAttend(nn.Module):
     """``torch.nn.attention.varlen.varlen_attn`` over the whole batch as one line of tokens."""
 
-    @torch.compiler.disable  # lengths of documents are not to be compiled in
+    @uncompiled  # lengths of documents are not to be compiled in
     def forward(self, q_BTNH: Tensor, k_BTGH: Tensor, v_BTGH: Tensor, segments: Segments) -> Tensor:
         """Causal attention inside documents, [B, T, N, H] in bf16 or fp16.
 
