@@ -5,8 +5,10 @@ This is the whole composition root. It knows no package: the configuration names
 
 import copy
 import json
+import logging
 import os
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from internlm2_conf.continuing import check_continuing
 from internlm2_conf.errors import SaidError, in_one_sentence, leave, sentence, wants_traceback
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, nearest, overview
+from internlm2_conf.keys import leaves
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.sweep import DONE
 from internlm2_conf.targets import call_job, leave_out
@@ -41,7 +44,7 @@ def run(cfg: DictConfig) -> Any:
             cfg.output = about.runtime.output_dir
         # A call resolves the references of what it gets.
         own = copy.deepcopy(cfg)
-        call_once(own, Path(own.output) / DONE) if is_sweep else call_ready(own)
+        return call_once(own, Path(own.output) / DONE) if is_sweep else call_ready(own)
     except Exception as error:
         if wants_traceback():
             raise
@@ -52,34 +55,63 @@ def run(cfg: DictConfig) -> Any:
         raise SaidError(f"the job in {cfg.output} failed. The other jobs of the sweep ran.") from None
 
 
-def call_once(cfg: DictConfig, marker: Path) -> None:
+def call_once(cfg: DictConfig, marker: Path) -> float | None:
     """Call a job of a sweep, unless the same configuration and code have finished it.
 
     A sweep that was stopped runs what is left when it is started again with the same ``hydra.sweep.dir``.
 
     Args:
         cfg: Configuration of the job.
-        marker: File that says which configuration and code have finished.
+        marker: File that says which configuration and code have finished, and with which figure.
+
+    Returns:
+        See `call_ready`.
     """
     values = OmegaConf.to_container(cfg)
     made_of = text_hash(json.dumps([values, code_hash(targets(values))]))
-    if marker.is_file() and json.loads(marker.read_text()) == made_of:
+    done = json.loads(marker.read_text()) if marker.is_file() else {}
+    if done.get("made_of") == made_of:
         print(f"{cfg.output}: done already")
-        return
+        return done["figure"]
     marker.unlink(missing_ok=True)
-    call_ready(cfg)
-    marker.write_text(json.dumps(made_of) + "\n")
+    figure = call_ready(cfg)
+    marker.write_text(json.dumps({"made_of": made_of, "figure": figure}) + "\n")
+    return figure
 
 
-def call_ready(cfg: DictConfig) -> None:
-    """Call the job, once everything that it must be told is there."""
+def call_ready(cfg: DictConfig) -> float | None:
+    """Call the job, once everything that it must be told is there.
+
+    Returns:
+        The figure of its result that ``optimized_metric`` names, for sweepers that search.
+    """
     values = OmegaConf.to_container(cfg)
     assert isinstance(values, dict)
     missing = [str(key) for key, value in values.items() if value == "???"]
     if missing:
         raise ValueError(f"{' and '.join(missing)} must be given: {' '.join(f'{key}=...' for key in missing)}.")
     check_continuing(cfg)
-    call_job(cfg)
+    metric = OmegaConf.select(cfg, "optimized_metric")
+    result = call_job(cfg)
+    # Ranks other than the first may have no result.
+    return None if metric is None or result == {} else figure_of(result, metric)
+
+
+def figure_of(result: Any, name: str) -> float:
+    """A number of what a job gives.
+
+    Args:
+        result: Nested mappings.
+        name: Dotted, such as ``heldout.accuracy``. A key may have dots of its own.
+
+    Raises:
+        ValueError: If there is no such number.
+    """
+    figures = {key: value for key, value in leaves(result) if isinstance(value, (int, float))}
+    if name not in figures:
+        known = ", ".join(sorted(figures)) or "the figures of a job that gives some"
+        raise ValueError(f"optimized_metric={name} must be one of {known}.")
+    return float(figures[name])
 
 
 def start(asked: Asked) -> None:
@@ -93,6 +125,13 @@ def start(asked: Asked) -> None:
         start(replace(asked, words=asked.recipes.mended(asked.job or "", asked.words, error)))
 
 
+def without_advertisements() -> None:
+    """Without what libraries say on every start and nobody can do anything about."""
+    warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command. Mistakes end in one sentence and exit code 1. INTERNLM2_TRACEBACK=1 shows the traceback."""
     asked = read(sys.argv[1:] if arguments is None else arguments)
@@ -102,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Read when torch is loaded. Threads that wait actively for each other take the cores that other processes need:
     # with one of two cores busy, a step takes 1.8 s instead of 1.1. On an idle machine it costs about a fifth.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    without_advertisements()
     # Else Hydra prints errors of composition by itself, in many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if {"-sc", "--shell-completion"} & set(asked.options):

@@ -10,7 +10,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,8 @@ RECORD = "settings.json"
 
 FREE = (
     # where it runs and what it writes beside the model
-    *("output", "paths", "callbacks", "logger", "checkpoint_every", "validation", "data.num_workers"),
+    *("output", "paths", "callbacks", "logger", "checkpoint_every", "validation", "data.num_workers", "resume"),
+    "optimized_metric",
     # devices, and how long the same schedule is followed
     *("trainer", "strategy", "layout"),
     # memory and speed: the same sums in another order
@@ -33,6 +36,14 @@ FREE = (
 
 HELD = ("trainer.precision", "trainer.max_epochs")
 """Exceptions among them; the learning rate depends on the passes where they count the steps."""
+
+CHANGEABLE = (
+    *("phase.peak_lr", "phase.warmup_steps", "phase.steps", "phase.batch_rows", "schedule", "batches.batch_rows"),
+    *("optimizer", "actor_optimizer", "critic_optimizer", "batches.ramp", "module.weight_decay"),
+    *("module.max_grad_norm", "module.spikes", "module.most_left_out", "phases.phases.*.peak_lr"),
+    *("phases.phases.*.warmup_steps", "phases.phases.*.steps", "phases.phases.*.batches.batch_rows"),
+)
+"""Keys that may change where ``resume.change`` names them, or one below them: learning rate, schedule, batch."""
 
 MOST_NAMED = 6
 """Differences that an error names."""
@@ -48,23 +59,69 @@ def check_continuing(cfg: DictConfig) -> None:
         ValueError: If there is something to resume, and other settings or inputs have led to it.
     """
     if "resumes_from" not in cfg:
-        return
+        return None
     folder, found = Path(cfg.output), Path(cfg.resumes_from)
     here = json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)}))
     # Beside checkpoints that are elsewhere: a run that they are shared with is compared too.
     home = folder if is_inside(found, folder.resolve()) else found.parent
     record = home / RECORD
+    named = changeable(OmegaConf.select(cfg, "resume.change") or [])
     if not any(path.exists() for path in found.parent.glob(found.name)):  # no link that leads nowhere
-        write(record, here)
-    elif not record.is_file():
+        return write(record, here)
+    if not record.is_file():
         print(f"{home} holds no {RECORD}: resumes without comparing settings.", file=sys.stderr)
-        write(record, here)
-    elif changed := differences(json.loads(record.read_text()), here):
-        more = f"; {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
-        raise ValueError(
-            f"{home} holds a run with other settings ({'; '.join(changed[:MOST_NAMED])}{more}). Set output=FOLDER to "
-            f"keep both, give the earlier settings to resume it, or delete {found} to start anew."
-        )
+        return write(record, here)
+    earlier = json.loads(record.read_text())
+    changed = differences(earlier, here)
+    if refused := {key: said for key, said in changed.items() if not any(is_below(key, name) for name in named)}:
+        raise ValueError(refusal(home, found, refused))
+    if changed:
+        print(f"{home} resumes with {'; '.join(changed.values())}.", file=sys.stderr)
+        old = {key: earlier["settings"].get(key) for key in changed}
+        write(record, {**here, "changes": [*earlier.get("changes", []), {"at": time.strftime("%FT%T%z"), "was": old}]})
+    return None
+
+
+def changeable(names: Sequence[str]) -> Sequence[str]:
+    """The keys of ``resume.change``.
+
+    Args:
+        names: Keys as they were given.
+
+    Raises:
+        ValueError: If one is not among those that a run can change on its way.
+    """
+    for name in names:
+        if not is_changeable(name):
+            raise ValueError(f"resume.change={name} must be among {', '.join(CHANGEABLE)}, or below one of them.")
+    return names
+
+
+def is_changeable(key: str) -> bool:
+    """Whether a key, or one above it, is among `CHANGEABLE`."""
+    parts = key.split(".")
+    above = [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+    return any(fnmatchcase(name, pattern) for name in above for pattern in CHANGEABLE)
+
+
+def refusal(home: Path, found: Path, refused: Mapping[str, str]) -> str:
+    """Why a run is not resumed, and what to do.
+
+    Args:
+        home: Where its record is.
+        found: What it would resume from.
+        refused: What differs, in words by key.
+    """
+    said = list(refused.values())
+    more = f"; {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    able = [
+        key for key in refused if any(fnmatchcase(key, pattern) or is_below(key, pattern) for pattern in CHANGEABLE)
+    ]
+    change = f"name what is to change with resume.change=[{','.join(able)}], " if len(able) == len(refused) else ""
+    return (
+        f"{home} holds a run with other settings ({'; '.join(said[:MOST_NAMED])}{more}). Set output=FOLDER to keep "
+        f"both, give the earlier settings to resume it, {change}or delete {found} to start anew."
+    )
 
 
 def write(record: Path, content: Mapping[str, Any]) -> None:
@@ -123,7 +180,7 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder)
 
 
-def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
+def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, str]:
     """What differs between two records. Inputs that were moved as they are do not differ.
 
     Args:
@@ -131,17 +188,17 @@ def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> list[str
         here: That of this one.
 
     Returns:
-        Each difference, in words.
+        Each difference in words, by key or path.
     """
-    found = []
+    found = {}
     old, new = earlier["settings"], here["settings"]
     for key in [*old, *(key for key in new if key not in old)]:
         contents = [by_content(side["settings"].get(key), side["inputs"]) for side in (earlier, here)]
         if (key in old) != (key in new) or (contents[0] != contents[1] and old[key] != new[key]):
-            found.append(f"{key} {shown('was', old, key)}, {shown('is now', new, key)}")
+            found[key] = f"{key} {shown('was', old, key)}, {shown('is now', new, key)}"
     both = earlier["inputs"].keys() & here["inputs"].keys()
     changed = [path for path in sorted(both) if earlier["inputs"][path] != here["inputs"][path]]
-    return found + [f"{path} has other contents now" for path in changed]
+    return found | {path: f"{path} has other contents now" for path in changed}
 
 
 def by_content(value: Any, inputs: Mapping[str, str]) -> Any:

@@ -1,5 +1,6 @@
 """What a run may go on from: the same settings and inputs, however it is computed."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,29 @@ def test_without_a_checkpoint_a_run_starts_anew() -> None:
     check_continuing(recipe(loss__gamma=0))
     with pytest.raises(ValueError, match=r"loss\.gamma was 0, is now 2\.0"):
         check_continuing(recipe())
+
+
+def test_what_is_named_may_change_and_is_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    faster = {"optimizer__lr": 1e-4}
+    with pytest.raises(ValueError, match=r"resume\.change=\[optimizer\.lr\], or delete"):
+        check_continuing(recipe(**faster))
+    check_continuing(recipe(**faster, resume__change=["optimizer.lr"]))
+    assert "run resumes with optimizer.lr was 1e-05, is now 0.0001." in capsys.readouterr().err
+    record = json.loads(Path("run/settings.json").read_text())
+    assert record["settings"]["optimizer.lr"] == 1e-4
+    assert [change["was"] for change in record["changes"]] == [{"optimizer.lr": 1e-5}]
+    check_continuing(recipe(**faster))  # the next start need not name it
+    check_continuing(recipe(**faster, resume__change=["optimizer"]))
+    assert json.loads(Path("run/settings.json").read_text()) == record
+
+
+def test_nothing_else_changes_with_it() -> None:
+    with pytest.raises(ValueError, match=r"loss\.gamma was 2\.0, is now 0\)") as caught:
+        check_continuing(recipe(optimizer__lr=1e-4, loss__gamma=0, resume__change=["optimizer.lr"]))
+    assert "resume.change" not in str(caught.value)
+    assert json.loads(Path("run/settings.json").read_text())["settings"]["optimizer.lr"] == 1e-5
+    with pytest.raises(ValueError, match=r"resume\.change=loss\.gamma must be among phase\.peak_lr, "):
+        check_continuing(recipe(loss__gamma=0, resume__change=["loss.gamma"]))
 
 
 def test_a_run_without_a_record_goes_on_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from internlm2_conf.recipes import Recipes
 from omegaconf import OmegaConf
 
 # What the command reads beside the node `job`.
-ROOTS = ("job", "hydra", "output", "name", "resumes_from")
+ROOTS = ("job", "hydra", "output", "name", "resumes_from", "resume", "optimized_metric")
 # Keys that nothing reads, by job, and why.
 SPARED = {
     "plan": ("model", "seed", "init_from"),  # the group `model` describes networks, of which `plan` takes the size

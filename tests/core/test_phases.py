@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-from internlm2_core import LM, LanguageModel, ModelSize, Phase, Phases, PhaseSwitch
+from internlm2_core import LM, LanguageModel, ModelSize, Phase, Phases, PhaseSwitch, SpikeGuard
 
 
 @dataclass
@@ -119,3 +120,19 @@ def test_a_run_of_another_length_is_refused(tiny: ModelSize) -> None:
 def test_a_phase_without_steps_is_refused() -> None:
     with pytest.raises(ValueError, match=r"steps of the phases must be 1 or more each.*\{'a': 0\}"):
         Phases({"a": Phase(0, Numbered(0, 1, 1), 1e4, 4, 1e-3)})
+
+
+@pytest.mark.parametrize("first", [0, 5, 7])
+def test_the_spike_guard_starts_anew_with_each_phase(tiny: ModelSize, first: int) -> None:
+    plan, guard = phases(), SpikeGuard(threshold=1000.0)
+    guard.losses.extend([1.0] * 10)
+    module = LM(lambda: LanguageModel(tiny), schedule=plan, spikes=guard)
+    module.configure_model()
+    switch, step = PhaseSwitch(plan), SimpleNamespace(max_steps=9, global_step=first)
+    switch.on_train_start(step, module)  # type: ignore[arg-type]
+    kept = []
+    for step.global_step in range(first, 9):
+        switch.on_train_batch_start(step, module, None, 0)  # type: ignore[arg-type]
+        kept.append(len(guard.losses))
+    # A run that resumes at the boundary begins the phase. One that resumes later is in the middle of it.
+    assert kept == [10 if step < 5 or first == 7 else 0 for step in range(first, 9)]

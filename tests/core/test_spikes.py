@@ -55,10 +55,34 @@ def test_weights_and_moments_come_back_after_lasting_spikes() -> None:
     assert not spikes.accepts(9.0, optimizer)
     after = [weight.detach(), *optimizer.state[weight].values()]
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-    # The same again, soon after: the data or the settings are wrong, not the step.
+    # The same again: it is not the weights. The data have another level.
     assert not spikes.accepts(9.0, optimizer)
-    with pytest.raises(RuntimeError, match=r"2 losses in a row stood out \(the last 9.000, before them 2.000\)"):
-        spikes.accepts(9.0, optimizer)
+    assert not spikes.accepts(9.1, optimizer)
+    assert all(spikes.accepts(loss, optimizer) for loss in (9.0, 9.1, 9.0, 9.0, 8.9))
+    # Another level within a window is none: weights come back once more, and then the run ends.
+    for loss in (99.0, 98.0, 97.0):
+        assert not spikes.accepts(loss, optimizer)
+    with pytest.raises(RuntimeError, match=r"2 losses in a row stood out \(the last 96.000, before them 9.0"):
+        spikes.accepts(96.0, optimizer)
+
+
+def test_a_level_that_persists_is_the_new_one_without_snapshots_too(caplog: pytest.LogCaptureFixture) -> None:
+    spikes, optimizer = guard(), optimizer_of(torch.nn.Parameter(torch.zeros(2)))
+    taken = [spikes.accepts(loss, optimizer) for loss in [2.0] * 20 + [5.0, 5.1] + [5.0] * 20]
+    assert taken == [True] * 20 + [False] * 2 + [True] * 20 and spikes.skipped == 2
+    assert "5.050 is the new level, after 2.000" in caplog.text
+    # After a whole window of it there may be another.
+    assert [spikes.accepts(loss, optimizer) for loss in (8.0, 8.0, 8.0)] == [False, False, True]
+
+
+def test_a_phase_begins_without_a_memory() -> None:
+    spikes, optimizer = guard(), optimizer_of(torch.nn.Parameter(torch.zeros(2)))
+    for loss in (3.0, 3.1, 2.9, 3.0):
+        spikes.accepts(loss, optimizer)
+    assert spikes.is_spike(9.0)
+    spikes.begin_phase()
+    assert not spikes.is_spike(9.0) and spikes.is_spike(math.nan)
+    assert spikes.accepted == 4  # counts of the run continue
 
 
 def test_without_snapshots_a_lasting_spike_ends_the_run() -> None:

@@ -72,7 +72,9 @@ def test_every_start_continues_from_the_newest_checkpoint(folder: Path, words: C
         process.join(60)
         assert process.exitcode == (-signal.SIGKILL if name == "SIGKILL" else 75), (folder / "err").read_text()
         found = newest(kept)
-        assert found is not None and (step := step_of(found)) is not None and step > before
+        assert found is not None
+        step = step_of(found)
+        assert step is not None and step > before
         assert (kept / "last.ckpt").resolve() == found.resolve() or name == "SIGKILL"
         before = step
     assert internlm2(*words("run"), folder=folder).returncode == 0
@@ -90,7 +92,8 @@ def test_a_killed_run_gives_a_model(folder: Path, words: Callable[..., list[str]
     process.kill()
     process.join(60)
     kept = newest(folder / "killed" / "checkpoints")
-    assert kept is not None and (step := step_of(kept)) is not None
+    assert kept is not None
+    step = step_of(kept)
     done = internlm2("export", "checkpoint=killed", "to=exported", folder=folder)
     assert done.returncode == 0 and f"LM of killed/checkpoints/{kept.name}, after {step} steps" in done.stdout
     stored = torch.load(kept, weights_only=True)["state_dict"]

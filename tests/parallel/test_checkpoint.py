@@ -1,11 +1,13 @@
 """Checkpoints that are whole or not there."""
 
+import errno
 import json
 import os
 import signal
 import time
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
@@ -169,3 +171,29 @@ def test_random_state_comes_back_under_the_same_layout(tmp_path):
     # The checkpoint of step 2 is taken after the draw of that step.
     assert [drawn[2:] for drawn in first] == again
     assert json.loads((path / "manifest.json").read_text())["version"] == 1
+
+
+@pytest.mark.parametrize("part", ["shard", "rank file", "shard in the background"])
+def test_a_full_disk_is_one_sentence_on_every_rank_and_leaves_the_older_checkpoint(tmp_path, part):
+    from internlm2_parallel.checkpoint import store, writer
+
+    path = tmp_path / "last.ckpt"
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Fills(L.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            if trainer.global_step == 3 and trainer.global_rank == 1:
+                trainer.strategy.store.wait()  # the first one is written
+                setattr(*((store.torch, "save") if part == "rank file" else (writer, "write_durably")), full)
+
+    def rank():
+        checkpoints = CheckpointPolicy(asynchronous=part.endswith("background"))
+        strategy = MeshStrategy(Layout(shard=2), checkpoints=checkpoints)
+        with pytest.raises(OSError, match=r"last\.ckpt was not written: .*No space left .*The checkpoint before it is"):
+            quiet_trainer(strategy, 2, callbacks=[SaveAt(2, path), Fills(), SaveAt(4, path)]).fit(TinyLM())
+        return strategy.store.wait()
+
+    run_ranks(rank, 2, join=False)
+    assert damage(path) == [] and [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]

@@ -15,6 +15,7 @@ from internlm2_parallel.health import HangWatch, Preempted, Preemption, diagnose
 from internlm2_parallel.health.preemption import requeue
 from internlm2_parallel.testing import LAYOUTS, RankError, TinyLM, quiet_trainer, run_ranks, train, train_case
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 
 class Signal(L.Callback):
@@ -89,6 +90,33 @@ def test_nowhere_to_save_is_refused_before_the_first_step():
     assert not module.losses
 
 
+class SignalAt(L.Callback):
+    def __init__(self, batch):
+        self.batch, self.ended = batch, []
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if index == self.batch:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        self.ended.append(index)
+
+
+def test_a_run_that_accumulates_leaves_after_an_optimizer_step(tmp_path):
+    def fit(*callbacks, ckpt_path=None):
+        torch.manual_seed(0)
+        module = BoringModel()
+        trainer = quiet_trainer("auto", 1, callbacks=list(callbacks), max_steps=4, accumulate_grad_batches=3)
+        trainer.fit(module, ckpt_path=ckpt_path)
+        return module.state_dict()
+
+    at = SignalAt(3)
+    with pytest.raises(Preempted):
+        fit(at, Preemption(tmp_path))
+    assert at.ended == [0, 1, 2, 3, 4, 5]
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 2
+
+
 class Stall(L.Callback):
     def on_train_batch_start(self, trainer, *args):
         if trainer.global_step == 2 and trainer.global_rank == 1:
@@ -108,6 +136,44 @@ def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
     assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(300)")
     cause = diagnose(text)
     assert cause is not None and cause.name == "hang" and cause.is_worth_a_restart
+
+
+class Limits(L.Callback):
+    """What each hook may take."""
+
+    def __init__(self, watch):
+        self.watch, self.seen = watch, {}
+
+    def _note(name):  # noqa: N805
+        def note(self, *_):
+            self.seen.setdefault(name, set()).add(self.watch.limit_s)
+
+        return note
+
+    on_train_batch_start, on_validation_batch_start = _note("step"), _note("validation")
+    on_validation_epoch_end, on_save_checkpoint = _note("after validation"), _note("checkpoint")
+    on_train_end = _note("end")
+
+
+class Validated(TinyLM):
+    def val_dataloader(self):
+        return torch.utils.data.DataLoader([{}] * 3, batch_size=None)
+
+    def validation_step(self, *_):
+        pass
+
+
+def test_what_has_no_steps_is_no_hang(tmp_path):
+    watch = HangWatch(tmp_path / "notes", timeout_s=1000, pause_timeout_s=2000)
+    limits, saver = Limits(watch), ModelCheckpoint(tmp_path / "kept", every_n_train_steps=2)
+    trainer = quiet_trainer(
+        "auto", 1, callbacks=[watch, limits, saver], enable_checkpointing=True, val_check_interval=2, max_steps=4
+    )
+    trainer.fit(Validated())
+    pauses = {key: {2000} for key in ("after validation", "checkpoint", "end")}
+    assert limits.seen == {"step": {1000}, "validation": {1000}, **pauses}
+    with pytest.raises(ValueError, match=r"pause_timeout_s=1 must be at least timeout_s=2"):
+        HangWatch(tmp_path, timeout_s=2, pause_timeout_s=1)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from internlm2_core.nn.attend import ATTENDS, FunctionAttend, MaskedAttend, attend_of, default_attend
+from internlm2_core.nn.attend import ATTENDS, FunctionAttend, MaskedAttend, attend_of, default_attend, sdpa
+from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.segments import Segments
 from torch import nn
 
@@ -34,3 +35,12 @@ def test_a_back_end_has_no_weights() -> None:
 
     with pytest.raises(ValueError, match=r"attend=Weighty must have no weights, but it has gate\.weight"):
         attend_of(Weighty)
+
+
+def test_documents_grouped_in_inference_mode_can_be_trained_on(net: LanguageModel) -> None:
+    ids, positions = torch.arange(12)[None], torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]])
+    sdpa.grouping.cache_clear()
+    with torch.inference_mode():
+        net(ids, positions, labels_BT=ids.roll(-1, 1))
+    net(ids, positions, labels_BT=ids.roll(-1, 1)).cross_entropy.backward()
+    assert sdpa.grouping.cache_info().hits

@@ -1,4 +1,8 @@
 import json
+import multiprocessing
+import os
+import signal
+import time
 from dataclasses import replace
 from itertools import chain, islice
 from itertools import count as count_up
@@ -198,3 +202,15 @@ def test_a_ramp_that_ranks_cannot_share_is_refused(batches):
     ramped = replace(batches, ramp=BatchRamp(first_rows=1, step_rows=2, over_rows=24))
     with pytest.raises(ValueError, match=r"ramp\.first_rows=1 must be a multiple of 2"):
         ramped.loader(0, 2)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_reading_processes_outlive_the_signals_of_a_scheduler(batches, name):
+    before = set(multiprocessing.active_children())
+    loader = iter(batches.loader(num_workers=1))
+    rows = [next(loader)]
+    for child in set(multiprocessing.active_children()) - before:
+        os.kill(child.pid, signal.Signals[name])
+    time.sleep(0.2)
+    rows += islice(loader, 3)
+    assert same(rows, take(batches.loader(), 4))

@@ -51,7 +51,8 @@ def optimizer_and_schedule(net: nn.Module, make: MakeOptimizer, schedule: Schedu
     made_by = schedule.func if isinstance(schedule, partial) else schedule
     is_class = isinstance(made_by, type) and issubclass(made_by, LRScheduler)
     if not is_class and next(iter(inspect.signature(schedule).parameters), None) != "optimizer":
-        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, schedule)}  # type: ignore[arg-type]
+        # In a function of our own: the state of an object would go into checkpoints, and come back from them.
+        return {"optimizer": optimizer, "lr_scheduler": LambdaLR(optimizer, lambda step: schedule(step))}  # type: ignore[call-arg,arg-type,return-value]
     scheduler = schedule(optimizer)  # type: ignore[arg-type]
     if isinstance(scheduler, ReduceLROnPlateau):
         raise ValueError("schedule=ReduceLROnPlateau must be a scheduler that needs no figure to step.")

@@ -173,6 +173,8 @@ def endless(loader: BatchLoader) -> Generator[Batch, None, None]:
 class PhaseSwitch(L.Callback):
     """Moves RoPE base and trained length of an `LM` when a phase begins, also one that a resumed run begins in.
 
+    The spike guard of the module starts anew with each phase.
+
     Steps that a spike guard leaves out count for the data but not here, so that the base may move that much later.
 
     Args:
@@ -180,7 +182,7 @@ class PhaseSwitch(L.Callback):
     """
 
     def __init__(self, phases: Phases) -> None:
-        self.phases = phases
+        self.phases, self._index = phases, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Check that the run ends where the phases do.
@@ -192,6 +194,7 @@ class PhaseSwitch(L.Callback):
             raise ValueError(
                 f"max_steps={trainer.max_steps} of the run must be the {self.phases.total_steps} steps of its phases."
             )
+        self._index, _ = self.phases.at(max(0, trainer.global_step - 1))
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -200,4 +203,7 @@ class PhaseSwitch(L.Callback):
         assert isinstance(pl_module, LM)
         index, _ = self.phases.at(trainer.global_step)
         phase = self.phases.phases[index]
+        if index != self._index and pl_module.spikes is not None:
+            pl_module.spikes.begin_phase()
+        self._index = index
         pl_module.net.set_positions(rope_base=phase.rope_base, max_positions=phase.context)

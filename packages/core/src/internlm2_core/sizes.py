@@ -111,6 +111,19 @@ class ModelSize:
         """Training operations of all blocks for one token that attends to one token."""
         return 12.0 * self.layers * self.num_q_heads * self.head_dim
 
+    def internevo_flops_per_token(self, context: int, recomputes: bool = False) -> float:
+        """The count of InternEvo, whose MFU is larger than ours (InternLM/InternEvo, ``get_megatron_flops``).
+
+        Four full projections whatever the number of key and value heads, all of a row's attention whatever its
+        documents, and a forward pass more where activations are computed again.
+
+        Args:
+            context: Tokens of a row.
+            recomputes: Whether activations are computed again.
+        """
+        block = (8 + 6 * self.ffn_dim / self.dim) * self.dim**2 + 4 * context * self.dim
+        return (4 if recomputes else 3) * self.layers * block + 6 * self.dim * self.vocab_size
+
 
 def yarn_attention(factor: float) -> float:
     """Factor of queries and keys that YaRN takes for a stretch (arXiv 2309.00071, section 3.4)."""

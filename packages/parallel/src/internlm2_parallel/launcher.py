@@ -13,7 +13,8 @@ environment is taken back first.
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +42,38 @@ OWNER = "INTERNLM2_RANKS_OF"
 
 class RankLauncher(HookedLauncher):
     """Lightning's subprocess launcher, safe under Hydra's single runs and sweeps."""
+
+    def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Start the other ranks and call a function here. Where it fails they are ended: they would wait for this rank.
+
+        Args:
+            function: Called on this rank.
+            args: Of it.
+            kwargs: Of it, and the trainer.
+        """
+        try:
+            return super().launch(function, *args, **kwargs)
+        except SystemExit:  # All ranks leave together.
+            raise
+        except BaseException:
+            self.end_children()
+            raise
+
+    def end_children(self, patience_s: float = 2.0) -> None:
+        """End the ranks that this one has started.
+
+        Args:
+            patience_s: Seconds until they are killed.
+        """
+        for child in self.procs:
+            child.terminate()
+        until = time.monotonic() + patience_s
+        for child in self.procs:
+            try:
+                child.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
 
     def start_children(self) -> None:
         """Start this very Hydra job once for each other rank, or what Lightning would start where there is none."""

@@ -16,12 +16,21 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """One file, written beside its target and renamed."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write ``checkpoint`` to ``path``, atomically."""
+        """Write ``checkpoint`` to ``path``, atomically.
+
+        Raises:
+            OSError: If it could not be written, as on a full disk. Nothing of it is left then.
+        """
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{target.name}.draft")
-        with draft.open("wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+        try:
+            with draft.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        except (OSError, RuntimeError) as error:  # torch wraps what writing raises
+            draft.unlink(missing_ok=True)
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise OSError(f"{target} was not written: {reason}. The checkpoint before it is as it was.") from error

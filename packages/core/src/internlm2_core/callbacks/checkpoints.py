@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -66,6 +67,17 @@ class Checkpoints(HookedCheckpoint):
             link(path)
             if self.monitor is None and self.keep_last > 0:
                 thin(path.parent, trainer.global_step, self.keep_last, self.keep_every_n_steps)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Tell who interrupts a run what is lost, and how it continues."""
+        super().on_exception(trainer, pl_module, exception)
+        if not isinstance(exception, KeyboardInterrupt) or not trainer.is_global_zero or self.dirpath is None:
+            return
+        step = trainer.global_step
+        saved = max((step_of(path) or 0 for path in newest_first(self.dirpath)), default=0)
+        kept = f"{self.dirpath} holds step {saved}" if saved else f"There is no checkpoint in {self.dirpath} yet"
+        lost = f"{step - saved} steps since are lost" if step > saved else "nothing is lost"
+        print(f"Interrupted after step {step}. {kept}: {lost}. The same command resumes.", file=sys.stderr)
 
 
 def thin(folder: Path, step: int, keep: int, keep_every: int | None) -> None:

@@ -63,6 +63,7 @@ class SaveLast(L.Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write, if there was nothing left to train: the run was asked to end at the step that it resumes from."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.interrupted and not self.is_written:
+            pl_module.to(trainer.strategy.root_device)  # whence the strategy has taken it when it ended
             self._write(trainer, pl_module)
 
     def _write(self, trainer: L.Trainer, module: L.LightningModule) -> None:

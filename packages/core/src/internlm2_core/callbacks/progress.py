@@ -1,6 +1,11 @@
-"""Progress bars for training that is counted in steps: one line on the first rank, in the place of Lightning's own."""
+"""Progress of training that is counted in steps: a bar on the first rank, in the place of Lightning's own.
+
+Where the output is not a terminal, a plain line twice a minute takes the place of the bar.
+"""
 
 import math
+import sys
+import time
 from typing import Any
 
 import lightning as L
@@ -8,10 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressLine(L.Callback):
-    """What is counted, how far it is, some figures, time left. Subclasses call ``begin`` and ``move``."""
+    """What is counted, how far it is, some figures, time left. Subclasses call ``begin`` and ``move``.
 
-    def __init__(self) -> None:
+    Args:
+        every_s: Seconds between two plain lines, where the output is not a terminal.
+    """
+
+    def __init__(self, every_s: float = 30.0) -> None:
+        self.every_s = every_s
         self._bar: Progress | None = None
+        self._said = 0.0
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Take the place of Lightning's bar."""
@@ -25,7 +36,9 @@ class ProgressLine(L.Callback):
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), TimeElapsedColumn(), TimeRemainingColumn())
         self._bar.add_task(what, total=total, completed=completed, figures="")
-        self._bar.start()
+        self._said = time.monotonic()
+        if sys.stdout.isatty():
+            self._bar.start()
 
     def move(self, completed: int, figures: str | None = None) -> None:
         """Move to ``completed``; ``figures`` replaces the figures shown, if given."""
@@ -33,6 +46,15 @@ class ProgressLine(L.Callback):
             return
         task = self._bar.tasks[0]
         self._bar.update(task.id, completed=completed, figures=task.fields["figures"] if figures is None else figures)
+        if not sys.stdout.isatty() and time.monotonic() - self._said >= self.every_s:
+            self._say()
+
+    def _say(self) -> None:
+        assert self._bar is not None
+        task, self._said = self._bar.tasks[0], time.monotonic()
+        total = "" if task.total is None else f"/{task.total:.0f}"
+        where = f"{task.description} {task.completed:.0f}{total}"
+        print(f"{where}  {task.fields['figures']}  {task.elapsed or 0:.0f} s", flush=True)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the finished line."""
@@ -44,7 +66,10 @@ class ProgressLine(L.Callback):
 
     def _stop(self) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            if sys.stdout.isatty():
+                self._bar.stop()
+            else:
+                self._say()
             self._bar = None
 
 
@@ -53,10 +78,11 @@ class StepProgress(ProgressLine):
 
     Args:
         every_steps: How often the loss is read.
+        every_s: Seconds between two plain lines, where the output is not a terminal.
     """
 
-    def __init__(self, every_steps: int = 10) -> None:
-        super().__init__()
+    def __init__(self, every_steps: int = 10, every_s: float = 30.0) -> None:
+        super().__init__(every_s)
         self.every_steps = every_steps
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from internlm2_core.lightning_private import is_attached
 from internlm2_core.training.clipping import clip_by_norm
 from internlm2_core.training.finite import LeftOut, are_finite, refuse_what_is_not_finite
+from internlm2_core.training.given import keep, settings_of
 from internlm2_core.training.hyperparameters import describe, rebuilt
 from internlm2_core.training.reading import checkpoint_at, read_checkpoint
 
@@ -67,6 +68,14 @@ class StepModule(L.LightningModule):
                 f"gradient_clip_val={norm} must be left out: {type(self).__name__} clips by its own max_grad_norm."
             )
         return []
+
+    def on_fit_start(self) -> None:
+        """Note the settings of the optimizers before a checkpoint is restored."""
+        self._settings = settings_of(self.trainer.optimizers)
+
+    def on_train_start(self) -> None:
+        """Keep them: a run that resumes with another learning rate takes it."""
+        keep(self._settings, self.trainer.optimizers, [each.scheduler for each in self.trainer.lr_scheduler_configs])
 
     def arguments(self) -> dict[str, Any]:
         """Constructor arguments that make this module again, for its checkpoints."""

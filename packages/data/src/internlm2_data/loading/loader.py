@@ -1,5 +1,8 @@
 """Loaders: a plan in the main process, stateless reading in workers."""
 
+import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -14,6 +17,9 @@ from internlm2_data.loading.mixture import Place
 from internlm2_data.loading.rows import RowSource, blank
 
 Batch = dict[str, torch.Tensor]
+
+GRACE_S = 30.0
+"""Seconds that a reading process lives on after a signal."""
 
 
 class Plan(Protocol):
@@ -118,7 +124,11 @@ class Loader:
         self._plan.load_state_dict(self._state)
         after: deque[dict[str, Any]] = deque()
         reader: DataLoader[Batch] = DataLoader(
-            self._rows, batch_size=None, sampler=self._places(after), num_workers=self._num_workers
+            self._rows,
+            batch_size=None,
+            sampler=self._places(after),
+            num_workers=self._num_workers,
+            worker_init_fn=outlive_signals,
         )
         for batch in reader:
             # The plan runs ahead of the workers. The state that counts is that of the batch handed out.
@@ -142,6 +152,22 @@ class Loader:
 
     def _next_rows(self) -> int:
         return self._ramp.rows_at(self._plan.taken, self.batch_rows) if self._ramp else self.batch_rows
+
+
+def outlive_signals(worker: int) -> None:
+    """Let a reading process outlive the signals that a scheduler sends to every process of a run.
+
+    The run finishes its step, saves and leaves, and may need a batch for it. A reader that is killed would end it.
+
+    Args:
+        worker: Number of the process.
+    """
+
+    def leave_later(*_: Any) -> None:
+        threading.Timer(GRACE_S, os._exit, (0,)).start()
+
+    for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(name, leave_later)
 
 
 class _Rows(Dataset[Batch]):

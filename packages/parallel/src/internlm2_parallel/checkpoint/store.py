@@ -1,14 +1,16 @@
 """Saving and loading through the strategy: which part goes through DCP, which is Lightning's."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
@@ -31,7 +33,7 @@ class CheckpointStore:
 
     def __init__(self, policy: CheckpointPolicy) -> None:
         self.policy, self.archive = policy, Archive(policy)
-        self._pending: Future[Any] | None = None
+        self._pending: tuple[Path, Future[Any]] | None = None
         self._group: dist.ProcessGroup | None = None
 
     def save(
@@ -52,19 +54,17 @@ class CheckpointStore:
             optimizers: Optimizers whose state is saved. None of them saves weights alone.
             layout: Description of the layout. Random state is only restored under the same one.
             weight_names: Weight names of the groups of each optimizer.
+
+        Raises:
+            OSError: If it could not be written, on every rank alike. Nothing of it is left then.
         """
         self.wait()
-        rank, draft = dist.get_rank(), draft_of(target)
+        draft = draft_of(target)
         state = {"weights": checkpoint.pop("state_dict"), **optimizers_of(module, optimizers)}
-        if rank == 0:
-            shutil.rmtree(draft, ignore_errors=True)
-            draft.mkdir(parents=True)
-        dist.barrier()
         loader = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {}).get("combined_loader", {})
-        torch.save({"layout": layout, "random": random_state(), "loader": loader}, draft / f"rank-{rank}.pt")
-        if rank == 0:
-            torch.save({**checkpoint, "weight_names": weight_names}, draft / "trainer.pt")
-        dist.barrier()
+        own = {"layout": layout, "random": random_state(), "loader": loader}
+        together(target, lambda: begin(draft) if dist.get_rank() == 0 else None)
+        together(target, lambda: write_own(draft, own, {**checkpoint, "weight_names": weight_names}))
         writer = AtomicWriter(target, self.archive)
         if self.policy.asynchronous:
             if self._group is None:
@@ -72,19 +72,21 @@ class CheckpointStore:
                 self._group = dist.new_group(backend="gloo")
             pending = async_save(state, storage_writer=writer, process_group=self._group)
             assert isinstance(pending, Future)
-            self._pending = pending
+            self._pending = (target, pending)
         else:
-            save(state, storage_writer=writer)
+            with one_sentence(target):
+                save(state, storage_writer=writer)
 
     def wait(self) -> None:
         """Until the checkpoint that is being written is whole.
 
         Raises:
-            Exception: If something went wrong while it was written.
+            OSError: If it could not be written.
         """
         if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()
+            (target, pending), self._pending = self._pending, None
+            with one_sentence(target):
+                pending.result()
 
     def close(self) -> None:
         """Until everything is written and copied."""
@@ -131,6 +133,79 @@ class CheckpointStore:
             if mine["loader"]:
                 checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = mine["loader"]
         return checkpoint
+
+
+def begin(draft: Path) -> None:
+    """An empty draft in the place of what a run that was killed has left."""
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+
+
+def write_own(draft: Path, own: dict[str, Any], of_all: dict[str, Any]) -> None:
+    """Write what is not split.
+
+    Args:
+        draft: The draft of the checkpoint.
+        own: Of this rank.
+        of_all: The same on every rank, written by the first.
+    """
+    rank = dist.get_rank()
+    torch.save(own, draft / f"rank-{rank}.pt")
+    if rank == 0:
+        torch.save(of_all, draft / "trainer.pt")
+
+
+def together(target: Path, write: Callable[[], None]) -> None:
+    """Write on each rank. Where it fails on one, all know. Collective.
+
+    Args:
+        target: The checkpoint.
+        write: Writes to its draft.
+
+    Raises:
+        OSError: If it failed on any rank.
+    """
+    failure: BaseException | None = None
+    try:
+        write()
+    except (OSError, RuntimeError) as error:  # torch wraps what writing raises
+        failure = error
+    reasons: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(reasons, None if failure is None else str(failure.__context__ or failure))
+    if reason := next(filter(None, reasons), None):
+        give_up(target, reason, failure)
+
+
+@contextmanager
+def one_sentence(target: Path) -> Iterator[None]:
+    """What torch raises on every rank where a part could not be written, as one sentence.
+
+    Args:
+        target: The checkpoint.
+
+    Raises:
+        OSError: If it could not be written.
+    """
+    try:
+        yield
+    except CheckpointException as error:
+        reason, _ = next(iter(error.failures.values()))
+        give_up(target, str(reason.__context__ or reason), error)
+
+
+def give_up(target: Path, reason: str, cause: BaseException | None) -> NoReturn:
+    """Remove the draft, and say why.
+
+    Args:
+        target: The checkpoint.
+        reason: In words.
+        cause: What this rank raised, if it did.
+
+    Raises:
+        OSError: If it is called.
+    """
+    shutil.rmtree(draft_of(target), ignore_errors=True)
+    raise OSError(f"{target} was not written: {reason}. The checkpoint before it is as it was.") from cause
 
 
 def names_in_groups(module: nn.Module, optimizer: Optimizer, join: Callable[[list[str]], list[str]]) -> list[list[str]]:

@@ -70,7 +70,7 @@ KNOWN: tuple[tuple[str, str, str, bool], ...] = (
     ),
     (
         "loss is not finite",
-        r"loss (is|=) ?(nan|inf)|found NaN or Inf",
+        r"loss (is|=) ?(nan|inf)|found NaN or Inf|(steps in a row were|is not written, since .* is) not finite",
         "Resume from an earlier checkpoint with a lower learning rate.",
         False,
     ),

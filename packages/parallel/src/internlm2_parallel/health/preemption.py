@@ -61,11 +61,13 @@ class Preemption(L.Callback):
             raise ValueError(f"signals={unknown} must be names of signals, such as SIGUSR1.")
         self.folder, self.signals, self.requeue = folder, tuple(signals), requeue
         self.asked_by: str | None = None
+        self._step = 0
         self._before: dict[str, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals over from Lightning and submitit, which would act in mid-batch."""
         self.checkpoints(trainer)
+        self._step = trainer.global_step
         for name in self.signals:
             self._before[name] = signal.signal(signal.Signals[name], self._note)
 
@@ -87,11 +89,16 @@ class Preemption(L.Callback):
         self.asked_by = signal.Signals(number).name
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Agree, and if anyone was asked save and leave.
+        """Agree after an optimizer step, and if anyone was asked save and leave.
+
+        In the middle of an accumulation gradients would be lost.
 
         Raises:
             Preempted: If anyone was asked, after the state was saved.
         """
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
         asked = self.asked_by is not None
         if not trainer.strategy.reduce_boolean_decision(asked, all=False):
             return

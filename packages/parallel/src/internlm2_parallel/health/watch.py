@@ -24,17 +24,34 @@ HUNG = 76
 
 
 class HangWatch(L.Callback):
-    """Ends a run that makes no step for too long.
+    """Ends a run that does not move for too long. Batches of validation are movement, as steps are.
 
     Args:
         folder: For the ranks' notes, on a file system that all ranks see.
-        timeout_s: Seconds without a finished step.
+        timeout_s: Seconds without a finished step or batch.
+        pause_timeout_s: Seconds for what has no steps: a checkpoint that is written, what callbacks do after a
+            validation, and all that follows the last step, such as an export or an upload.
         ends_run: Leave with exit code 76. False only reports.
+
+    Attributes:
+        limit_s: Seconds that what happens now may take.
+
+    Raises:
+        ValueError: If ``pause_timeout_s`` is below ``timeout_s``.
     """
 
-    def __init__(self, folder: str | Path, timeout_s: float = 1200.0, ends_run: bool = True) -> None:
-        self.folder, self.timeout_s, self.ends_run = Path(folder), timeout_s, ends_run
-        self._rank, self._step, self._moved = 0, 0, time.monotonic()
+    def __init__(
+        self,
+        folder: str | Path,
+        timeout_s: float = 1200.0,
+        pause_timeout_s: float = 7200.0,
+        ends_run: bool = True,
+    ) -> None:
+        if pause_timeout_s < timeout_s:
+            raise ValueError(f"pause_timeout_s={pause_timeout_s} must be at least timeout_s={timeout_s}.")
+        self.folder, self.timeout_s, self.pause_timeout_s = Path(folder), timeout_s, pause_timeout_s
+        self.ends_run = ends_run
+        self._rank, self._step, self._moved, self.limit_s = 0, 0, time.monotonic(), timeout_s
         self._stop = threading.Event()
         self._main = threading.main_thread().ident
         self._thread: threading.Thread | None = None
@@ -49,14 +66,36 @@ class HangWatch(L.Callback):
         self._thread.start()
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        """Note a finished step."""
+        """Note a finished step. After the last one others write what training gives."""
+        is_last = trainer.should_stop or trainer.global_step == trainer.max_steps or trainer.is_last_batch
+        self._move(trainer.global_step, pauses=is_last)
+
+    def on_train_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """Note that data came."""
         self._move(trainer.global_step)
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *args: Any) -> None:
+        """Note that data of a validation came."""
+        self._move(trainer.global_step)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Note a finished batch of a validation, after the last of which figures are made and models written."""
+        self._move(trainer.global_step, pauses=True)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, *args: Any) -> None:
+        """Note that a checkpoint is being written."""
+        self._move(trainer.global_step, pauses=True)
+
+    def on_train_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Note the end of training."""
+        self._move(trainer.global_step, pauses=True)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Stop watching."""
         self._stop.set()
 
-    def _move(self, step: int) -> None:
+    def _move(self, step: int, pauses: bool = False) -> None:
+        self.limit_s = self.pause_timeout_s if pauses else self.timeout_s
         self._step, self._moved = step, time.monotonic()
 
     def _note(self, operation: str) -> None:
@@ -67,7 +106,7 @@ class HangWatch(L.Callback):
     def _watch(self) -> None:
         while not self._stop.wait(min(1.0, self.timeout_s / 4)):
             stood = time.monotonic() - self._moved
-            if stood < self.timeout_s:
+            if stood < self.limit_s:
                 continue
             frame = sys._current_frames().get(self._main or 0)
             operation = operation_of(frame)

@@ -76,8 +76,9 @@ class Grouping:
     restore: Tensor
 
 
-# All blocks of a network group the same documents.
+# All blocks of a network group the same documents. Tensors made in inference mode could not be kept for training.
 @lru_cache(maxsize=8)
+@torch.inference_mode(mode=False)
 def grouping(lengths: tuple[int, ...], limit: int) -> Grouping | None:
     """Group the short documents of a batch, on CPU.
 
