@@ -97,7 +97,7 @@ class TrainedTokenizer:
         self.vocab_size = self._tokenizer.get_vocab_size()
         if (adds := self._said.adds) is None:  # what the file itself puts in front
             adds = opening[0][:1] != opening[1][:1] and opening[0][:1] == [self._id("<s>")]
-        self.begin = (self.special("<s>"),) if adds else ()
+        self.begin: tuple[int, ...] = (self.special("<s>"),) if adds else ()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
@@ -147,7 +147,7 @@ class ReleasedTokenizer:
         self._pieces = SentencePieceProcessor(model_file=str(self.path))
         self.vocab_size = self._pieces.vocab_size()
         self._names = {id_: name for name in SPECIAL_TOKENS if (id_ := self._id(name)) is not None}
-        self.begin = (self.special("<s>"),) if said_beside(self.path).adds else ()
+        self.begin: tuple[int, ...] = (self.special("<s>"),) if said_beside(self.path).adds else ()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
