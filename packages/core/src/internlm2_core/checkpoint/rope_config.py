@@ -49,7 +49,10 @@ def rope_of(config: dict[str, Any], source: Path) -> dict[str, Any]:
     neutral = (("partial_rotary_factor", 1), *((key, None) for key in rope))
     if unknown := {key: value for key, value in rope.items() if key not in known and (key, value) not in neutral}:
         raise ValueError(f"{source}: RoPE scaling {kind!r} has keys that are not known here: {unknown}.")
-    fields = {"rope_base": float(config.get("rope_theta") or rope["rope_theta"]), "rope_scaling": scaling}
+    fields: dict[str, Any] = {
+        "rope_base": float(config.get("rope_theta") or rope["rope_theta"]),
+        "rope_scaling": scaling,
+    }
     if scaling == "none":
         return fields
     fields["rope_factor"] = float(rope["factor"])

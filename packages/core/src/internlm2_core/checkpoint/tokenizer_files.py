@@ -10,8 +10,9 @@ from tokenizers import processors
 
 from internlm2_core.checkpoint.folder import read_json, write_json
 from internlm2_core.text.pieces import tokenizer_of_pieces
+from internlm2_core.text.said import CONFIG_KEYS, spelling
 from internlm2_core.text.template import CHAT_TEMPLATE
-from internlm2_core.text.tokenizer import CONFIG_KEYS, Tokenizer, special_ids, spelling
+from internlm2_core.text.tokenizer import Tokenizer, special_ids
 
 CONFIG, GENERATION, TEMPLATE = "tokenizer_config.json", "generation_config.json", "chat_template.jinja"
 CARRIED = (GENERATION, TEMPLATE, "special_tokens_map.json", "added_tokens.json")

@@ -1,7 +1,7 @@
 """Weights laid out for decoding on CPU.
 
-A decoding step multiplies a few rows with every matrix. In fp32, MKL does that up to twice as fast when a large matrix
-is stored column by column. In bf16 it is ten times as slow and more. Training wants matrices row by row.
+A decoding step multiplies a few rows with every matrix. In fp32, MKL does that up to twice as fast when a large
+matrix is stored column by column. In bf16 it is ten times as slow and more. Training wants matrices row by row.
 """
 
 from typing import Any

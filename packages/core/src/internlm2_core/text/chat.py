@@ -5,7 +5,6 @@ A tool call inside a turn is enclosed in ``<|action_start|>`` and ``<|action_end
 roles say and on their end, never on headers. A model without loss on the end of a turn never learns to stop.
 """
 
-import os.path
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -76,7 +75,10 @@ class ChatFormat:
             header = self.header(message)
             turn = [*header, *said[place], self.end] if place in said else self.turn(message)
             trained = message["role"] in train_roles and message.get("weight") != 0
-            opened = len(os.path.commonprefix([header, turn]))
+            # The header's ids, less its last where the content joined it.
+            opened = next(
+                (i for i, (one, two) in enumerate(zip(header, turn, strict=False)) if one != two), len(header)
+            )
             ids += [*turn, *self.newline]
             mask += [False] * opened + [trained] * (len(turn) - opened) + [False] * len(self.newline)
         if add_generation_prompt:

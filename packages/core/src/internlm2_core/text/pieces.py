@@ -28,7 +28,7 @@ def tokenizer_of_pieces(file: str | Path) -> Tokenizer:
         raise ModuleNotFoundError(
             'sentencepiece or protobuf is not installed: pip install "internlm2-core[released-tokenizer]".'
         ) from error
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     model.ParseFromString(Path(file).read_bytes())
     kind, rules = model.trainer_spec.model_type, model.normalizer_spec
     if kind != BPE or rules.name != IDENTITY or rules.remove_extra_whitespaces:
@@ -45,7 +45,7 @@ def tokenizer_of_pieces(file: str | Path) -> Tokenizer:
             byte_fallback=model.trainer_spec.byte_fallback,
         )
     )
-    spaces = [normalizers.Replace(" ", "\u2581")]
+    spaces: list[normalizers.Normalizer] = [normalizers.Replace(" ", "\u2581")]
     words = [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()]
     if rules.add_dummy_prefix:
         spaces, words = [normalizers.Prepend("\u2581"), *spaces], [*words, decoders.Strip(" ", 1, 0)]

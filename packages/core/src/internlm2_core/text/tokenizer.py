@@ -5,13 +5,13 @@ of the released checkpoints, and `ByteTokenizer` needs no file. ``encode`` is fo
 a special token, however the text is spelt. Special tokens come from ``special`` alone.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from tokenizers import Tokenizer as TokenizersTokenizer
+
+from internlm2_core.text.said import said_beside
 
 SCORE_TOKEN = "[UNUSED_TOKEN_130]"
 """Ends a conversation that a reward model scores. The score is read there."""
@@ -39,10 +39,6 @@ RELEASED_NAMES = {
     "<|im_start|>": "[UNUSED_TOKEN_146]",
 }
 """How the released SentencePiece file calls the ChatML tokens."""
-
-
-CONFIG_KEYS = {"<s>": "bos_token", "</s>": "eos_token", "<unk>": "unk_token"}
-"""Keys of ``tokenizer_config.json`` for tokens that others may call otherwise."""
 
 
 class Tokenizer(Protocol):
@@ -99,12 +95,9 @@ class TrainedTokenizer:
         # Text that spells a special token is text.
         self._tokenizer.encode_special_tokens = True
         self.vocab_size = self._tokenizer.get_vocab_size()
-        adds = self._said.adds_bos
-        if adds is None and self._said.is_llama:
-            adds = True
-        if adds is None:  # what the file itself puts in front
+        if (adds := self._said.adds) is None:  # what the file itself puts in front
             adds = opening[0][:1] != opening[1][:1] and opening[0][:1] == [self._id("<s>")]
-        self.begin = (self.special("<s>"),) if adds else ()
+        self.begin: tuple[int, ...] = (self.special("<s>"),) if adds else ()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
@@ -154,9 +147,7 @@ class ReleasedTokenizer:
         self._pieces = SentencePieceProcessor(model_file=str(self.path))
         self.vocab_size = self._pieces.vocab_size()
         self._names = {id_: name for name in SPECIAL_TOKENS if (id_ := self._id(name)) is not None}
-        said = said_beside(self.path)
-        adds = said.is_llama if said.adds_bos is None else said.adds_bos
-        self.begin = (self.special("<s>"),) if adds else ()
+        self.begin: tuple[int, ...] = (self.special("<s>"),) if said_beside(self.path).adds else ()
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text, never a special token."""
@@ -231,47 +222,6 @@ class ByteTokenizer:
     def pieces(self) -> list[str]:
         """How the vocabulary spells each id: bytes as characters of Latin-1."""
         return [*map(chr, range(256)), *SPECIAL_TOKENS]
-
-
-@dataclass(frozen=True)
-class Said:
-    """What ``tokenizer_config.json`` says of a tokenizer.
-
-    Attributes:
-        adds_bos: Whether texts begin with ``<s>``. None where it does not say.
-        is_llama: Whether it names a class that puts ``<s>`` in front unless it is told otherwise.
-        names: How it calls ``<s>``, ``</s>`` and ``<unk>``.
-    """
-
-    adds_bos: bool | None
-    is_llama: bool
-    names: Mapping[str, str]
-
-
-def said_beside(file: Path) -> Said:
-    """What the folder of a tokenizer's file says of it.
-
-    Raises:
-        ValueError: If ``tokenizer_config.json`` beside the file is broken.
-    """
-    config: dict[str, Any] = {}
-    beside = file.with_name("tokenizer_config.json")
-    if beside.is_file():
-        try:
-            config = json.loads(beside.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{beside} is not JSON: {error}.") from error
-    spelt = {name: spelling(config.get(key)) for name, key in CONFIG_KEYS.items()}
-    return Said(
-        config.get("add_bos_token"),
-        str(config.get("tokenizer_class", "")).startswith(("InternLM2Tokenizer", "LlamaTokenizer")),
-        {name: value for name, value in spelt.items() if value},
-    )
-
-
-def spelling(token: Any) -> Any:
-    """The text of a token that a config describes as an object. Other values stay as they are."""
-    return token["content"] if isinstance(token, dict) and "content" in token else token
 
 
 def existing(path: str | Path) -> Path:
