@@ -23,6 +23,7 @@ from internlm2_core.optim import Cosine
 from internlm2_core.text import load_tokenizer
 
 CONDITIONS = Conditions({name: {"en": name[:2]} for name in ("maths", "format", "helpful", "harmless")})
+ADAMW = partial(torch.optim.AdamW, lr=2e-3)
 TRAINER = partial(
     L.Trainer,
     accelerator="cpu",
@@ -53,12 +54,12 @@ def instructions(tmp_path, make_records):
 def run_reward():
     """The job `reward`, composed as its recipe composes it."""
 
-    def run(checkpoint, preferences, heldout, output, max_steps=-1, hard_gap=None, **data):
+    def run(checkpoint, preferences, heldout, output, max_steps=-1, hard_gap=None, optimizer=ADAMW, **data):
         encoder = ConversationEncoder(load_tokenizer(checkpoint), CONDITIONS, 256)
         module = RewardModel(
             partial(start_reward, checkpoint),
             encoder,
-            optimizer=partial(torch.optim.AdamW, lr=2e-3),
+            optimizer=optimizer,
             schedule=Cosine(-1, floor=0.5),
         )
         saver = Checkpoints(Path(output) / "checkpoints", every_n_train_steps=3)

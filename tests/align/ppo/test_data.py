@@ -2,6 +2,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 from internlm2_align import PromptData
 from internlm2_core.text.chat import ChatFormat
 
@@ -39,13 +40,15 @@ def test_prompts_are_read_counted_and_dealt_to_ranks(files, tokenizer):
 
 class Texts:
     def loader(self, dp_rank, dp_size, num_workers):
-        return [(dp_rank, dp_size, num_workers)]
+        rows = torch.tensor([[dp_rank, dp_size, num_workers]])
+        return [{"input_ids": rows, "labels": rows, "position_ids": rows}]
 
 
 def test_pretraining_rows_come_with_the_prompts_of_their_rank(files, tokenizer):
     data = PromptData(*files, ChatFormat(tokenizer), {"sum": "maths"}, queries=4, iterations=2, pretrain=Texts())
     data.setup()
-    assert [query.pretrain for query in as_rank(data, 1, 2).train_dataloader()] == [(1, 2, 0)] * 2
+    taken = [query.texts.take(None)["input_ids"].tolist() for query in as_rank(data, 1, 2).train_dataloader()]
+    assert taken == [[[1, 2, 0]]] * 2
 
 
 def test_what_asks_nothing_is_refused(files, tokenizer):

@@ -31,7 +31,7 @@ class Texts:
 
 
 def seen(loader):
-    return [([p.ids[0] for p in q.prompts], q.pretrain and int(q.pretrain["input_ids"])) for q in loader]
+    return [([p.ids[0] for p in q.prompts], q.texts and int(q.texts.take(None)["input_ids"])) for q in loader]
 
 
 def test_all_prompts_once_before_any_twice():

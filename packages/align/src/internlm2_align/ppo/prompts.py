@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from internlm2_core.batch import Batch
 from internlm2_core.text.chat import ChatFormat
 from internlm2_records import Message, read_objects
+
+from internlm2_align.ppo.texts import TextRows
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,18 @@ def read_prompts(
     return prompts, counts
 
 
-@dataclass(frozen=True)
 class Query:
     """What one iteration works on: prompts, and pre-training rows to keep the actor what it was.
 
-    Attributes:
+    Not a dataclass: Lightning would look for tensors in it to cast, and refuses frozen ones.
+
+    Args:
         prompts: This rank's prompts.
-        pretrain: This rank's pre-training rows, or None where there are none.
+        texts: This rank's pre-training rows, or None where there are none.
     """
 
-    prompts: Sequence[Prompt]
-    pretrain: Batch | None = None
-
-
-@runtime_checkable
-class _Stateful(Protocol):
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Any) -> None: ...
+    def __init__(self, prompts: Sequence[Prompt], texts: TextRows | None = None) -> None:
+        self.prompts, self.texts = prompts, texts
 
 
 class QueryLoader:
@@ -124,7 +120,8 @@ class QueryLoader:
         if queries < 1 or queries % dp_size:
             raise ValueError(f"{queries} queries cannot be spread over {dp_size} ranks: queries must be a multiple.")
         self.prompts, self.queries, self.iterations, self.seed = prompts, queries, iterations, seed
-        self.pretrain, self.dp_rank, self.dp_size = pretrain, dp_rank, dp_size
+        self.texts = None if pretrain is None else TextRows(pretrain)
+        self.dp_rank, self.dp_size = dp_rank, dp_size
         self.iteration = 0
 
     def __len__(self) -> int:
@@ -133,11 +130,10 @@ class QueryLoader:
 
     def __iter__(self) -> Iterator[Query]:
         """The iterations that are left."""
-        texts = self._endless()
         for number in range(self.iteration, self.iterations):
             # Before the query is given: a state taken while it is worked on says what comes after it.
             self.iteration = number + 1
-            yield Query(self.of_iteration(number), next(texts, None))
+            yield Query(self.of_iteration(number), self.texts)
 
     def of_iteration(self, number: int) -> list[Prompt]:
         """This rank's prompts of an iteration."""
@@ -145,25 +141,19 @@ class QueryLoader:
         return [self.prompts[self._order(place // len(self.prompts))[place % len(self.prompts)]] for place in places]
 
     def state_dict(self) -> dict[str, Any]:
-        """Iterations given, and the state of the pre-training loader if it has one."""
-        state: dict[str, Any] = {"iteration": self.iteration}
-        if isinstance(self.pretrain, _Stateful):
-            state["pretrain"] = self.pretrain.state_dict()
-        return state
+        """Iterations given, and the pre-training rows taken."""
+        texts = {} if self.texts is None else {"pretrain": self.texts.state_dict()}
+        return {"iteration": self.iteration, **texts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state`` was taken."""
         self.iteration = state["iteration"]
-        if "pretrain" in state and isinstance(self.pretrain, _Stateful):
-            self.pretrain.load_state_dict(state["pretrain"])
+        if "pretrain" in state and self.texts is not None:
+            self.texts.load_state_dict(state["pretrain"])
 
     def _order(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         return torch.randperm(len(self.prompts), generator=generator).tolist()
-
-    def _endless(self) -> Iterator[Batch]:
-        while self.pretrain is not None:
-            yield from self.pretrain
 
 
 @dataclass(frozen=True)
