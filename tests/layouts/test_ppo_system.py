@@ -10,7 +10,8 @@ import pytest
 import torch
 from internlm2_align import PPOSystem
 from internlm2_align.ppo.critic import without_head
-from internlm2_align.ppo.prompts import HeldOutQueries, Prompt, QueryLoader
+from internlm2_align.ppo.prompt import Prompt
+from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.encoding import ConversationEncoder

@@ -76,7 +76,7 @@ def run_ppo(instructions):
     """The job `ppo`, composed as its recipe composes it."""
 
     def run(checkpoint, reward, output, judge=True, warmup_iterations=1, snapshots=(2,), early_share=None, **changes):
-        keys = {"instructions": instructions[0], "heldout": instructions[1], "heldout_limit": 8, "queries": 6}
+        keys = {"prompts": instructions[0], "heldout": instructions[1], "heldout_limit": 8, "queries": 6}
         keys |= {"iterations": 4, "domains": {"arithmetic": "maths", "secret": "harmless"}}
         trained = {"max_epochs": 1, "val_check_interval": 2, "num_sanity_val_steps": -1}
         trained |= {name: changes.pop(name) for name in list(changes) if name in (*trained, "max_steps")}
@@ -91,7 +91,7 @@ def run_ppo(instructions):
             judge=SimulatedAnnotator() if judge else None,
         )
         callbacks = [SaveActors(output, snapshots, early_share), Checkpoints(Path(output) / "checkpoints")]
-        data = PromptData(chat=encoder.chat, **(keys | changes))
+        data = PromptData(encoder=encoder, **(keys | changes))
         return ppo(system, data, TRAINER(callbacks=callbacks, **trained), output, 1, checkpoint, reward)
 
     return run

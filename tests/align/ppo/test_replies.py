@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.ppo.refusals import check_lengths
 from internlm2_align.ppo.sampling import sample_and_score
 from internlm2_align.ppo.settings import PPOSettings

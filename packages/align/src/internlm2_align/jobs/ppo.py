@@ -6,7 +6,8 @@ released layout, and, last, ``OUTPUT/metrics.json``:
     schema              "internlm2/align/ppo/1"
     checkpoint, reward  the folders that it started from
     judge               name of the judge whose figures are logged beside the reward ("SimulatedAnnotator"), or null
-    prompts             {"train", "heldout"}: counts used, other_task, too_long
+    prompts             {"train", "heldout"}: counts used, other_task, too_long, duplicate, malformed. In train also
+                        question_is_held_out
     iterations, warmup_iterations, seconds
     start, best, last   validations before PPO, at the best held-out reward (that of iteration 0 if no later one is
                         better: then ``model`` is the SFT model), and at the end: {"iteration",

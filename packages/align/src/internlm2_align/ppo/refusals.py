@@ -7,7 +7,7 @@ import lightning as L
 from internlm2_core.generation import Sampling
 from internlm2_core.shares import SaysHowWeightsLie
 
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.reward.encoding import ConversationEncoder
 
 

@@ -7,7 +7,7 @@ import torch
 from internlm2_core.generation import Engine, Sampling
 from torch import Tensor
 
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.ppo.responses import Responses
 from internlm2_align.reward.scoring import Scorer
 
