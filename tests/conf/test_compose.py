@@ -162,7 +162,7 @@ TRAINING = {
     "pretrain": "tokens={0}/tokens long_tokens={0}/long tokenizer.path={0}/base model.size.vocab_size=300",
     "sft": "init_from={0}/base conversations={0}/chats.jsonl phase.context=64",
     "reward": "checkpoint={0}/base preferences=[{0}/pairs.jsonl] heldout=[]",
-    "ppo": "checkpoint={0}/base reward={0}/reward instructions={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
+    "ppo": "checkpoint={0}/base reward={0}/reward prompts={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
 }
 # What an option needs beside it.
 BESIDE = {

@@ -8,7 +8,7 @@ from internlm2_conf.later import Job
 GIVEN = {
     "checkpoint": "a",
     "reward": "b",
-    "instructions": "c",
+    "prompts": "c",
     "heldout": "d",
     "domains": {"sum": "maths", "x y": "format"},
 }

@@ -210,3 +210,20 @@ def test_real_files_lose_no_word(real_data, name, kind):
             words = [record.get("system", ""), tools, *(turn["value"] for turn in record["conversations"])]
         said = [part for m in messages for part in (m["content"], m.get("tool_call", {}).get("content", ""))]
         assert "".join(said).replace("\n", "") == "".join(words).replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [{"role": "user", "content": "hi \ud83d"}]},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "\ude00"}]}]},
+        {"conversations": [{"from": "human", "value": "hi \ud83d"}]},
+        {"messages": [ASKED], "system": "\ud83d"},
+        {"messages": [ASKED], "tools": [{"name": "\ud83d"}]},
+        {"messages": [ASKED, {"role": "assistant", "content": "", "function_call": {"name": "\ud83d"}}]},
+    ],
+)
+def test_half_of_a_character_is_refused(record):
+    with pytest.raises(ValueError, match="which is half of a character") as error:
+        conversation_of(record)
+    str(error.value).encode()  # the sentence can be printed

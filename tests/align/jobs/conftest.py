@@ -23,6 +23,7 @@ from internlm2_core.optim import Cosine
 from internlm2_core.text import load_tokenizer
 
 CONDITIONS = Conditions({name: {"en": name[:2]} for name in ("maths", "format", "helpful", "harmless")})
+ADAMW = partial(torch.optim.AdamW, lr=2e-3)
 TRAINER = partial(
     L.Trainer,
     accelerator="cpu",
@@ -53,12 +54,12 @@ def instructions(tmp_path, make_records):
 def run_reward():
     """The job `reward`, composed as its recipe composes it."""
 
-    def run(checkpoint, preferences, heldout, output, max_steps=-1, hard_gap=None, **data):
+    def run(checkpoint, preferences, heldout, output, max_steps=-1, hard_gap=None, optimizer=ADAMW, **data):
         encoder = ConversationEncoder(load_tokenizer(checkpoint), CONDITIONS, 256)
         module = RewardModel(
             partial(start_reward, checkpoint),
             encoder,
-            optimizer=partial(torch.optim.AdamW, lr=2e-3),
+            optimizer=optimizer,
             schedule=Cosine(-1, floor=0.5),
         )
         saver = Checkpoints(Path(output) / "checkpoints", every_n_train_steps=3)
@@ -75,7 +76,7 @@ def run_ppo(instructions):
     """The job `ppo`, composed as its recipe composes it."""
 
     def run(checkpoint, reward, output, judge=True, warmup_iterations=1, snapshots=(2,), early_share=None, **changes):
-        keys = {"instructions": instructions[0], "heldout": instructions[1], "heldout_limit": 8, "queries": 6}
+        keys = {"prompts": instructions[0], "heldout": instructions[1], "heldout_limit": 8, "queries": 6}
         keys |= {"iterations": 4, "domains": {"arithmetic": "maths", "secret": "harmless"}}
         trained = {"max_epochs": 1, "val_check_interval": 2, "num_sanity_val_steps": -1}
         trained |= {name: changes.pop(name) for name in list(changes) if name in (*trained, "max_steps")}
@@ -90,7 +91,7 @@ def run_ppo(instructions):
             judge=SimulatedAnnotator() if judge else None,
         )
         callbacks = [SaveActors(output, snapshots, early_share), Checkpoints(Path(output) / "checkpoints")]
-        data = PromptData(chat=encoder.chat, **(keys | changes))
+        data = PromptData(encoder=encoder, **(keys | changes))
         return ppo(system, data, TRAINER(callbacks=callbacks, **trained), output, 1, checkpoint, reward)
 
     return run

@@ -390,6 +390,26 @@ def test_ppo_refuses_what_does_not_fit(tmp_path, sft, reward_folder, run_ppo, ch
         run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"), **changes)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_ppo_writes_no_actor_of_a_broken_reward_model(tmp_path, sft, reward_folder, run_ppo, bad):
+    file = next((reward_folder / "model").glob("*.safetensors"))
+    weights = load_file(file)
+    weights["v_head.weight"].fill_(bad)
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"The reward model scores conversation 1 of \d+ with \[(nan|-?inf)\]"):
+        run_ppo(sft, str(reward_folder / "model"), str(tmp_path / "ppo"))
+    assert not [*tmp_path.glob("ppo/*/*.safetensors")] and not (tmp_path / "ppo" / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("with_heldout", [True, False])
+def test_reward_training_that_diverges_stops_and_writes_nothing(tmp_path, sft, labelled, run_reward, with_heldout):
+    heldout = labelled[1:] if with_heldout else []
+    rate = partial(torch.optim.SGD, lr=float("inf"))
+    with pytest.raises(ValueError, match=r"loss=nan at step \d+ must be finite|not written"):
+        run_reward(sft, labelled[:1], heldout, str(tmp_path / "reward"), optimizer=rate)
+    assert not (tmp_path / "reward" / "model").exists() and not (tmp_path / "reward" / "metrics.json").exists()
+
+
 def test_ppo_refuses_held_out_records_that_its_judge_cannot_judge(tmp_path, sft, reward_folder, run_ppo, instructions):
     bare = write_lines(tmp_path / "bare.jsonl", *({**line, "check": None} for line in lines(instructions[1])))
     Path(bare).write_text(Path(bare).read_text().replace('"check"', '"checks"'))

@@ -2,7 +2,7 @@
 
 import pytest
 from internlm2_align.miniature import SimulatedAnnotator
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 
 ANNOTATOR = SimulatedAnnotator()
 

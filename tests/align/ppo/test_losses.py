@@ -55,7 +55,12 @@ def test_padding_does_not_leak_into_loss_or_gradient():
     assert logprobs.grad.tolist() == [[-1.0, 0.0]]
 
 
-def test_clip_fraction():
-    ratios = torch.tensor([[1.0, 1.3, 0.7, 5.0]])
-    mask = torch.tensor([[True, True, True, False]])
-    assert clip_fraction(ratios.log(), torch.zeros(1, 4), mask).item() == pytest.approx(2 / 3)
+def test_the_clip_fraction_counts_tokens_whose_gradient_is_cut():
+    """Above the interval with a gain and below it with a loss. Padding counts nowhere."""
+    ratios = torch.tensor([[1.3, 1.3, 0.7, 0.7, 1.1, 5.0]])
+    advantages = torch.tensor([[1.0, -1.0, 1.0, -1.0, 1.0, 1.0]])
+    mask = torch.tensor([[True] * 5 + [False]])
+    logprobs, old = ratios.log().requires_grad_(), torch.zeros(1, 6)
+    policy_loss(logprobs, old, advantages, mask, tokens=5).backward()
+    without_gradient = (logprobs.grad[mask] == 0).float().mean().item()
+    assert clip_fraction(logprobs, old, advantages, mask).item() == pytest.approx(without_gradient) == 2 / 5

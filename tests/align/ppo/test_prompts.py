@@ -1,10 +1,10 @@
-import gzip
-import json
+from collections import Counter
 
 import pytest
 import torch
-from internlm2_align.ppo.prompts import Prompt, QueryLoader, read_prompts
-from internlm2_core.text.chat import ChatFormat
+from internlm2_align.ppo.mixture import Mixture
+from internlm2_align.ppo.prompt import Prompt
+from internlm2_align.ppo.prompts import QueryLoader
 
 
 def prompts(count):
@@ -31,7 +31,7 @@ class Texts:
 
 
 def seen(loader):
-    return [([p.ids[0] for p in q.prompts], q.pretrain and int(q.pretrain["input_ids"])) for q in loader]
+    return [([p.ids[0] for p in q.prompts], q.texts and int(q.texts.take(None)["input_ids"])) for q in loader]
 
 
 def test_all_prompts_once_before_any_twice():
@@ -60,30 +60,46 @@ def test_ranks_share_an_iteration():
         QueryLoader(prompts(10), 5, 3, dp_size=2)
 
 
-def test_prompts_are_instructions_without_their_last_turn(tmp_path, tokenizer):
-    messages = [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]
-    path = tmp_path / "train.jsonl"
-    tasks = [("sum", messages), ("sort", messages), ("sum", [messages[0] | {"content": "9" * 99}, messages[1]])]
-    path.write_text("".join(json.dumps({"task": t, "language": "zh", "messages": m}) + "\n" for t, m in tasks))
-    chat = ChatFormat(tokenizer)
-    found, counts = read_prompts(path, chat, {"sum": "maths"}, max_prompt_tokens=60)
-    assert counts == {"used": 1, "other_task": 1, "too_long": 1}
-    (prompt,) = found
-    assert list(prompt.ids) == chat.prompt(messages[:1])
-    assert prompt.domain == "maths" and prompt.language == "zh" and prompt.record["task"] == "sum"
-    with pytest.raises(ValueError, match="gives no prompt"):
-        read_prompts(path, chat, {"other": "maths"}, 60)
-    with pytest.raises(FileNotFoundError, match="none does not exist"):
-        read_prompts(tmp_path / "none", chat, {}, 60)
+def mixed():
+    """30 prompts of maths, 10 of helpful."""
+    domains = ["helpful" if i % 4 == 0 else "maths" for i in range(40)]
+    return [Prompt((), (i,), domain) for i, domain in enumerate(domains)]
 
 
-def test_prompts_are_read_as_other_jobs_read_them(tmp_path, tokenizer):
-    # A line separator inside of a text ends no line.
-    messages = [{"role": "user", "content": "1+1\u2028?"}, {"role": "assistant", "content": "2"}]
-    line = json.dumps({"task": "sum", "messages": messages}, ensure_ascii=False) + "\n\n"
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(line.encode()))
-    chat = ChatFormat(tokenizer)
-    assert len(read_prompts(tmp_path / "a.jsonl.gz", chat, {"sum": "maths"}, 60)[0]) == 1
-    (tmp_path / "b.jsonl").write_text(json.dumps({"task": "sum", "messages": messages[:1]}))
-    with pytest.raises(ValueError, match=r"Record 1 of .* ends in a turn of 'user'"):
-        read_prompts(tmp_path / "b.jsonl", chat, {"sum": "maths"}, 60)
+def test_domains_are_mixed_by_weight_in_every_iteration():
+    weights = {"maths": 1, "helpful": 2}
+    loader = QueryLoader(mixed(), 10, 12, weights=weights)
+    asked = [loader.of_iteration(number) for number in range(12)]
+    assert {len(part) for part in asked} == {10}
+    for number, part in enumerate(asked):
+        assert Counter(p.domain for p in part)["helpful"] in (6, 7), number
+    helpful = [p.ids for part in asked for p in part if p.domain == "helpful"]
+    assert len(helpful) == 80 and set(Counter(helpful).values()) == {8}
+    # A resumed run, which begins at any iteration, asks the same.
+    assert QueryLoader(mixed(), 10, 12, weights=weights).of_iteration(7) == asked[7]
+    shares = [QueryLoader(mixed(), 10, 12, dp_rank=r, dp_size=2, weights=weights).of_iteration(7) for r in range(2)]
+    assert [shares[0], shares[1]] == [asked[7][::2], asked[7][1::2]]
+    # Ranks see both domains.
+    assert all(len({p.domain for p in share}) == 2 for share in shares)
+
+
+def test_a_rare_domain_is_asked_now_and_then():
+    mixture = Mixture(mixed(), {"maths": 99, "helpful": 1}, 10, seed=1)
+    counts = [Counter(p.domain for p in mixture.of_iteration(n))["helpful"] for n in range(100)]
+    assert sum(counts) == 10 and max(counts) == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [({"maths": 1}, "lacks helpful"), ({"maths": 1, "helpful": 0}, "must be above 0, which that of helpful is not")],
+)
+def test_weights_must_fit_the_domains(weights, message):
+    with pytest.raises(ValueError, match=message):
+        Mixture(mixed(), weights, 10, 1)
+
+
+def test_many_prompts_cost_little():
+    prompts = [Prompt((), (i,), "maths") for i in range(20_000)]
+    loader = QueryLoader(prompts, 512, 400)
+    seen = [p.ids[0] for number in range(39) for p in loader.of_iteration(number)]
+    assert len(set(seen)) == len(seen) == 39 * 512

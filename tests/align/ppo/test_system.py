@@ -7,7 +7,8 @@ import pytest
 import torch
 from internlm2_align import PPOSystem
 from internlm2_align.ppo.critic import without_head
-from internlm2_align.ppo.prompts import HeldOutQueries, Prompt, QueryLoader
+from internlm2_align.ppo.prompt import Prompt
+from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader
 from internlm2_align.ppo.sampling import sample_and_score
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.reward.conditions import Conditions
@@ -17,13 +18,24 @@ from internlm2_align.reward.scoring import Scorer
 from internlm2_align.roles import Roles
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.text.tokenizer import ByteTokenizer
 
 CONDITIONS = Conditions({"maths": {"en": "MM"}, "format": {"en": "F"}})
 
 
+class Latin1Tokenizer(ByteTokenizer):
+    """Every byte is a letter, so that whatever a random actor says is the text that it seems."""
+
+    def encode(self, text):
+        return list(text.encode("latin-1"))
+
+    def decode(self, ids):
+        return "".join(self.pieces()[i] for i in ids)
+
+
 @pytest.fixture
-def encoder(tokenizer):
-    return ConversationEncoder(tokenizer, CONDITIONS, 200)
+def encoder():
+    return ConversationEncoder(Latin1Tokenizer(), CONDITIONS, 200)
 
 
 @pytest.fixture
@@ -58,8 +70,8 @@ def make(language_model, size, encoder):
             encoder,
             sampling=Sampling(max_new_tokens=6, top_p=0.9),
             settings=PPOSettings(warmup_iterations=warmup, mini_batches=2, **changes),
-            actor_optimizer=partial(torch.optim.AdamW, lr=5e-3, weight_decay=0.0),
-            critic_optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0),
+            actor_optimizer=partial(torch.optim.AdamW, lr=5e-3),
+            critic_optimizer=partial(torch.optim.AdamW, lr=3e-3),
         )
 
     return build
@@ -92,7 +104,7 @@ def same(first, second):
 
 def test_it_raises_the_reward_it_is_given(make, prompts, tmp_path):
     system = make(warmup=4, kl_coefficient=0.0, pretrain_coefficient=0.0)
-    fit(system, prompts, 40, tmp_path)
+    fit(system, prompts, 60, tmp_path)
     rewards = [entry["train/reward"] for entry in system.history]
     assert sum(rewards[-5:]) / 5 > sum(rewards[:5]) / 5 + 2
 
@@ -171,7 +183,7 @@ def test_validation_reports_by_domain_and_by_judge(make, prompts, tmp_path):
     )
 
 
-def test_the_condition_stands_before_the_query_for_the_reward_model_only(language_model, encoder, prompts):
+def test_the_condition_is_before_the_query_for_the_reward_model_only(language_model, encoder, prompts):
     seen = {}
 
     class Watched(LocalEngine):
@@ -189,11 +201,10 @@ def test_the_condition_stands_before_the_query_for_the_reward_model_only(languag
         prompts, Watched(language_model), Sampling(max_new_tokens=5), scorer, seed=1, truncation_penalty=2.0
     )
     assert seen["engine"] == [list(prompt.ids) for prompt in prompts]
-    for prompt, group, reply in zip(prompts, seen["reward"], scored.responses.responses, strict=True):
+    for prompt, group, text in zip(prompts, seen["reward"], scored.texts, strict=True):
         condition = encoder.chat.encode(CONDITIONS.messages(prompt.domain)).ids
         assert group.prompt == [*condition, *prompt.ids]
-        (conversation,) = group.replies
-        assert conversation[: len(reply)] == reply
+        assert group == encoder.group(prompt.messages, [text], prompt.domain)
     # The penalty falls on what did not end by itself, and on nothing else.
     plain = torch.tensor([score for (score,) in scorer.scores(seen["reward"])])
     torch.testing.assert_close(plain - scored.scores, 2.0 * (~scored.finished).float())
@@ -220,3 +231,86 @@ def test_test_and_predict_look_at_held_out_prompts(make, prompts):
     [replies] = L.Trainer(**quiet).predict(system, held)
     assert {"test/reward", "test/kl", "test/reward/maths"} <= set(figures) and figures["test/kl"] == pytest.approx(0)
     assert len(replies) == 12 and not system.history
+
+
+def test_matrices_decay_as_told_and_norms_never(make):
+    system = make()
+    system.weight_decay = 0.1
+    system.configure_model()
+    for net, optimizer in zip((system.actor, system.critic), system.configure_optimizers(), strict=True):
+        decay = {id(weight): group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+        assert {decay[id(w)] for n, w in net.named_parameters() if "norm" in n} == {0.0}
+        assert {decay[id(w)] for n, w in net.named_parameters() if "norm" not in n} == {0.1}
+    assert all(group["weight_decay"] == 0 for each in make_default(make) for group in each.param_groups)
+
+
+def make_default(make):
+    """Optimizers as they are without a word about decay."""
+    system = PPOSystem(make().roles, make().encoder)
+    system.configure_model()
+    return system.configure_optimizers()
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true", "bf16-mixed"])
+def test_precisions(make, prompts, tmp_path, precision):
+    system = make()
+    fit(system, prompts, 2, tmp_path, precision=precision)
+    wanted = {"bf16-true": torch.bfloat16, "64-true": torch.float64, "bf16-mixed": torch.float32}[precision]
+    assert {weight.dtype for weight in system.actor.parameters()} == {wanted}
+    assert all(weight.isfinite().all() for weight in system.actor.parameters())
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(4, 1), (4, 4), (1, 4), (3, 4), (5, 4), (7, 2)])
+def test_the_pretrain_loss_is_logged_in_nats_per_token(make, prompts, tmp_path, rows, parts):
+    ids = torch.randint(0, 200, (rows, 16), generator=torch.Generator().manual_seed(0))
+    labels = ids.roll(-1, 1)
+    labels[0, 3:] = -100
+    batch = {"input_ids": ids, "labels": labels, "position_ids": torch.arange(16).expand(rows, 16)}
+    system = make()
+    system.settings = PPOSettings(warmup_iterations=0, mini_batches=parts, pretrain_share=None)
+    system.make_optimizers = (partial(torch.optim.SGD, lr=0.0),) * 2
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(system, QueryLoader(prompts, 12, 1, pretrain=[batch]))
+    whole = system.actor(ids, batch["position_ids"], labels_BT=labels).cross_entropy / (labels != -100).sum()
+    assert system.history[0]["train/pretrain_loss"] == pytest.approx(whole.item(), abs=1e-4)
+
+
+def test_half_as_much_text_as_is_sampled(make, prompts, tmp_path):
+    class Counts:
+        taken = 0
+
+        def __iter__(self):
+            ids = torch.zeros(1, 4, dtype=torch.int64)
+            while True:
+                self.taken += 4
+                yield {"input_ids": ids, "labels": ids, "position_ids": torch.arange(4)[None]}
+
+    system, texts = make(warmup=1), Counts()
+    trainer = L.Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, num_sanity_val_steps=0, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(system, QueryLoader(prompts, 12, 5, pretrain=texts))
+    sampled = sum(12 * entry["train/length"] for entry in system.history if not entry["critic_only"])
+    assert texts.taken == pytest.approx(sampled / 2, abs=4 * 2)
+
+
+def test_a_reward_that_is_not_finite_stops_the_run_before_a_step(make, prompts, tmp_path):
+    system = make()
+    system.configure_model()
+    system.reward.v_head.weight.data.fill_(float("nan"))
+    before = copy_of(system.actor), copy_of(system.critic)
+    with pytest.raises(ValueError, match=r"The reward model scores conversation 1 of 12 with \[nan\]"):
+        fit(system, prompts, 2, tmp_path)
+    assert same(copy_of(system.actor), before[0]) and same(copy_of(system.critic), before[1])
+
+
+def test_a_stale_engine_stops_the_run(make, prompts, tmp_path):
+    system, stale = make(), make().roles.actor()
+    stale.init_weights(torch.Generator().manual_seed(9), std=0.1)
+    system.make_engine = lambda net: LocalEngine(stale)
+    with pytest.raises(ValueError, match=r"in iteration 1, more than max_mismatch=0\.1"):
+        fit(system, prompts, 2, tmp_path)

@@ -5,6 +5,7 @@ import torch
 from internlm2_align.ppo.losses import policy_loss, value_loss
 from internlm2_align.ppo.responses import Responses
 from internlm2_align.ppo.rollout import judge_rollout
+from internlm2_align.ppo.sampling import Scored
 from internlm2_align.ppo.updates import actor_losses, critic_losses, mini_batches, pretrain_losses
 from internlm2_align.reward.network import from_language_model
 
@@ -19,7 +20,8 @@ def critic(language_model):
 @pytest.fixture
 def rollout(language_model, critic):
     scores = torch.tensor([1.0, -1.0, 0.5, 2.0])
-    return judge_rollout(RESPONSES, scores, torch.ones(4).bool(), language_model, language_model, critic)
+    scored = Scored(RESPONSES, [], scores, torch.ones(4).bool())
+    return judge_rollout(scored, language_model, language_model, critic)
 
 
 def gradient(net, losses):

@@ -199,3 +199,19 @@ def test_real_dialogues(real_data, name):
     assert len(pairs) >= 300
     assert all(pair.prompt[-1]["role"] == "user" for pair in pairs)
     assert sum(pair.defect() is None for pair in pairs) > 0.95 * len(pairs)
+
+
+def test_half_of_a_character_is_malformed(tmp_path):
+    good = {"domain": "maths", "prompt": "2+2?", "chosen": "4", "rejected": "5"}
+    halves = [{**good, name: "\ud83d"} for name in ("prompt", "chosen", "rejected")]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in [good, *halves]))
+    counts = Counter()
+    assert len(list(read_preferences(path, counts, "skip"))) == 1 and counts["malformed"] == 3
+    with pytest.raises(ValueError, match=r"p.jsonl, line 2: .* half of a character"):
+        list(read_preferences(path))
+    sides = {
+        side: f"\n\nHuman: hi\n\nAssistant: {words}" for side, words in (("chosen", "a \ud83d"), ("rejected", "b"))
+    }
+    path.write_text(json.dumps(sides) + "\n")
+    assert not list(read_preferences({"path": path, "format": "hh", "domain": "helpful"}, counts, "skip"))

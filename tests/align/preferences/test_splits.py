@@ -2,6 +2,7 @@ from collections import Counter
 
 import pytest
 from internlm2_align.preferences.preference import Preference
+from internlm2_align.preferences.questions import Questions
 from internlm2_align.preferences.splits import deduplicated, question_of, split_by_question, without_questions
 
 
@@ -12,7 +13,7 @@ def pair(words, chosen="a", rejected="b", domain="maths", **meta):
 def test_no_question_is_on_both_sides():
     pairs = [pair(f"q{i % 300}", chosen=str(i)) for i in range(900)]
     training, held = split_by_question(pairs, 0.2)
-    assert not {question_of(p) for p in training} & {question_of(p) for p in held}
+    assert not {p.prompt[0]["content"] for p in training} & {p.prompt[0]["content"] for p in held}
     assert len(training) + len(held) == 900
     assert 0.1 < len(held) / 900 < 0.3
     assert split_by_question(pairs[::-1], 0.2)[1] == held[::-1]
@@ -22,7 +23,8 @@ def test_no_question_is_on_both_sides():
 
 
 def test_a_named_question_goes_before_the_prompt_s_words():
-    assert question_of(pair("in other words", question="q")) == "q"
+    named = pair("in other words", question="q")
+    assert question_of(named, Questions([named.prompt])) == ("q",)
     counts = Counter()
     kept = list(without_questions([pair("x"), pair("other", question="x"), pair("y")], [pair("x")], counts))
     assert kept == [pair("y")] and counts == {"question_is_held_out": 2}
@@ -61,3 +63,36 @@ def test_duplicates_and_contradictions_are_counted():
     pairs = [pair("q"), pair("q"), pair("q", "b", "a"), pair("q", "b", "a", domain="format"), pair("q", "c", "c")]
     assert list(deduplicated(pairs, counts)) == [pairs[0], pairs[3], pairs[4]]
     assert counts == {"duplicate": 1, "contradicting": 1}
+
+
+def greeted(number, words="Good morning", meta=None):
+    turns = [(words, "user"), ("How can I help?", "assistant"), (f"What is {number}+1?", "user")]
+    prompt = tuple({"role": role, "content": content} for content, role in turns)
+    return Preference("helpful", prompt, str(number + 1), str(number), meta=meta or {})
+
+
+def test_dialogues_that_begin_with_the_same_greeting_are_told_apart_by_what_follows():
+    pairs = [greeted(number) for number in range(200) for _ in range(2)]
+    for seed in range(5):
+        training, held = split_by_question(pairs, 0.2, seed)
+        assert 40 <= len(held) <= 120
+        assert not {p.prompt[2]["content"] for p in training} & {p.prompt[2]["content"] for p in held}
+        counts = Counter()
+        assert list(without_questions(training, held, counts)) == training and not counts
+    # Named held-out dialogues take their own question out of training, and no other.
+    counts = Counter()
+    kept = list(without_questions(pairs, [greeted(3, "GOOD  morning")], counts))
+    assert len(kept) == 398 and counts == {"question_is_held_out": 2}
+
+
+def test_two_greetings_after_one_another():
+    hello = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hi!"}]
+    prompts = [
+        (*hello, {"role": "user", "content": f"I am {name}"}, {"role": "assistant", "content": "Yes?"},
+         {"role": "user", "content": f"{name} {number}"})
+        for name in range(9) for number in range(9)
+    ]  # fmt: skip
+    questions = Questions(prompts)
+    assert len({questions.of(prompt) for prompt in prompts}) == 81
+    # Few ways to continue: the first turn is the question.
+    assert len({Questions(prompts[:7]).of(prompt) for prompt in prompts[:7]}) == 1

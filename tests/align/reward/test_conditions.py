@@ -62,3 +62,16 @@ def test_bad_files(tmp_path):
         assert str(bad) in str(error.value)
     with pytest.raises(ValueError, match=r"domains names 'law'.*give a table that has it in file"):
         load_conditions(domains=["law"])
+
+
+@pytest.mark.parametrize(
+    ("tag", "language"),
+    [("zh", "zh"), ("zh-CN", "zh"), ("zho_Hans", "zh"), ("Chinese", "zh"), ("eng_Latn", "en"), ("English", "en"),
+     ("en-GB", "en"), ("ko-KR", "en")],
+)  # fmt: skip
+def test_languages_are_known_by_any_tag(tag, language):
+    table = load_conditions()
+    assert table.messages("maths", tag) == table.messages("maths", language)
+    own = Conditions({"maths": {"en": "M", "zh-CN": "simplified", "zh": "any"}})
+    assert own.messages("maths", "zh-CN")[0]["content"] == "simplified"
+    assert own.messages("maths", "zh-TW")[0]["content"] == "any"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from internlm2_core import LanguageModel
 from internlm2_core.generation import LocalEngine, Sampling
-from internlm2_core.generation.sampling import candidates, draw, penalise_repeats
+from internlm2_core.generation.sampling import candidates, choose, draw, penalise_repeats
 
 PROMPTS = [[5, 6, 7], [9], [3, 1, 4, 1, 5, 9, 2, 6]]
 
@@ -205,3 +205,13 @@ def test_values_out_of_range_are_named(bad: dict[str, float]) -> None:
     [(name, value)] = bad.items()
     with pytest.raises(ValueError, match=f"{name}={value} must be"):
         Sampling(**bad)
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0}, {}, {"top_p": 0.5}, {"top_k": 2}])
+def test_tokens_that_are_never_chosen(sampling):
+    logits = torch.tensor([[5.0, 4.0, 1.0, 0.0, 0.0]]).expand(200, 5)
+    never = Sampling(never_ids=(0, 1), **sampling)
+    ids, logprobs = choose(logits, never, torch.Generator().manual_seed(1))
+    assert not {0, 1} & set(ids.tolist())
+    # The log-probability is still that of the model.
+    torch.testing.assert_close(logprobs, logits.log_softmax(-1).gather(1, ids[:, None])[:, 0])

@@ -47,34 +47,57 @@ def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, with_z: b
     return TokenLosses(cross_entropy, (z_N.square() * (labels_N != IGNORE)).sum())
 
 
-def target_logprobs(hidden_ND: Tensor, head: nn.Linear, targets_N: Tensor, max_logits: int) -> Tensor:
-    """Log-probability of one token at each position, [N] in nats, without holding more than ``max_logits`` logits.
+def target_logprobs(
+    hidden_ND: Tensor,
+    head: nn.Linear,
+    targets_N: Tensor,
+    max_logits: int,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> Tensor:
+    """Log-probability of one token at each position, in nats, without holding more than ``max_logits`` logits.
 
     Args:
         hidden_ND: States after the last norm, [N, D].
         head: The output projection.
         targets_N: The tokens, [N] int64.
         max_logits: Logits held at once. Where there are more, chunks are computed again in the backward pass.
+        temperature: Divides the logits.
+        with_entropy: Compute the entropy of the distribution at each position too.
+
+    Returns:
+        Log-probabilities, [N], or with entropies [2, N]: log-probabilities first.
     """
     rows = max(1, max_logits // head.weight.shape[0])
     if len(targets_N) <= rows:
-        return chunk_logprobs(hidden_ND, head, targets_N)
+        return chunk_logprobs(hidden_ND, head, targets_N, temperature, with_entropy)
     parts = [
-        checkpoint(chunk_logprobs, hidden, head, targets, use_reentrant=False)
+        checkpoint(chunk_logprobs, hidden, head, targets, temperature, with_entropy, use_reentrant=False)
         for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
     ]
-    return torch.cat(parts)
+    return torch.cat(parts, dim=-1)
 
 
-def chunk_logprobs(hidden_ND: Tensor, head: nn.Module, targets_N: Tensor) -> Tensor:
-    """Log-probabilities of positions whose logits are held whole, [N] in nats.
+def chunk_logprobs(
+    hidden_ND: Tensor, head: nn.Module, targets_N: Tensor, temperature: float = 1.0, with_entropy: bool = False
+) -> Tensor:
+    """What `target_logprobs` returns, of positions whose logits are held whole.
 
     Args:
         hidden_ND: States after the last norm, [N, D].
         head: The output projection. Its logits are raised to fp32.
         targets_N: The tokens, [N] int64.
+        temperature: Divides the logits.
+        with_entropy: Compute entropies too.
     """
-    return -F.cross_entropy(head(hidden_ND).float(), targets_N, reduction="none")
+    logits_NV = head(hidden_ND).float()
+    if temperature != 1:
+        logits_NV = logits_NV / temperature
+    logprobs_N = -F.cross_entropy(logits_NV, targets_N, reduction="none")
+    if not with_entropy:
+        return logprobs_N
+    # entr is 0 where a probability is.
+    return torch.stack((logprobs_N, torch.special.entr(logits_NV.softmax(-1)).sum(-1)))
 
 
 def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenLosses:

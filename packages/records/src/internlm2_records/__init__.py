@@ -8,7 +8,7 @@ A record that cannot be read is a fault with its place. The caller counts it, or
 """
 
 from internlm2_records.files import Placed, Reader, Record, read_objects, read_records
-from internlm2_records.turns import ROLES, TOOLS, Message, ToolCall, conversation_of, turns_of, with_tools
+from internlm2_records.turns import ROLES, TOOLS, Message, ToolCall, conversation_of, turns_of, whole, with_tools
 
 __version__ = "0.1.0"
 
@@ -24,5 +24,6 @@ __all__ = [
     "read_objects",
     "read_records",
     "turns_of",
+    "whole",
     "with_tools",
 ]

@@ -106,7 +106,7 @@ def turns_of(value: object, speaker: str = "user") -> list[Message]:
         ValueError: If it is neither of these, or a message is not of a known form.
     """
     if isinstance(value, str):
-        return [{"role": speaker, "content": value}]
+        return [{"role": speaker, "content": whole(value)}]
     if not isinstance(value, (Mapping, Sequence)):
         raise ValueError(f"{shown(value)} is neither a text nor a list of messages.")
     turns: list[Message] = []
@@ -141,7 +141,7 @@ def with_tools(record: Record, turns: Sequence[Message]) -> list[Message]:
     if tools and tools != "[]":
         listed = tools if isinstance(tools, str) else json.dumps(tools, ensure_ascii=False)
         place = next((number for number, turn in enumerate(opened) if turn["role"] != "system"), len(opened))
-        opened.insert(place, {"role": "system", "name": PLUGIN, "content": listed})
+        opened.insert(place, {"role": "system", "name": PLUGIN, "content": whole(listed, "tools")})
     return opened
 
 
@@ -186,7 +186,7 @@ def _call(message: Mapping[str, Any]) -> ToolCall | None:
     if own := message.get("tool_call"):
         if not isinstance(own, Mapping) or not isinstance(own.get("content"), str):
             raise ValueError(f"tool_call={shown(own)} must be {{'tool': '{PLUGIN}', 'content': ...}}.")
-        return {"tool": _tool(own.get("tool")), "content": own["content"]}
+        return {"tool": _tool(own.get("tool")), "content": whole(own["content"], "tool_call")}
     calls = message.get("tool_calls") or ()
     if not isinstance(calls, Sequence):
         calls = (calls,)
@@ -197,7 +197,8 @@ def _call(message: Mapping[str, Any]) -> ToolCall | None:
     if not functions:
         return None
     spelt = [_with_arguments(function) for function in functions]
-    return {"tool": PLUGIN, "content": json.dumps(spelt if len(spelt) > 1 else spelt[0], ensure_ascii=False)}
+    written = json.dumps(spelt if len(spelt) > 1 else spelt[0], ensure_ascii=False)
+    return {"tool": PLUGIN, "content": whole(written, "tool_calls")}
 
 
 def _with_arguments(function: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,13 +217,33 @@ def _tool(name: object) -> str:
 
 def _text(content: object, what: str = "content") -> str:
     if isinstance(content, str):
-        return content
+        return whole(content, what)
     if not isinstance(content, Sequence) or isinstance(content, bytes):
         raise ValueError(f"{what}={shown(content)} must be a text.")
     for part in content:
         if not isinstance(part, Mapping) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise ValueError(f"{what} has the part {shown(part)}, but only parts of text can be read.")
-    return "".join(part["text"] for part in content)
+    return whole("".join(part["text"] for part in content), what)
+
+
+def whole(text: str, what: str = "content") -> str:
+    """A text, refused where it cannot be written down.
+
+    JSON may hold half of a character outside of the basic plane, which other tools leave where they cut a text.
+
+    Args:
+        text: Any text.
+        what: What the error calls it.
+
+    Raises:
+        ValueError: If it holds a lone surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = text[error.start]
+        raise ValueError(f"{what}={shown(text)} holds {half!r}, which is half of a character.") from None
+    return text
 
 
 def _alpaca(record: Record) -> list[dict[str, Any]]:

@@ -6,19 +6,24 @@ released layout, and, last, ``OUTPUT/metrics.json``:
     schema              "internlm2/align/ppo/1"
     checkpoint, reward  the folders that it started from
     judge               name of the judge whose figures are logged beside the reward ("SimulatedAnnotator"), or null
-    prompts             {"train", "heldout"}: counts used, other_task, too_long
+    prompts             {"train", "heldout"}: counts used, other_task, too_long, duplicate, malformed. In train also
+                        question_is_held_out
     iterations, warmup_iterations, seconds
-    start, best, last   validations before PPO, at the best held-out reward, and at the end: {"iteration",
+    start, best, last   validations before PPO, at the best held-out reward (that of iteration 0 if no later one is
+                        better: then ``model`` is the SFT model), and at the end: {"iteration",
                         "valid/reward", "valid/kl", "valid/length", "valid/finished", "valid/judge"}, each over all
                         held-out prompts and by domain as "valid/reward/DOMAIN"
     history             one entry an iteration: {"iteration", "critic_only", "train/reward", "train/kl", "train/length",
-                        "train/finished", "train/entropy", "train/explained_variance", "train/value_loss",
-                        "train/policy_loss", "train/clip_fraction", "train/pretrain_loss"} (the last three are missing
-                        while only the critic learns), and one as above for each validation
+                        "train/finished", "train/entropy", "train/explained_variance", "train/engine_mismatch",
+                        "train/value_loss", "train/policy_loss", "train/clip_fraction", "train/pretrain_loss"} (the last
+                        three are missing while only the critic learns, the mismatch where the engine tells no
+                        log-probabilities), and one as above for each validation
 
-Rewards are the reward model's. Divergence is in nats per response. The judge's figures lie in [0, 1].
+Rewards are the reward model's. Divergence is in nats per response, entropy, mismatch and pre-train loss in nats per
+token. The judge's figures lie in [0, 1].
 """
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -31,6 +36,7 @@ from internlm2_align.ppo.data import PromptData
 from internlm2_align.ppo.system import PPOSystem
 
 SCHEMA = "internlm2/align/ppo/1"
+log = logging.getLogger(__name__)
 
 
 def ppo(
@@ -76,6 +82,14 @@ def ppo(
         "seconds": round(time.perf_counter() - start, 2),
         **course(module),
     }
+    if metrics["best"]["iteration"] == 0:
+        log.warning(
+            "no validation was better than that of %s (reward %.3f), which OUTPUT/model therefore is. The last actor "
+            "is OUTPUT/last (reward %.3f).",
+            checkpoint or "the model that PPO began with",
+            metrics["start"]["valid/reward"],
+            metrics["last"]["valid/reward"],
+        )
     if trainer.is_global_zero:
         write_json(Path(output) / "metrics.json", metrics)
     return metrics
@@ -88,7 +102,7 @@ def course(system: PPOSystem) -> dict[str, Any]:
         "iterations": system.iteration,
         "warmup_iterations": system.settings.warmup_iterations,
         "start": validations[0],
-        "best": max(validations[1:], key=lambda entry: entry["valid/reward"]),
+        "best": max(validations, key=lambda entry: entry["valid/reward"]),
         "last": validations[-1],
         "history": system.history,
     }

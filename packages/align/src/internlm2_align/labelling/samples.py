@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from internlm2_core.checkpoint import load_released
+from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.chat import ChatFormat
@@ -33,7 +33,7 @@ class ReplySampler:
         engine: Callable[[LanguageModel], Engine] = LocalEngine,
         name: str = "model",
     ) -> None:
-        self.engine = engine(load_released(checkpoint))
+        self.engine = engine(load_model(checkpoint))
         self.chat = ChatFormat(load_tokenizer(checkpoint))
         self.sampling = replace(sampling, stop_ids=(self.chat.end,))
         self.name = name

@@ -23,7 +23,7 @@ from internlm2_core.evaluation.checks import is_right
 
 from internlm2_align.labelling.annotator import Record, reference_of
 from internlm2_align.labelling.style import is_garbled, is_sentence
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 
 DOMAINS = ("maths", "format", "helpful", "harmless")
 

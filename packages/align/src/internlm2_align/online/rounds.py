@@ -8,12 +8,12 @@ round-2/ppo       PPO from SFT with it
 """
 
 import json
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from internlm2_core.evaluation.records import evenly
 from internlm2_core.evaluation.written import write_json, write_jsonl
 from internlm2_records import read_objects
 
@@ -136,10 +136,11 @@ class Rounds:
 
     def _records(self, number: int) -> dict[str, Record]:
         known = [record for record in read_objects(self.instructions, NEEDS) if record["task"] in self.domains]
-        # Other prompts in every round.
-        start = (number * self.prompts) % max(1, len(known))
-        chosen = evenly(known[start:] + known[:start], self.prompts)
-        return {record["id"]: record for record in chosen}
+        # Other prompts in every round, until all were asked.
+        random.Random(self.seed).shuffle(known)
+        start = (number - 1) * self.prompts
+        places = range(start, start + min(self.prompts, len(known)))
+        return {record["id"]: record for record in (known[place % len(known)] for place in places)}
 
 
 def written(folder: Path) -> dict[str, Any]:

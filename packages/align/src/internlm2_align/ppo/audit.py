@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 
 
 class Judge(Protocol):

@@ -32,6 +32,8 @@ class IterationProgress(ProgressLine):
 class SaveActors(SaveLast):
     """Writes the actor as model folders: ``model`` (best on validation), ``last``, ``snapshots/iteration-N``.
 
+    The validation before training counts: where no later one is better, ``model`` is what PPO began with.
+
     Args:
         folder: Of the run.
         snapshots: Iterations after which one is kept. The critic's warm-up counts.
@@ -74,11 +76,11 @@ class SaveActors(SaveLast):
             self._save(trainer, pl_module, f"snapshots/iteration-{pl_module.iteration}")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write if none was better. The actor before training does not count."""
+        """Write if none before was as good."""
         assert isinstance(pl_module, PPOSystem)
-        if trainer.sanity_checking:
+        if trainer.state.fn != "fit":
             return
-        *before, now = (e["valid/reward"] for e in pl_module.history if e["iteration"] and "valid/reward" in e)
+        *before, now = (entry["valid/reward"] for entry in pl_module.history if "valid/reward" in entry)
         if all(now > reward for reward in before):
             self._save(trainer, pl_module, "model")
 

@@ -58,15 +58,20 @@ def value_loss(values_BR: Tensor, returns_BR: Tensor, mask_BR: Tensor, *, tokens
     return 0.5 * _masked_sum((values_BR.float() - returns_BR) ** 2, mask_BR) / tokens
 
 
-def clip_fraction(logprobs_BR: Tensor, old_logprobs_BR: Tensor, mask_BR: Tensor, *, clip: float = 0.2) -> Tensor:
-    """Share of response tokens whose ratio lies outside the trust interval.
+def clip_fraction(
+    logprobs_BR: Tensor, old_logprobs_BR: Tensor, advantages_BR: Tensor, mask_BR: Tensor, *, clip: float = 0.2
+) -> Tensor:
+    """Share of response tokens whose gradient is cut off, as TRL and torchtune count it.
+
+    A ratio outside the trust interval is not cut where the advantage pulls it back.
 
     Args:
         logprobs_BR: Log-probabilities under the policy in training, [B, R].
         old_logprobs_BR: Under the policy that sampled, [B, R].
+        advantages_BR: From `gae`, [B, R].
         mask_BR: Bool, [B, R], true on response tokens.
         clip: Half width of the trust interval.
     """
     ratio_BR = torch.where(mask_BR, logprobs_BR.float() - old_logprobs_BR.float(), 0.0).exp()
-    outside_BR = ((ratio_BR - 1).abs() > clip) & mask_BR
-    return outside_BR.sum() / mask_BR.sum()
+    is_cut_BR = ratio_BR.clamp(1 - clip, 1 + clip) * advantages_BR < ratio_BR * advantages_BR
+    return (is_cut_BR & mask_BR).sum() / mask_BR.sum()

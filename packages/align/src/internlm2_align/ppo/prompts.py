@@ -1,98 +1,28 @@
-"""What PPO asks: prompts with the domain that their replies are scored by, in batches that resume exactly."""
+"""What PPO asks in its iterations: batches of prompts that resume exactly."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any
 
-import torch
 from internlm2_core.batch import Batch
-from internlm2_core.text.chat import ChatFormat
-from internlm2_records import Message, read_objects
+
+from internlm2_align.ppo.mixture import Mixture
+from internlm2_align.ppo.prompt import Prompt
+from internlm2_align.ppo.texts import TextRows
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One query.
-
-    Attributes:
-        messages: The conversation before the reply.
-        ids: The same as token ids, an assistant turn opened at the end.
-        domain: Names the condition prompt that the reward model scores the reply by.
-        language: Of the condition prompt.
-        record: The instruction record that it came from, if any. A judge may want it.
-    """
-
-    messages: tuple[Message, ...]
-    ids: tuple[int, ...]
-    domain: str
-    language: str = "en"
-    record: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_prompts(
-    path: str | Path, chat: ChatFormat, domains: Mapping[str, str], max_prompt_tokens: int
-) -> tuple[list[Prompt], dict[str, int]]:
-    """Prompts of instruction records: all turns before the last, which is the reference reply.
-
-    Args:
-        path: JSON lines with ``messages``, ``task`` and ``language``.
-        chat: Encodes them.
-        domains: Domain by task. Records of other tasks are left out.
-        max_prompt_tokens: Longer prompts are left out.
-
-    Returns:
-        Prompts and counts ``used``, ``other_task``, ``too_long``.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If nothing is left, or a record ends in another turn.
-    """
-    counts = {"used": 0, "other_task": 0, "too_long": 0}
-    prompts = []
-    for number, record in enumerate(read_objects(path, ("messages",)), 1):
-        if record.get("task") not in domains:
-            counts["other_task"] += 1
-            continue
-        *messages, reference = record["messages"]
-        if reference["role"] != "assistant":
-            raise ValueError(
-                f"Record {number} of {path} ends in a turn of {reference['role']!r}. Add the reference reply, an "
-                "assistant turn, which is not asked."
-            )
-        ids = tuple(chat.prompt(messages))
-        if len(ids) > max_prompt_tokens:
-            counts["too_long"] += 1
-            continue
-        counts["used"] += 1
-        domain, language = domains[record["task"]], record.get("language", "en")
-        prompts.append(Prompt(tuple(messages), ids, domain, language, record))
-    if not prompts:
-        raise ValueError(
-            f"{path} gives no prompt ({counts}). domains={dict(domains)} and "
-            f"max_prompt_tokens={max_prompt_tokens} leave all of it out."
-        )
-    return prompts, counts
-
-
-@dataclass(frozen=True)
 class Query:
     """What one iteration works on: prompts, and pre-training rows to keep the actor what it was.
 
-    Attributes:
+    Not a dataclass: Lightning would look for tensors in it to cast, and refuses frozen ones.
+
+    Args:
         prompts: This rank's prompts.
-        pretrain: This rank's pre-training rows, or None where there are none.
+        texts: This rank's pre-training rows, or None where there are none.
     """
 
-    prompts: Sequence[Prompt]
-    pretrain: Batch | None = None
-
-
-@runtime_checkable
-class _Stateful(Protocol):
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Any) -> None: ...
+    def __init__(self, prompts: Sequence[Prompt], texts: TextRows | None = None) -> None:
+        self.prompts, self.texts = prompts, texts
 
 
 class QueryLoader:
@@ -106,9 +36,10 @@ class QueryLoader:
         pretrain: This rank's loader of pre-training batches, read as often as needed.
         dp_rank: This data-parallel rank.
         dp_size: Number of data-parallel ranks.
+        weights: Share of each domain in every iteration, in any unit. None asks every prompt equally often.
 
     Raises:
-        ValueError: If the queries cannot be spread evenly.
+        ValueError: If the queries cannot be spread evenly, or weights do not fit the domains.
     """
 
     def __init__(
@@ -120,11 +51,14 @@ class QueryLoader:
         pretrain: Iterable[Batch] | None = None,
         dp_rank: int = 0,
         dp_size: int = 1,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         if queries < 1 or queries % dp_size:
             raise ValueError(f"{queries} queries cannot be spread over {dp_size} ranks: queries must be a multiple.")
         self.prompts, self.queries, self.iterations, self.seed = prompts, queries, iterations, seed
-        self.pretrain, self.dp_rank, self.dp_size = pretrain, dp_rank, dp_size
+        self.texts = None if pretrain is None else TextRows(pretrain)
+        self.dp_rank, self.dp_size = dp_rank, dp_size
+        self.mixture = Mixture(prompts, weights, queries, seed)
         self.iteration = 0
 
     def __len__(self) -> int:
@@ -133,37 +67,25 @@ class QueryLoader:
 
     def __iter__(self) -> Iterator[Query]:
         """The iterations that are left."""
-        texts = self._endless()
         for number in range(self.iteration, self.iterations):
             # Before the query is given: a state taken while it is worked on says what comes after it.
             self.iteration = number + 1
-            yield Query(self.of_iteration(number), next(texts, None))
+            yield Query(self.of_iteration(number), self.texts)
 
     def of_iteration(self, number: int) -> list[Prompt]:
         """This rank's prompts of an iteration."""
-        places = range(number * self.queries, (number + 1) * self.queries)[self.dp_rank :: self.dp_size]
-        return [self.prompts[self._order(place // len(self.prompts))[place % len(self.prompts)]] for place in places]
+        return self.mixture.of_iteration(number)[self.dp_rank :: self.dp_size]
 
     def state_dict(self) -> dict[str, Any]:
-        """Iterations given, and the state of the pre-training loader if it has one."""
-        state: dict[str, Any] = {"iteration": self.iteration}
-        if isinstance(self.pretrain, _Stateful):
-            state["pretrain"] = self.pretrain.state_dict()
-        return state
+        """Iterations given, and the pre-training rows taken."""
+        texts = {} if self.texts is None else {"pretrain": self.texts.state_dict()}
+        return {"iteration": self.iteration, **texts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue where ``state`` was taken."""
         self.iteration = state["iteration"]
-        if "pretrain" in state and isinstance(self.pretrain, _Stateful):
-            self.pretrain.load_state_dict(state["pretrain"])
-
-    def _order(self, epoch: int) -> list[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        return torch.randperm(len(self.prompts), generator=generator).tolist()
-
-    def _endless(self) -> Iterator[Batch]:
-        while self.pretrain is not None:
-            yield from self.pretrain
+        if "pretrain" in state and self.texts is not None:
+            self.texts.load_state_dict(state["pretrain"])
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,14 @@
 """What PPO refuses before it starts."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import lightning as L
+from internlm2_core.generation import Sampling
 from internlm2_core.shares import SaysHowWeightsLie
+
+from internlm2_align.ppo.prompt import Prompt
+from internlm2_align.reward.encoding import ConversationEncoder
 
 
 @runtime_checkable
@@ -15,6 +20,67 @@ class CountsIterations(Protocol):
     """
 
     iterations: int
+
+
+@runtime_checkable
+class HoldsPrompts(Protocol):
+    """Data whose prompts are all known before the first iteration.
+
+    Attributes:
+        prompts: Asked in training.
+        heldout_prompts: Asked in validation.
+    """
+
+    prompts: Sequence[Prompt]
+    heldout_prompts: Sequence[Prompt]
+
+
+def check_data(
+    trainer: L.Trainer, stage: str, warmup_iterations: int, encoder: ConversationEncoder, max_new_tokens: int
+) -> None:
+    """Refuse data that do not fit the Trainer's settings or the reward model.
+
+    Args:
+        trainer: Lightning's, with the data.
+        stage: Of Lightning.
+        warmup_iterations: Those in which only the critic learns.
+        encoder: Of the reward model.
+        max_new_tokens: Tokens of a reply at most.
+
+    Raises:
+        ValueError: If `check_iterations` or `check_lengths` refuses.
+    """
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    if stage == "fit" and isinstance(data, CountsIterations):
+        check_iterations(trainer, data.iterations, warmup_iterations)
+    if isinstance(data, HoldsPrompts):
+        check_lengths([*data.prompts, *data.heldout_prompts], encoder, max_new_tokens)
+
+
+def check_lengths(prompts: Sequence[Prompt], encoder: ConversationEncoder, max_new_tokens: int) -> None:
+    """Refuse prompts to which the reward model could not read a reply of full length.
+
+    Args:
+        prompts: All that are asked.
+        encoder: Of the reward model.
+        max_new_tokens: Tokens of a reply at most.
+
+    Raises:
+        UnknownDomainError: If a domain has no condition.
+        ValueError: If a prompt with its condition and reply may have more tokens than ``max_tokens``.
+    """
+    longest: dict[tuple[str, str], int] = {}
+    for prompt in prompts:
+        key = (prompt.domain, prompt.language)
+        longest[key] = max(len(prompt.ids), longest.get(key, 0))
+    for (domain, language), tokens in longest.items():
+        around = encoder.tokens_around(domain, language)
+        if (whole := tokens + max_new_tokens + around) > encoder.max_tokens:
+            raise ValueError(
+                f"A prompt of {tokens} tokens (see max_prompt_tokens), max_new_tokens={max_new_tokens} and {around} "
+                f"tokens of the condition of {domain!r} make {whole}, more than max_tokens={encoder.max_tokens} of the "
+                "reward model."
+            )
 
 
 def check_strategy(trainer: L.Trainer) -> None:
@@ -39,6 +105,38 @@ def check_strategy(trainer: L.Trainer) -> None:
         raise ValueError(
             f"PPO samples with whole weights on each rank, and {name} does not say whether it keeps them whole (see "
             "internlm2_core.shares.SaysHowWeightsLie). Take ddp or zero1 of internlm2_parallel."
+        )
+
+
+def check_sampling(sampling: Sampling) -> None:
+    """Refuse a policy that ratios and divergence cannot follow.
+
+    Raises:
+        ValueError: If repeated tokens are penalised: the policy at a token then depends on more than the model.
+    """
+    if sampling.repetition_penalty != 1:
+        raise ValueError(
+            f"repetition_penalty={sampling.repetition_penalty} must be 1 in PPO: ratios and divergence are those of "
+            "the model, which knows of no penalty."
+        )
+
+
+def check_mismatch(mismatch: float, limit: float, iteration: int) -> None:
+    """Refuse an engine that samples from other weights than the actor's.
+
+    Args:
+        mismatch: What log-probabilities of engine and actor differ by, in nats per token.
+        limit: Most that is taken for another order of the same sums.
+        iteration: Of the run.
+
+    Raises:
+        ValueError: If it is above the limit.
+    """
+    if mismatch > limit:
+        raise ValueError(
+            f"Log-probabilities of engine and actor differ by {mismatch:.3g} nats per token in iteration {iteration}, "
+            f"more than max_mismatch={limit}. The engine does not sample with the actor's weights, or in a much "
+            "narrower precision."
         )
 
 

@@ -102,14 +102,28 @@ class PackedResponses:
         return self
 
 
-def token_logprobs(net: LanguageModel, packed: PackedResponses) -> Tensor:
-    """Log-probability of each response token, float32 [N], without ever holding all logits.
+def token_logprobs(
+    net: LanguageModel, packed: PackedResponses, temperature: float = 1.0, with_entropy: bool = False
+) -> Tensor:
+    """Log-probability of each response token, float32, without ever holding all logits.
 
     Args:
         net: The policy.
         packed: The responses, N tokens.
+        temperature: Divides the logits: that of the sampling, so that ratios are those of the policy that sampled.
+        with_entropy: Give the entropy of the policy at each token too.
+
+    Returns:
+        [N], or with entropies [2, N]: log-probabilities first.
     """
-    logprobs = net(packed.input_ids, packed.position_ids, places_N=packed.places, targets_N=packed.targets)
+    logprobs = net(
+        packed.input_ids,
+        packed.position_ids,
+        places_N=packed.places,
+        targets_N=packed.targets,
+        temperature=temperature,
+        with_entropy=with_entropy,
+    )
     assert isinstance(logprobs, Tensor)
     return logprobs
 

@@ -1,13 +1,13 @@
 """Sampling responses and scoring them under the condition of their domain."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from internlm2_core.generation import Engine, Sampling
 from torch import Tensor
 
-from internlm2_align.ppo.prompts import Prompt
+from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.ppo.responses import Responses
 from internlm2_align.reward.scoring import Scorer
 
@@ -21,12 +21,16 @@ class Scored:
         texts: The replies as text, without the end of turn.
         scores: [B] float32, penalties included.
         finished: [B] bool, whether the response ended by itself.
+        temperature: At which they were sampled. Greedy replies count as sampled at 1.
+        engine_logprobs: What the engine says of each token, in nats, at temperature 1. Empty rows if it says nothing.
     """
 
     responses: Responses
     texts: list[str]
     scores: Tensor
     finished: Tensor
+    temperature: float = 1.0
+    engine_logprobs: Sequence[Sequence[float]] = field(default_factory=lambda: [[]])
 
 
 def sample_and_score(
@@ -40,30 +44,34 @@ def sample_and_score(
 ) -> Scored:
     """One response to each prompt.
 
-    The condition prompt comes before query and response for the reward model alone. The engine never sees it.
+    The condition prompt comes before query and response for the reward model alone. The engine never sees it. A reply
+    is scored as the text that it is, encoded as the reward model has learned it: the score is the one that an audit of
+    the text finds, and no odd cut of a text into tokens and no special token inside of it pays.
 
     Args:
         prompts: What to answer.
         engine: Answers with the actor's weights.
-        sampling: How to sample. The stop token is set here.
+        sampling: How to sample. The stop token is set here, and special tokens are never chosen.
         scorer: The frozen reward model.
         seed: Of the sampling.
         truncation_penalty: Taken off the score of responses that did not end by themselves.
     """
     encoder = scorer.encoder
-    end = encoder.chat.end
-    completions = engine.generate([prompt.ids for prompt in prompts], replace(sampling, stop_ids=(end,), seed=seed))
-    replies = [completion.ids for completion in completions]
+    never = tuple({*sampling.never_ids, *encoder.unspoken})
+    sampling = replace(sampling, stop_ids=(encoder.chat.end,), never_ids=never, seed=seed)
+    completions = engine.generate([prompt.ids for prompt in prompts], sampling)
     finished = torch.tensor([completion.finish == "stop" for completion in completions])
     groups = [
-        encoder.group_of_ids(prompt.ids, reply, prompt.domain, prompt.language)
-        for prompt, reply in zip(prompts, replies, strict=True)
+        encoder.group_of_ids(prompt.ids, completion.ids, prompt.domain, prompt.language)
+        for prompt, completion in zip(prompts, completions, strict=True)
     ]
     scores = torch.tensor([score for (score,) in scorer.scores(groups)])
     device = scorer.net.v_head.weight.device
     return Scored(
-        responses=Responses([prompt.ids for prompt in prompts], replies),
-        texts=[encoder.tokenizer.decode([id_ for id_ in reply if id_ != end]) for reply in replies],
+        responses=Responses([prompt.ids for prompt in prompts], [completion.ids for completion in completions]),
+        texts=[encoder.text_of(completion.ids) for completion in completions],
         scores=(scores - truncation_penalty * ~finished).to(device),
         finished=finished.to(device),
+        temperature=sampling.temperature or 1.0,
+        engine_logprobs=[completion.logprobs for completion in completions],
     )

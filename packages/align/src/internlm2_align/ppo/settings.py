@@ -16,7 +16,12 @@ class PPOSettings:
         epochs: Passes over the rollout of an iteration.
         mini_batches: Optimizer steps in a pass.
         pretrain_coefficient: Weight of the pre-training loss in the actor's loss.
-        truncation_penalty: Taken off the score of a response that did not end by itself. The report names none.
+        pretrain_share: Pre-training tokens of an iteration per sampled token, in whole rows and one at least. None
+            takes a whole batch of `pretrain` in every iteration.
+        truncation_penalty: Taken off the score of a response that did not end by itself. The report names none, and 1
+            is what such a response is usually docked (TRL's ``missing_eos_penalty``).
+        max_mismatch: Most nats by which log-probabilities of engine and trainer may differ, on average over the tokens
+            of an iteration. Beyond it the engine does not have the actor's weights.
         max_grad_norm: Gradients of actor and critic are clipped to this norm each. 0 clips nothing.
         micro_batch_tokens: Tokens computed at once.
 
@@ -32,13 +37,16 @@ class PPOSettings:
     epochs: int = 1
     mini_batches: int = 1
     pretrain_coefficient: float = 0.5
-    truncation_penalty: float = 0.0
+    pretrain_share: float | None = 0.5
+    truncation_penalty: float = 1.0
+    max_mismatch: float = 0.1
     max_grad_norm: float = 1.0
     micro_batch_tokens: int = 16_384
 
     def __post_init__(self) -> None:
         at_least = {"warmup_iterations": 0, "epochs": 1, "mini_batches": 1, "micro_batch_tokens": 1}
         at_least |= {"kl_coefficient": 0, "pretrain_coefficient": 0, "truncation_penalty": 0, "max_grad_norm": 0}
+        at_least |= {"max_mismatch": 0} | ({} if self.pretrain_share is None else {"pretrain_share": 0})
         for name, limit in at_least.items():
             if getattr(self, name) < limit:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {limit}.")

@@ -15,75 +15,69 @@ the history. The frozen models come from their own folders again.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
-from itertools import chain
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from internlm2_core.batch import Batch
-from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
-from internlm2_core.generation.answers import complete
+from internlm2_core.lm import divisor
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.shares import share_of
-from internlm2_core.text import load_tokenizer
-from internlm2_core.training import StepModule
-from internlm2_records import Message
+from internlm2_core.training import StepLoss
 from torch import Tensor
 from torch.optim import Optimizer
 
+from internlm2_align.finite import check_figures
 from internlm2_align.ppo.audit import Judge, SampleMeans
 from internlm2_align.ppo.losses import policy_loss, value_loss
+from internlm2_align.ppo.networks import PPONetworks
 from internlm2_align.ppo.prompts import Query
-from internlm2_align.ppo.refusals import CountsIterations, check_iterations, check_strategy
+from internlm2_align.ppo.refusals import check_data, check_mismatch, check_sampling, check_strategy
 from internlm2_align.ppo.rewards import sequence_kl
-from internlm2_align.ppo.rollout import Rollout, judge_rollout
+from internlm2_align.ppo.rollout import Rollout, figures, judge_rollout
 from internlm2_align.ppo.sampling import Scored, sample_and_score
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.updates import (
     actor_losses,
     critic_losses,
+    evened,
     floats,
     loss_tokens,
     mini_batches,
     pretrain_losses,
 )
-from internlm2_align.reward.conditions import conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
-from internlm2_align.reward.network import RewardNetwork
 from internlm2_align.reward.scoring import Scorer
-from internlm2_align.roles.local import Roles, local_roles
+from internlm2_align.roles.local import Roles
 
-TRAINED = ("actor.", "critic.")
 SAMPLING = Sampling(max_new_tokens=256, top_p=0.9)
 SETTINGS = PPOSettings()
 ACTOR_OPTIMIZER = partial(torch.optim.AdamW, lr=1e-6, betas=(0.9, 0.95), weight_decay=0.0)
 CRITIC_OPTIMIZER = partial(torch.optim.AdamW, lr=5e-6, betas=(0.9, 0.95), weight_decay=0.0)
 
 
-class PPOSystem(StepModule):
+class PPOSystem(PPONetworks):
     """PPO with condition prompts, critic warm-up and pre-train loss.
 
     Args:
         roles: Makers of the four models.
         encoder: Encodes conversations for the reward model under their condition.
         engine: Makes the engine that samples, given the actor's network.
-        sampling: Top-p 0.9 in the report. The stop token is set here.
+        sampling: Top-p 0.9 in the report. The stop token is set here, and special tokens are never sampled. Ratios and
+            divergence are those of the policy at this temperature, before top-p and top-k.
         settings: The numbers of PPO.
-        actor_optimizer: Makes the actor's optimizer from its parameters.
+        actor_optimizer: Makes the actor's optimizer from parameter groups.
         critic_optimizer: Makes the critic's.
         judge: Looks at held-out responses beside the reward model. Training never sees it.
         policy_loss: Of the actor, see `internlm2_align.ppo.losses`.
         value_loss: Of the critic.
+        weight_decay: Of the matrices of actor and critic. Norms do not decay. The report names none for PPO.
         seed: Of the sampling.
-    """
 
-    actor: LanguageModel
-    critic: RewardNetwork
-    reference: LanguageModel
-    reward: RewardNetwork
+    Raises:
+        ValueError: If ``sampling`` asks for what ratios cannot follow.
+    """
 
     def __init__(
         self,
@@ -97,41 +91,27 @@ class PPOSystem(StepModule):
         judge: Judge | None = None,
         policy_loss: Callable[..., Tensor] = policy_loss,
         value_loss: Callable[..., Tensor] = value_loss,
+        weight_decay: float = 0.0,
         seed: int = 1,
     ) -> None:
-        super().__init__(settings.max_grad_norm)
-        self.strict_loading = False  # Checkpoints leave out the frozen models. `on_load_checkpoint` checks the rest.
-        self.roles, self.encoder, self.make_engine, self.sampling = roles, encoder, engine, sampling
-        self.settings, self.judge, self.seed = settings, judge, seed
+        check_sampling(sampling)
+        optimizers = (actor_optimizer, critic_optimizer)
+        super().__init__(roles, encoder, engine, sampling, optimizers, weight_decay, settings.max_grad_norm, seed)
+        self.settings, self.judge = settings, judge
         self.policy_loss, self.value_loss = policy_loss, value_loss
-        self.make_optimizers = (actor_optimizer, critic_optimizer)
         self.iteration = 0
         self.history: list[dict[str, Any]] = []
-        figures = ("reward", "kl", "length", "finished", *(["judge"] if judge else []))
-        self.means = SampleMeans(encoder.conditions.domains, figures)
+        names = ("reward", "kl", "length", "finished", *(["judge"] if judge else []))
+        self.means = SampleMeans(encoder.conditions.domains, names)
 
     def setup(self, stage: str) -> None:
         """Refuse what would wait for ever, and numbers that do not fit each other.
 
         Raises:
-            ValueError: If `check_strategy` or `check_iterations` refuses.
+            ValueError: If `check_strategy` or `check_data` refuses.
         """
         check_strategy(self.trainer)
-        if stage == "fit" and isinstance(data := self.trainer.datamodule, CountsIterations):  # type: ignore[attr-defined]
-            check_iterations(self.trainer, data.iterations, self.settings.warmup_iterations)
-
-    def configure_model(self) -> None:
-        """Make the four networks, once."""
-        if hasattr(self, "actor"):
-            return
-        self.actor, self.critic = self.roles.actor(), self.roles.critic()
-        self.reference = self.roles.reference().requires_grad_(False).eval()
-        self.reward = self.roles.reward().requires_grad_(False).eval()
-
-    def configure_optimizers(self) -> list[Optimizer]:
-        """One optimizer for the actor, one for the critic."""
-        nets = (self.actor, self.critic)
-        return [make(net.parameters()) for make, net in zip(self.make_optimizers, nets, strict=True)]
+        check_data(self.trainer, stage, self.settings.warmup_iterations, self.encoder, self.sampling.max_new_tokens)
 
     @property
     def is_warming_up(self) -> bool:
@@ -139,22 +119,54 @@ class PPOSystem(StepModule):
         return self.iteration < self.settings.warmup_iterations
 
     def training_step(self, query: Query, batch_idx: int) -> None:
-        """One iteration."""
-        scored = self.sample(query, seed=self.seed * 1_000_003 + self.iteration)
-        rollout = self._judge(scored)
-        figures = {f"train/{name}": value for name, value in rollout.summary().items()}
-        sums: Counter[str] = Counter()
+        """One iteration.
+
+        Raises:
+            ValueError: If a score, a loss or another figure is not finite, or the engine samples from other weights.
+        """
+        number = self.iteration + 1
+        rollout = self._judge(self.sample(query, seed=self.seed * 1_000_003 + self.iteration))
+        found = {f"train/{name}": value for name, value in self._figures(rollout).items()}
+        # Before the first step: the networks are as they were.
+        check_figures(found, f"in iteration {number}")
+        check_mismatch(found.get("train/engine_mismatch", 0.0), self.settings.max_mismatch, number)
+        losses = self._learn(rollout, self._texts(query, rollout))
+        check_figures(losses, f"in iteration {number}")
+        found |= losses
+        self.history.append({"iteration": number, "critic_only": self.is_warming_up, **found})
+        self.iteration += 1
+        self.log_dict(found)
+        self.log("reward", found["train/reward"], prog_bar=True, logger=False)
+
+    def _figures(self, rollout: Rollout) -> dict[str, float]:
+        sums = rollout.sums()
+        total = self.trainer.strategy.reduce(torch.stack([*sums.values()]), reduce_op="mean")
+        return figures(dict(zip(sums, total, strict=True)))
+
+    def _texts(self, query: Query, rollout: Rollout) -> Batch | None:
+        """Pre-training rows in proportion to what all ranks have sampled, as many on each of them."""
+        if query.texts is None or self.is_warming_up or self.settings.pretrain_coefficient == 0:
+            return None
+        share = self.settings.pretrain_share
+        sampled = float(self.mean_over_ranks(rollout.mask.sum()))
+        rows: Any = query.texts.take(None if share is None else share * sampled)
+        return {name: value.to(self.device) for name, value in rows.items()}  # type: ignore[return-value]
+
+    def _learn(self, rollout: Rollout, texts: Batch | None) -> dict[str, float]:
+        """The optimizer steps of an iteration, and the means of their losses."""
+        # The same names on each rank, whether it has texts or not.
+        sums: Counter[str] = Counter() if self.is_warming_up else Counter(pretrain_nats=0.0, pretrain_tokens=0.0)  # type: ignore[call-overload]
         parts, epochs = self.settings.mini_batches, self.settings.epochs
-        for part, texts in mini_batches(rollout, query.pretrain, parts=parts, epochs=epochs, seed=self.iteration):
+        for part, rows in mini_batches(rollout, texts, parts=parts, epochs=epochs, seed=self.iteration):
             sums.update(self._critic_step(part))
             if not self.is_warming_up:
-                sums.update(self._actor_step(part, texts))
-        figures |= {f"train/{name}": value / (parts * epochs) for name, value in sums.items()}
-        figures = {name: float(self.mean_over_ranks(torch.tensor(value))) for name, value in figures.items()}
-        self.history.append({"iteration": self.iteration + 1, "critic_only": self.is_warming_up, **figures})
-        self.iteration += 1
-        self.log_dict(figures)
-        self.log("reward", figures["train/reward"], prog_bar=True, logger=False)
+                sums.update(self._actor_step(part, rows))
+        means = {f"train/{name}": self._mean(value / (parts * epochs)) for name, value in sums.items()}
+        nats, tokens = means.pop("train/pretrain_nats", 0.0), means.pop("train/pretrain_tokens", 0.0)
+        return means | ({"train/pretrain_loss": nats / tokens} if tokens else {})
+
+    def _mean(self, value: float) -> float:
+        return float(self.mean_over_ranks(torch.tensor(value)))
 
     def validation_step(self, query: Query, batch_idx: int) -> None:
         """Sample replies to held-out prompts, always from the same random numbers, and look at them."""
@@ -184,17 +196,18 @@ class PPOSystem(StepModule):
 
     def _log_means(self, stage: str) -> dict[str, float]:
         reduce = partial(self.trainer.strategy.reduce, reduce_op="sum")
-        figures = {f"{stage}/{name}": value for name, value in self.means.compute(reduce).items()}
+        found = {f"{stage}/{name}": value for name, value in self.means.compute(reduce).items()}
+        check_figures(found, f"after iteration {self.iteration}")
         self.means.reset()
-        self.log_dict(figures)
-        return figures
+        self.log_dict(found)
+        return found
 
     def sample(self, query: Query, seed: int) -> Scored:
         """Sample and score one response to each prompt. Ranks that share rows sample the same replies."""
         return sample_and_score(
             query.prompts,
             self.make_engine(self.actor),
-            self.sampling,
+            self.speech,
             Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
             seed=seed + share_of(self.trainer)["rank"] * 7_919,
             truncation_penalty=self.settings.truncation_penalty,
@@ -202,9 +215,7 @@ class PPOSystem(StepModule):
 
     def _judge(self, scored: Scored) -> Rollout:
         return judge_rollout(
-            scored.responses,
-            scored.scores,
-            scored.finished,
+            scored,
             self.actor,
             self.reference,
             self.critic,
@@ -217,72 +228,38 @@ class PPOSystem(StepModule):
     def _critic_step(self, rollout: Rollout) -> dict[str, float]:
         tokens = self.mean_over_ranks(rollout.mask.sum())
         losses = critic_losses(self.critic, rollout, tokens, self.settings.micro_batch_tokens, self.value_loss)
-        return floats(self.take_step(losses, index=1))
+        return floats(self.take_step(self._evened([*losses]), index=1))
 
     def _actor_step(self, rollout: Rollout, texts: Batch | None) -> dict[str, float]:
         settings, budget = self.settings, self.settings.micro_batch_tokens
         tokens = self.mean_over_ranks(rollout.mask.sum())
-        text_tokens = self.mean_over_ranks(loss_tokens(texts))
-        policy = actor_losses(self.actor, rollout, tokens, budget, self.policy_loss, clip=settings.clip)
+        text_tokens = divisor(self.mean_over_ranks(loss_tokens(texts)))
+        policy = actor_losses(
+            self.actor, rollout, tokens, budget, self.policy_loss,
+            clip=settings.clip, temperature=self.sampling.temperature or 1.0,
+        )  # fmt: skip
         text = pretrain_losses(self.actor, texts, text_tokens, budget, coefficient=settings.pretrain_coefficient)
-        return floats(self.take_step(chain(policy, text)))
+        return floats(self.take_step(self._evened([*policy, *text])))
+
+    def _evened(self, parts: Sequence[Callable[[], StepLoss]]) -> Sequence[Callable[[], StepLoss]]:
+        """As many micro-batches on each rank. Replies of other lengths make other numbers of them."""
+        count = torch.tensor(float(len(parts)), device=self.device)
+        return evened(parts, int(self.trainer.strategy.reduce(count, reduce_op="max")))
 
     def arguments(self) -> dict[str, Any]:
         """Those that a checkpoint file can hold. The frozen models come from their folders."""
-        names = ("roles", "encoder", "sampling", "settings", "policy_loss", "value_loss", "seed")
+        names = ("roles", "encoder", "sampling", "settings", "policy_loss", "value_loss", "weight_decay", "seed")
         kept = {name: getattr(self, name) for name in names}
         optimizers = dict(zip(("actor_optimizer", "critic_optimizer"), self.make_optimizers, strict=True))
         return kept | optimizers | {"engine": self.make_engine}
 
-    def save(self, folder: str | Path, tensors: dict[str, Tensor] | None = None) -> None:
-        """Write the actor as a folder in released layout, atomically.
-
-        Args:
-            folder: Where. An older model is replaced.
-            tensors: Whole weights by name, [...] each, where a strategy has gathered them. None takes those at hand.
-        """
-        tensors = dict(self.actor.state_dict()) if tensors is None else tensors
-        path = self.encoder.tokenizer.path
-        assert path is not None
-        save_released(folder, self.actor.size, tensors.items(), path)
-
-    @classmethod
-    def load(cls, actor: str | Path, reward: str | Path, **settings: Any) -> Self:
-        """A system from the folders of an actor (an SFT model, or what PPO wrote) and of a reward model.
-
-        Args:
-            actor: Released layout, with its tokenizer.
-            reward: A reward model with its condition table.
-            **settings: Of the constructor.
-        """
-        encoder = ConversationEncoder(load_tokenizer(actor), conditions_beside(reward))
-        system = cls(**{"roles": local_roles(actor, reward), "encoder": encoder, **settings})
-        system.configure_model()
-        return system
-
-    def generate(self, prompt: str | Sequence[Message], seed: int | None = None) -> str:
-        """What the actor says, sampled as in training.
-
-        Args:
-            prompt: A user's words, or a whole conversation.
-            seed: Of the sampling. None takes the system's.
-        """
-        messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        sampling = replace(self.sampling, seed=self.seed if seed is None else seed)
-        return complete(self.make_engine(self.actor), self.encoder.tokenizer, messages, sampling)
-
     def transfer_batch_to_device(self, batch: Query, device: torch.device, dataloader_idx: int) -> Query:
-        """Move the pre-training rows. Prompts stay Python."""
-        if batch.pretrain is None:
-            return batch
-        rows: Any = {name: value.to(device) for name, value in batch.pretrain.items() if isinstance(value, Tensor)}
-        return Query(batch.prompts, rows)
+        """Nothing to move. Prompts stay Python, and pre-training rows are moved when they are taken."""
+        return batch
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out the frozen models. Add iteration and history."""
+        """Add iteration and history."""
         super().on_save_checkpoint(checkpoint)
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith(TRAINED)}
         checkpoint["ppo"] = {"iteration": self.iteration, "history": list(self.history), "seed": self.seed}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -291,9 +268,7 @@ class PPOSystem(StepModule):
         Raises:
             ValueError: If the checkpoint lacks weights of actor or critic, or was taken under another seed.
         """
-        wanted = {name for name in self.state_dict() if name.startswith(TRAINED)}
-        if missing := wanted - set(checkpoint["state_dict"]):
-            raise ValueError(f"The checkpoint lacks {len(missing)} weights of PPO, {min(missing)} among them.")
+        super().on_load_checkpoint(checkpoint)
         kept = checkpoint["ppo"]
         if kept["seed"] != self.seed:
             raise ValueError(f"The checkpoint was taken with seed={kept['seed']}, this run has {self.seed}.")

@@ -3,8 +3,9 @@
 Denominators count the whole step, so the sum of the losses does not depend on how it is cut.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from internlm2_core.batch import IGNORE, Batch, split_rows
@@ -25,7 +26,7 @@ def mini_batches(
 
     Args:
         rollout: B responses.
-        pretrain: Pre-training rows. With fewer rows than parts, some parts get none.
+        pretrain: Pre-training rows, dealt as evenly as they can. With fewer rows than parts, some parts get none.
         parts: Optimizer steps in a pass.
         epochs: Passes over the rollout, each dealt out anew.
         seed: Of the dealing.
@@ -36,15 +37,24 @@ def mini_batches(
     rows = len(rollout.scores)
     if rows < parts:
         raise ValueError(f"mini_batches={parts} must be at most the {rows} responses of an iteration.")
-    texts: list[Batch | None] = [None] * parts
-    if pretrain is not None:
-        given = list(split_rows(pretrain, -(-len(pretrain["input_ids"]) // parts)))
-        texts[: len(given)] = given
+    texts = [None] * parts if pretrain is None else dealt(pretrain, parts)
     for epoch in range(epochs):
         generator = torch.Generator().manual_seed(seed * 1_009 + epoch)
         order = torch.randperm(rows, generator=generator).tolist()
         for part in range(parts):
             yield rollout.select(order[part::parts]), texts[part]
+
+
+def dealt(batch: Batch, parts: int) -> list[Batch | None]:
+    """The rows of a batch in parts that differ by one row at most. A part without rows is None.
+
+    Args:
+        batch: Rows.
+        parts: How many.
+    """
+    pieces = {name: value.tensor_split(parts) for name, value in batch.items() if isinstance(value, Tensor)}
+    found = [dict(zip(pieces, values, strict=True)) for values in zip(*pieces.values(), strict=True)]
+    return [cast(Batch, part) if len(part["input_ids"]) else None for part in found]
 
 
 def critic_losses(
@@ -77,6 +87,7 @@ def actor_losses(
     loss: Callable[..., Tensor],
     *,
     clip: float,
+    temperature: float = 1.0,
 ) -> Iterator[Callable[[], StepLoss]]:
     """Policy loss of each micro-batch.
 
@@ -87,17 +98,24 @@ def actor_losses(
         budget: Tokens of a micro-batch.
         loss: `policy_loss`, or one like it.
         clip: Half width of the trust interval of the ratio.
+        temperature: Of the sampling.
     """
     for rows in rollout.responses.micro_batches(budget):
-        yield partial(_actor_part, actor, rollout.select(rows), tokens, loss, clip)
+        yield partial(_actor_part, actor, rollout.select(rows), tokens, loss, clip, temperature)
 
 
 def _actor_part(
-    actor: LanguageModel, part: Rollout, tokens: Tensor | float, loss: Callable[..., Tensor], clip: float
+    actor: LanguageModel,
+    part: Rollout,
+    tokens: Tensor | float,
+    loss: Callable[..., Tensor],
+    clip: float,
+    temperature: float,
 ) -> StepLoss:
-    logprobs_BR = part.responses.spread(token_logprobs(actor, part.responses.pack(part.scores.device)))
+    logprobs_BR = part.responses.spread(token_logprobs(actor, part.responses.pack(part.scores.device), temperature))
     found = loss(logprobs_BR, part.logprobs, part.advantages, part.mask, tokens=tokens, clip=clip)
-    clipped = clip_fraction(logprobs_BR.detach(), part.logprobs, part.mask, clip=clip) * part.mask.sum() / tokens
+    share = clip_fraction(logprobs_BR.detach(), part.logprobs, part.advantages, part.mask, clip=clip)
+    clipped = share * part.mask.sum() / tokens
     return StepLoss(found, {"policy_loss": found.detach(), "clip_fraction": clipped})
 
 
@@ -111,7 +129,7 @@ def pretrain_losses(
         batch: Pre-training rows. Nothing is yielded without them or without weight.
         tokens: Denominator: loss tokens of the step (per rank on average), a scalar.
         budget: Tokens of a micro-batch. At least one row is taken.
-        coefficient: Weight. What is logged is unweighted, in nats per loss token.
+        coefficient: Weight. The figures are unweighted sums: nats, and the tokens that they are of.
     """
     if batch is None or coefficient == 0:
         return
@@ -121,8 +139,25 @@ def pretrain_losses(
 
 def _pretrain_part(actor: LanguageModel, part: Batch, tokens: Tensor | float, coefficient: float) -> StepLoss:
     losses = actor(part["input_ids"], part["position_ids"], labels_BT=part["labels"])
-    loss = losses.cross_entropy / tokens
-    return StepLoss(coefficient * loss, {"pretrain_loss": loss.detach()})
+    figures = {"pretrain_nats": losses.cross_entropy.detach(), "pretrain_tokens": loss_tokens(part)}
+    return StepLoss(coefficient * losses.cross_entropy / tokens, figures)
+
+
+def evened(parts: Sequence[Callable[[], StepLoss]], count: int) -> Sequence[Callable[[], StepLoss]]:
+    """So many micro-batches: those given, and as often as needed the last one once more with weight 0.
+
+    Ranks that exchange gradients or gather weights in every pass must make as many passes as the others.
+
+    Args:
+        parts: One at least.
+        count: At least their number.
+    """
+    return [*parts, *[partial(_silent, parts[-1])] * (count - len(parts))]
+
+
+def _silent(part: Callable[[], StepLoss]) -> StepLoss:
+    loss, figures = part()
+    return StepLoss(0 * loss, {name: torch.zeros_like(value) for name, value in figures.items()})
 
 
 def loss_tokens(batch: Batch | None) -> Tensor:

@@ -23,7 +23,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from internlm2_records import Message, Record, read_records, turns_of, with_tools
+from internlm2_records import Message, Record, read_records, turns_of, whole, with_tools
 
 from internlm2_align.preferences.preference import OnBad, Preference, Reply, reply_of
 
@@ -161,7 +161,7 @@ def transcript(text: object) -> list[Message]:
     """
     if not isinstance(text, str):
         raise ValueError(f"a side must be a transcript, not a {type(text).__name__}. Messages are of format=dialogue.")
-    before, *pieces = ("\n\n" + text.strip()).split("\n\nHuman:")
+    before, *pieces = ("\n\n" + whole(text, "transcript").strip()).split("\n\nHuman:")
     if before.strip() or not pieces:
         raise ValueError(f"the transcript {text[:40]!r} does not begin with 'Human:'.")
     messages: list[Message] = []

@@ -4,51 +4,43 @@ A question is on one side as a whole. Preference sets hold many pairs of one que
 them knows it.
 """
 
-import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from internlm2_align.preferences.preference import Preference
+from internlm2_align.preferences.questions import Questions, Words, check_share, is_held_out, same_words
 
 
-def question_of(pair: Preference) -> str:
-    """What splits go by: ``meta["question"]``, else the first thing that the user says.
+def question_of(pair: Preference, questions: Questions) -> Words:
+    """What splits go by: ``meta["question"]``, else what the prompt asks.
 
-    The first, since a dialogue is often cut at several depths, and a reply held out at one of them is in the prompt of
-    another. Blanks, capitals and widths of letters do not tell questions apart.
+    Args:
+        pair: Any pair.
+        questions: Those of all pairs, held out or not.
     """
-    return same_words(str(pair.meta["question"])) if "question" in pair.meta else _opening(pair)
-
-
-def same_words(text: str) -> str:
-    """A text without what does not tell questions apart."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _opening(pair: Preference) -> str:
-    said = [turn["content"] for turn in pair.prompt if turn["role"] == "user"]
-    return same_words(said[0]) if said else ""
+    return (same_words(str(pair.meta["question"])),) if "question" in pair.meta else questions.of(pair.prompt)
 
 
 def without_questions(
-    pairs: Iterable[Preference], held: Sequence[Preference], counts: Counter[str]
+    pairs: Sequence[Preference], held: Sequence[Preference], counts: Counter[str]
 ) -> Iterator[Preference]:
     """The pairs whose question is not held out.
 
-    Where only one of two pairs names its question, the opening of each and the name are compared.
+    Where only one of two pairs names its question, what each prompt asks and the name are compared.
 
     Args:
         pairs: Any pairs.
         held: Held-out pairs.
         counts: Gets ``question_is_held_out`` for each pair that is left out.
     """
-    questions, openings = {question_of(pair) for pair in held}, {_opening(pair) for pair in held}
-    unnamed = {question_of(pair) for pair in held if "question" not in pair.meta}
+    questions = Questions(pair.prompt for pair in (*pairs, *held))
+    named = {question_of(pair, questions) for pair in held}
+    asked = {questions.of(pair.prompt) for pair in held}
+    unnamed = {question_of(pair, questions) for pair in held if "question" not in pair.meta}
     for pair in pairs:
-        others = unnamed if "question" in pair.meta else openings
-        if question_of(pair) in questions or _opening(pair) in others:
+        others = unnamed if "question" in pair.meta else asked
+        if question_of(pair, questions) in named or questions.of(pair.prompt) in others:
             counts["question_is_held_out"] += 1
         else:
             yield pair
@@ -69,12 +61,12 @@ def split_by_question(
     Raises:
         ValueError: If the share is out of range.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"heldout_share={share} must be in [0, 1).")
+    check_share(share)
+    pairs = list(pairs)
+    questions = Questions(pair.prompt for pair in pairs)
     sides: tuple[list[Preference], list[Preference]] = ([], [])
     for pair in pairs:
-        digest = hashlib.blake2b(f"{seed}\x1f{question_of(pair)}".encode(), digest_size=8).digest()
-        sides[int.from_bytes(digest, "big") / 2**64 < share].append(pair)
+        sides[is_held_out(question_of(pair, questions), share, seed)].append(pair)
     return sides
 
 

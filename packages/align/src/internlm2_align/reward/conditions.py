@@ -4,6 +4,7 @@ A table maps a domain to a system prompt, in one language or in several. It is p
 the reward model only. Actor and critic never see it. `Unconditional` is the ablation: the same domains, no prompts.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -48,6 +49,19 @@ def index_of(table: ConditionTable, domain: str) -> int:
     return list(table.domains).index(domain)
 
 
+LANGUAGES = {"eng": "en", "english": "en", "zho": "zh", "chi": "zh", "cmn": "zh", "chinese": "zh", "中文": "zh"}
+"""Other names of languages that the built-in table has."""
+
+
+def language_code(tag: str) -> str:
+    """The two-letter code of a language, however it is tagged: ``zh-CN``, ``zho_Hans``, ``Chinese``.
+
+    Other tags lose what follows their first part.
+    """
+    first = re.split(r"[-_ ]", tag.strip().casefold(), maxsplit=1)[0]
+    return LANGUAGES.get(first, first)
+
+
 @dataclass(frozen=True)
 class Conditions:
     """The table.
@@ -71,7 +85,7 @@ class Conditions:
         """
         index_of(self, domain)
         texts = self.prompts[domain]
-        text = texts.get(language) or next(iter(texts.values()))
+        text = texts.get(language) or texts.get(language_code(language)) or next(iter(texts.values()))
         return [{"role": "system", "content": text}]
 
     def save(self, path: Path) -> None:

@@ -87,7 +87,7 @@ class PreferenceData(L.LightningDataModule):
         held = list(deduplicated(chain(named, split_off), held_out))
         self.heldout_pairs = self._encoded(held, held_out, "heldout")
         added = read_preferences(self.added, train, self.on_bad)
-        training = without_questions(chain(found, added), held, train)
+        training = without_questions([*found, *added], held, train)
         self.pairs = self._encoded(self._with_margins(list(training)), train, "preferences")
         self.counts = {"train": +train, "heldout": +held_out}
 

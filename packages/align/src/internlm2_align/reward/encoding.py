@@ -8,12 +8,15 @@ The score is read at the last token, which occurs nowhere else, so it is a funct
 from collections.abc import Sequence
 
 from internlm2_core.text.chat import ChatFormat
-from internlm2_core.text.tokenizer import SCORE_TOKEN, Tokenizer
-from internlm2_records import Message, turns_of
+from internlm2_core.text.tokenizer import SCORE_TOKEN, SPECIAL_TOKENS, Tokenizer
+from internlm2_records import TOOLS, Message, turns_of
 
 from internlm2_align.preferences.preference import Preference, Reply, as_turn, reply_of
 from internlm2_align.reward.conditions import ConditionTable
 from internlm2_align.reward.shared import Group
+
+SPOKEN = ("<|im_end|>", "<|action_start|>", "<|action_end|>", *TOOLS)
+"""Special tokens that an assistant says."""
 
 
 class TooLongError(ValueError):
@@ -28,6 +31,9 @@ class ConversationEncoder:
         conditions: What goes before a conversation, by domain.
         max_tokens: Longest conversation with one reply, in tokens. 8,192 in the report.
 
+    Attributes:
+        unspoken: Ids that an assistant never says: all special tokens but the end of its turn and those of a call.
+
     Raises:
         KeyError: If the tokenizer has no score token.
     """
@@ -36,6 +42,7 @@ class ConversationEncoder:
         self.tokenizer, self.conditions, self.max_tokens = tokenizer, conditions, max_tokens
         self.chat = ChatFormat(tokenizer)
         self.ending = [*self.chat.newline, tokenizer.special(SCORE_TOKEN)]
+        self.unspoken = tuple(id_ for id_, piece in enumerate(tokenizer.pieces()) if _is_unspoken(piece))
 
     def arguments(self) -> dict[str, object]:
         """Of the constructor, for checkpoints of the modules that hold this encoder."""
@@ -88,17 +95,54 @@ class ConversationEncoder:
     def group_of_ids(
         self, prompt_ids: Sequence[int], reply_ids: Sequence[int], domain: str, language: str = "en"
     ) -> Group:
-        """Ids of a prompt and a sampled reply that already are ids, as PPO has them. Only the condition is encoded.
+        """Ids of a prompt and a sampled reply, as PPO has them. The reply is encoded anew from what it says.
 
         Args:
             prompt_ids: The prompt, an assistant turn opened at the end.
-            reply_ids: What was sampled.
+            reply_ids: What was sampled. Where its text takes more tokens and does not fit, it is taken as sampled.
+            domain: Picks the condition.
+            language: Of the condition.
+
+        Raises:
+            UnknownDomainError: If the domain has no condition.
+            TooLongError: If the reply as sampled with its prompt is longer than ``max_tokens``.
+        """
+        turns = prompt_ids[len(self.tokenizer.begin) :]  # the condition begins the text
+        before = [*self.chat.encode(self.conditions.messages(domain, language)).ids, *turns]
+        said = self.reply(self.chat.body(as_turn(self.reply_of_ids(reply_ids))))
+        fits = len(before) + len(said) <= self.max_tokens
+        return self._checked(Group(before, [said if fits else self.reply(reply_ids)]))
+
+    def tokens_around(self, domain: str, language: str = "en") -> int:
+        """Tokens that the reward model reads beside a prompt and what was sampled: condition, end and score token.
+
+        Args:
             domain: Picks the condition.
             language: Of the condition.
         """
         condition = self.chat.encode(self.conditions.messages(domain, language)).ids
-        turns = prompt_ids[len(self.tokenizer.begin) :]  # the condition begins the text
-        return self._checked(Group([*condition, *turns], [self.reply(reply_ids)]))
+        return len(condition) - len(self.tokenizer.begin) + len(self.reply([]))
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """A sampled reply as text, without its end of turn."""
+        return self.tokenizer.decode([id_ for id_ in ids if id_ != self.chat.end])
+
+    def reply_of_ids(self, ids: Sequence[int]) -> Reply:
+        """What a sampled reply says: a message where it ends in a whole call of a tool, else a text.
+
+        Special tokens elsewhere are spelt out and become text.
+        """
+        said = list(ids[:-1]) if ids and ids[-1] == self.chat.end else list(ids)
+        opening, closing = map(self.tokenizer.special, ("<|action_start|>", "<|action_end|>"))
+        if said[-1:] == [closing] and said.count(opening) == said.count(closing) == 1:
+            start = said.index(opening)
+            call = said[start + 1 : -1]
+            tool = next((name for name in TOOLS if call[:1] == [self.tokenizer.special(name)]), None)
+            if tool and call[1 : 1 + len(self.chat.newline)] == self.chat.newline:
+                content = self.tokenizer.decode(call[1 + len(self.chat.newline) :])
+                words = self.tokenizer.decode(said[:start])
+                return {"role": "assistant", "content": words, "tool_call": {"tool": tool, "content": content}}
+        return self.tokenizer.decode(said)
 
     def reply(self, ids: Sequence[int]) -> list[int]:
         """A reply with its end of turn (added where sampling stopped short of it) and score token."""
@@ -116,3 +160,8 @@ class ConversationEncoder:
                 f"A conversation has {tokens} tokens, the limit is {self.max_tokens}. Shorten it or raise max_tokens."
             )
         return group
+
+
+def _is_unspoken(piece: str) -> bool:
+    # The released vocabulary has spare pieces without a meaning.
+    return piece not in SPOKEN and (piece in SPECIAL_TOKENS or piece.startswith("[UNUSED_TOKEN_"))

@@ -23,6 +23,7 @@ from internlm2_core.training import StepLoss, StepModule
 from internlm2_records import Message
 from torch import Tensor
 
+from internlm2_align.finite import check_figures, check_weights
 from internlm2_align.preferences.preference import Reply
 from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -100,6 +101,9 @@ class RewardModel(StepModule):
 
         Returns:
             The loss of the global batch, a scalar.
+
+        Raises:
+            ValueError: If the loss is not finite.
         """
         # Data-parallel strategies average gradients, so a sum over the mean number of pairs is the global mean.
         pairs = self.mean_over_ranks(torch.tensor(float(sum(len(row.margin) for row in batch))))
@@ -109,6 +113,7 @@ class RewardModel(StepModule):
         chosen_P, rejected_P = torch.cat(sides, dim=1)
         shares = torch.stack((own_loss, (chosen_P > rejected_P).sum() / pairs))
         loss, accuracy = self.trainer.strategy.reduce(shares, reduce_op="mean")
+        check_figures({"loss": float(loss)}, f"at step {self.trainer.global_step}")
         extreme = self.trainer.strategy.reduce(torch.cat((chosen_P, rejected_P)).abs().max(), reduce_op="max")
         logged = {"train/loss": loss, "train/accuracy": accuracy, "train/largest_score": extreme}
         self.log_dict(logged, prog_bar=True)
@@ -193,10 +198,14 @@ class RewardModel(StepModule):
             folder: Where. An older model is replaced.
             tokenizer_path: Whose tokenizer is written beside them. None takes the encoder's.
             tensors: Whole weights by name, [...] each, where a strategy has gathered them. None takes those at hand.
+
+        Raises:
+            ValueError: If a weight is not finite.
         """
         tensors = dict(self.net.state_dict()) if tensors is None else tensors
         path = tokenizer_path or self.encoder.tokenizer.path
         assert path is not None
+        check_weights(tensors, folder)
         save_reward(folder, self.net.size, tensors, path, self.encoder.conditions)
 
     def scorer(self, budget_tokens: int = 16_384) -> Scorer:

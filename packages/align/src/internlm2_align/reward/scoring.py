@@ -1,5 +1,6 @@
 """Scores of many conversations at once: sorted into full, padding-free batches, answered in the given order."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -26,7 +27,11 @@ class Scorer:
 
     @torch.no_grad()
     def scores(self, groups: Sequence[Group]) -> list[list[float]]:
-        """Scores of the replies of groups that the encoder has made."""
+        """Scores of the replies of groups that the encoder has made.
+
+        Raises:
+            ValueError: If a score is not finite.
+        """
         lengths = [group.stored_tokens for group in groups]
         budget = max([self.budget_tokens, *lengths])
         device = self.net.v_head.weight.device
@@ -41,6 +46,12 @@ class Scorer:
                     result[index] = [next(scores) for _ in groups[index].replies]
         finally:
             self.net.train(was_training)
+        for number, scores in enumerate(result, 1):
+            if not all(map(math.isfinite, scores)):
+                raise ValueError(
+                    f"The reward model scores conversation {number} of {len(result)} with {scores}, which must be "
+                    "finite. Its weights are broken, or too large for its precision."
+                )
         return result
 
     def conversations(

@@ -1,13 +1,17 @@
 """All four models in one process, on one device."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from internlm2_core.checkpoint import load_released
+from internlm2_core.checkpoint import read_size
+from internlm2_core.checkpoint.any_layout import layout_of, read_model
+from internlm2_core.checkpoint.folder import allocated, fill_or_defer
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.text import load_tokenizer
 
 from internlm2_align.ppo.critic import start_critic
 from internlm2_align.reward.network import RewardNetwork, load_reward
@@ -36,30 +40,47 @@ def local_roles(
     """Roles from two folders.
 
     Args:
-        actor: The SFT model in released layout, or an actor to continue from.
+        actor: The SFT model in released or Llama layout, or an actor to continue from.
         reward: The reward model.
         reference: The SFT model, if ``actor`` has been trained since. None takes ``actor``.
         frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``. None keeps that of the files.
+
+    Returns:
+        Makers. That of the reward model refuses one whose tokenizer is not the actor's.
     """
     dtype = None if frozen_dtype is None else getattr(torch, frozen_dtype)
     return Roles(
         actor=partial(_actor, actor),
         critic=partial(start_critic, reward),
         reference=partial(_reference, reference or actor, dtype),
-        reward=partial(_reward, reward, dtype),
+        reward=partial(_reward, reward, actor, dtype),
     )
 
 
 def _actor(folder: str | Path) -> LanguageModel:
     # As the Trainer's precision sets it: bfloat16 of the file would lose most of the small steps.
-    return load_released(folder, dtype=torch.get_default_dtype())
+    return _language_model(folder, torch.get_default_dtype())
 
 
 def _reference(folder: str | Path, dtype: torch.dtype | None) -> LanguageModel:
-    net = load_released(folder)
-    return net if dtype is None else net.to(dtype)
+    return _language_model(folder, dtype)
 
 
-def _reward(folder: str | Path, dtype: torch.dtype | None) -> RewardNetwork:
+def _language_model(folder: str | Path, dtype: torch.dtype | None) -> LanguageModel:
+    """A network of either layout. Inside ``torch.device("meta")`` its weights are left to the strategy."""
+    if layout_of(folder).endswith("reward"):
+        raise ValueError(f"{folder} holds a reward model, which has no head for words, and not a language model.")
+    if dtype is None:
+        _, first = next(read_model(folder))
+        dtype = first.dtype
+    with torch.device("meta"):
+        net = LanguageModel(read_size(folder)).to(dtype)
+    fill_or_defer(allocated(net), partial(read_model, folder), folder)
+    return net
+
+
+def _reward(folder: str | Path, actor: str | Path, dtype: torch.dtype | None) -> RewardNetwork:
+    with suppress(FileNotFoundError):  # an actor without tokenizer is used with that of the encoder
+        load_tokenizer(actor, like=folder)
     net = load_reward(folder)
     return net if dtype is None else net.to(dtype)

@@ -22,6 +22,7 @@ class Sampling:
             arXiv 1909.05858). 1 changes nothing.
         stop_ids: Tokens that end a sequence. They are part of it.
         stop: Strings that end a sequence as soon as its text holds one. The string is part of it.
+        never_ids: Tokens that are never chosen.
         seed: Seed of the drawing. None draws from torch's global generator.
         logprobs: Whether the log-probability of each token is wanted. It takes a pass over the logits at each step.
 
@@ -36,6 +37,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     stop_ids: tuple[int, ...] = ()
     stop: tuple[str, ...] = ()
+    never_ids: tuple[int, ...] = ()
     seed: int | None = None
     logprobs: bool = True
 
@@ -121,10 +123,14 @@ def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | N
         Ids [B] and their log-probability [B] under the model itself, before temperature and truncation: what a fresh
         forward pass gives, and what PPO compares with. None where it is not wanted.
     """
+    allowed_BV = logits_BV
+    if sampling.never_ids:
+        never = torch.tensor(sampling.never_ids, device=logits_BV.device)
+        allowed_BV = logits_BV.index_fill(-1, never, -torch.inf)
     if sampling.is_greedy:
-        ids_B1 = logits_BV.argmax(-1, keepdim=True)
+        ids_B1 = allowed_BV.argmax(-1, keepdim=True)
     else:
-        probs_BK, tokens_BK = candidates(logits_BV, sampling)
+        probs_BK, tokens_BK = candidates(allowed_BV, sampling)
         ids_B1 = draw(probs_BK, generator)
         ids_B1 = ids_B1 if tokens_BK is None else tokens_BK.gather(1, ids_B1)
     if not sampling.logprobs:

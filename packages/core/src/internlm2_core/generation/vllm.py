@@ -61,6 +61,8 @@ class VLLMEngine:
             repetition_penalty=sampling.repetition_penalty,
             stop_token_ids=list(sampling.stop_ids),
             stop=list(sampling.stop) or None,
+            # vLLM's strongest bias. Probabilities are those of the model without it.
+            logit_bias=dict.fromkeys(sampling.never_ids, -100.0) or None,
             include_stop_str_in_output=True,
             ignore_eos=True,  # the tokens that stop are named above
             seed=sampling.seed,

@@ -76,6 +76,8 @@ class LanguageModel(nn.Module):
         cache: KeyValueCache | None = None,
         places_N: Tensor | None = None,
         targets_N: Tensor | None = None,
+        temperature: float = 1.0,
+        with_entropy: bool = False,
     ) -> Tensor | TokenLosses:
         """Logits, losses of labels, or log-probabilities of tokens. The last two never hold all logits.
 
@@ -89,10 +91,12 @@ class LanguageModel(nn.Module):
             cache: Earlier keys and values, for generation.
             places_N: Indices into the B * T positions, [N] int64. Nothing is computed elsewhere.
             targets_N: Tokens whose log-probability at those places is wanted, [N] int64.
+            temperature: Divides the logits of log-probabilities, as sampling does.
+            with_entropy: Give the entropies at those places beside the log-probabilities.
 
         Returns:
-            With labels, `TokenLosses`. With places and targets, log-probabilities in nats, [N]. With places alone,
-            logits [N, V]. Otherwise all logits, [B, T, V].
+            With labels, `TokenLosses`. With places and targets, log-probabilities in nats, [N], or [2, N] with
+            entropies in the second row. With places alone, logits [N, V]. Otherwise all logits, [B, T, V].
 
         Raises:
             ValueError: If Liger's loss is asked for a z-loss.
@@ -109,4 +113,4 @@ class LanguageModel(nn.Module):
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, places_N)
         if targets_N is None:
             return self.output(hidden_ND)
-        return target_logprobs(hidden_ND, self.output, targets_N, self.max_logits)
+        return target_logprobs(hidden_ND, self.output, targets_N, self.max_logits, temperature, with_entropy)

@@ -1,0 +1,142 @@
+"""The four networks of PPO in Lightning: made, optimised, saved and loaded. `PPOSystem` trains them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+from internlm2_core.checkpoint import save_released
+from internlm2_core.generation import Engine, LocalEngine, Sampling
+from internlm2_core.generation.answers import complete
+from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.optim import decay_groups
+from internlm2_core.text import load_tokenizer
+from internlm2_core.training import StepModule
+from internlm2_records import Message
+from torch import Tensor
+from torch.optim import Optimizer
+
+from internlm2_align.finite import check_weights
+from internlm2_align.reward.conditions import conditions_beside
+from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.reward.network import RewardNetwork
+from internlm2_align.roles.local import Roles, local_roles
+
+TRAINED = ("actor.", "critic.")
+
+
+class PPONetworks(StepModule):
+    """Actor and critic, which are trained, reference and reward model, which are not.
+
+    Args:
+        roles: Makers of the four models.
+        encoder: Encodes conversations for the reward model under their condition.
+        engine: Makes the engine that samples, given the actor's network.
+        sampling: How the actor replies.
+        make_optimizers: Make the optimizers of actor and critic from parameter groups.
+        weight_decay: Of the matrices of both.
+        max_grad_norm: Gradients of actor and critic are clipped to this norm each. 0 clips nothing.
+        seed: Of the sampling.
+    """
+
+    actor: LanguageModel
+    critic: RewardNetwork
+    reference: LanguageModel
+    reward: RewardNetwork
+
+    def __init__(
+        self,
+        roles: Roles,
+        encoder: ConversationEncoder,
+        engine: Callable[[LanguageModel], Engine] = LocalEngine,
+        sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+        make_optimizers: tuple[Callable[..., Optimizer], ...] = (),
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+        seed: int = 1,
+    ) -> None:
+        super().__init__(max_grad_norm)
+        self.strict_loading = False  # Checkpoints leave out the frozen models. `on_load_checkpoint` checks the rest.
+        self.roles, self.encoder, self.make_engine, self.sampling = roles, encoder, engine, sampling
+        self.make_optimizers, self.weight_decay, self.seed = make_optimizers, weight_decay, seed
+
+    def configure_model(self) -> None:
+        """Make the four networks, once."""
+        if hasattr(self, "actor"):
+            return
+        self.actor, self.critic = self.roles.actor(), self.roles.critic()
+        self.reference = self.roles.reference().requires_grad_(False).eval()
+        self.reward = self.roles.reward().requires_grad_(False).eval()
+
+    def configure_optimizers(self) -> list[Optimizer]:
+        """One optimizer for the actor, one for the critic. Norms do not decay."""
+        nets = (self.actor, self.critic)
+        return [
+            make(decay_groups(net, self.weight_decay)) for make, net in zip(self.make_optimizers, nets, strict=True)
+        ]
+
+    @property
+    def speech(self) -> Sampling:
+        """How the actor replies: without special tokens, and without ids that only pad its vocabulary."""
+        padding = range(self.encoder.tokenizer.vocab_size, self.actor.size.vocab_size)
+        return replace(self.sampling, never_ids=(*self.encoder.unspoken, *padding))
+
+    def save(self, folder: str | Path, tensors: dict[str, Tensor] | None = None) -> None:
+        """Write the actor as a folder in released layout, atomically.
+
+        Args:
+            folder: Where. An older model is replaced.
+            tensors: Whole weights by name, [...] each, where a strategy has gathered them. None takes those at hand.
+
+        Raises:
+            ValueError: If a weight is not finite.
+        """
+        tensors = dict(self.actor.state_dict()) if tensors is None else tensors
+        path = self.encoder.tokenizer.path
+        assert path is not None
+        check_weights(tensors, folder)
+        save_released(folder, self.actor.size, tensors.items(), path)
+
+    @classmethod
+    def load(cls, actor: str | Path, reward: str | Path, **settings: Any) -> Self:
+        """A system from the folders of an actor (an SFT model, or what PPO wrote) and of a reward model.
+
+        Args:
+            actor: A language model of either layout, with its tokenizer.
+            reward: A reward model with its condition table.
+            **settings: Of the constructor.
+
+        Raises:
+            ValueError: If the two have other tokenizers.
+        """
+        encoder = ConversationEncoder(load_tokenizer(actor, like=reward), conditions_beside(reward))
+        system = cls(**{"roles": local_roles(actor, reward), "encoder": encoder, **settings})
+        system.configure_model()
+        return system
+
+    def generate(self, prompt: str | Sequence[Message], seed: int | None = None) -> str:
+        """What the actor says, sampled as in training.
+
+        Args:
+            prompt: A user's words, or a whole conversation.
+            seed: Of the sampling. None takes the system's.
+        """
+        messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        sampling = replace(self.speech, seed=self.seed if seed is None else seed)
+        return complete(self.make_engine(self.actor), self.encoder.tokenizer, messages, sampling)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out the frozen models."""
+        super().on_save_checkpoint(checkpoint)
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith(TRAINED)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check what is loaded.
+
+        Raises:
+            ValueError: If the checkpoint lacks weights of actor or critic.
+        """
+        wanted = {name for name in self.state_dict() if name.startswith(TRAINED)}
+        if missing := wanted - set(checkpoint["state_dict"]):
+            raise ValueError(f"The checkpoint lacks {len(missing)} weights of PPO, {min(missing)} among them.")

@@ -1,0 +1,50 @@
+"""Roles from folders: either layout of the actor, one vocabulary."""
+
+import json
+
+import pytest
+import torch
+from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.network import save_reward, start_reward
+from internlm2_align.roles import local_roles
+from internlm2_core.checkpoint import load_released, save_llama
+
+SIZES = {"layers": 2, "dim": 32, "num_kv_heads": 2, "q_per_kv": 1, "ffn_dim": 64, "head_dim": 16}
+
+
+@pytest.fixture
+def sft(tmp_path, save_random_model):
+    return save_random_model(tmp_path / "sft", max_positions=256, **SIZES)
+
+
+def reward_of(sft, folder, tokenizer):
+    net = start_reward(sft)
+    save_reward(folder, net.size, net.state_dict(), tokenizer, Conditions({"maths": {"en": "M"}}))
+    return folder
+
+
+def test_the_actor_may_be_a_llama(tmp_path, sft):
+    net = load_released(sft)
+    save_llama(tmp_path / "llama", net.size, net.state_dict().items(), sft)
+    roles = local_roles(tmp_path / "llama", reward_of(sft, tmp_path / "reward", sft))
+    for role in (roles.actor(), roles.reference()):
+        for name, weight in net.state_dict().items():
+            torch.testing.assert_close(role.state_dict()[name], weight)
+    assert roles.reward().size == net.size
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(tmp_path, sft):
+    vocabulary = json.loads((sft / "tokenizer.json").read_text())
+    spelt = vocabulary["model"]["vocab"]
+    spelt["a"], spelt["b"] = spelt["b"], spelt["a"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(vocabulary))
+    reward = reward_of(sft, tmp_path / "reward", tmp_path / "other")
+    with pytest.raises(ValueError, match=r"tokenizer is not that of \S*reward: id \d+"):
+        local_roles(sft, reward).reward()
+
+
+def test_a_reward_model_is_not_an_actor(tmp_path, sft):
+    reward = reward_of(sft, tmp_path / "reward", sft)
+    with pytest.raises(ValueError, match="holds a reward model, which has no head for words"):
+        local_roles(reward, reward).actor()
