@@ -19,9 +19,8 @@ from functools import partial
 from typing import Any
 
 import torch
-from internlm2_core.batch import Batch
+from internlm2_core.batch import Batch, divisor
 from internlm2_core.generation import Engine, LocalEngine, Sampling
-from internlm2_core.lm import divisor
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.shares import share_of
 from internlm2_core.training import StepLoss
