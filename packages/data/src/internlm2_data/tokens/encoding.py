@@ -34,7 +34,8 @@ class TextEncoder:
             raise ValueError(f"The tokenizer {path} has no token {END_OF_DOCUMENT} to end documents with.")
         self._end = end
         self.begin = opening_token(self.path)
-        self._begin = [] if self.begin is None else [self._tokenizer.token_to_id(self.begin)]
+        begin = None if self.begin is None else self._tokenizer.token_to_id(self.begin)
+        self._begin = [] if begin is None else [begin]
 
     @property
     def vocabulary(self) -> int:
