@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -68,7 +69,7 @@ def size_in_phase(
             f"context={context} must be at most {size.max_positions}, the trained length of {folder}. "
             f"A rope_base above its {size.rope_base:g} lengthens it."
         )
-    given = {"rope_scaling": rope_scaling, "rope_factor": rope_factor}
+    given: dict[str, Any] = {"rope_scaling": rope_scaling, "rope_factor": rope_factor}
     return replace(size, **{name: value for name, value in given.items() if value is not None})
 
 
