@@ -45,6 +45,7 @@ class SaveActors(SaveLast):
 
     def __init__(self, folder: str | Path, snapshots: Sequence[int] = (), early_share: float | None = None) -> None:
         super().__init__(folder)
+        self.places = (self.folder / "model", self.folder / "last")
         self.snapshots, self.early_share = set(snapshots), early_share
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

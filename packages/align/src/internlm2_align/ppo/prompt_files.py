@@ -8,13 +8,14 @@ the file. ``language`` picks the language of the condition. Both may be in ``met
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from internlm2_core.text.chat import ChatFormat
 from internlm2_records import Message, Record, conversation_of, read_records, turns_of, with_tools
 
+from internlm2_align.listed import listed
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.preferences.preference import OnBad
 
@@ -44,22 +45,7 @@ def prompt_files(files: File | Sequence[File]) -> list[PromptFile]:
     Raises:
         ValueError: If an entry names no path or has an unknown key.
     """
-    found = [files] if isinstance(files, (str, Path, Mapping, PromptFile)) else files
-    return [_file(entry) for entry in found]
-
-
-def _file(entry: File) -> PromptFile:
-    if isinstance(entry, PromptFile):
-        return entry
-    arguments = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
-    known = [each.name for each in fields(PromptFile)]
-    unknown = [name for name in arguments if name not in known]
-    if unknown or "path" not in arguments:
-        wrong = f"has {unknown[0]!r}" if unknown else "names no path"
-        raise ValueError(
-            f"{arguments} {wrong}. A file has keys {', '.join(known)}, as in {{path: FILE, domain: maths}}."
-        )
-    return PromptFile(**arguments)
+    return listed(files, PromptFile, "{path: FILE, domain: maths}")
 
 
 def read_prompts(

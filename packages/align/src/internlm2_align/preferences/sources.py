@@ -17,7 +17,7 @@ read. A format of your own is a function in `PARSERS`.
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import Any
 
 from internlm2_records import Message, Record, read_records, turns_of, whole, with_tools
 
+from internlm2_align.listed import listed
 from internlm2_align.preferences.preference import OnBad, Preference, Reply, reply_of
 
 Sides = tuple[Sequence[Message], Reply, Reply, dict[str, Any]]
@@ -111,20 +112,7 @@ def preference_files(files: File | Sequence[File]) -> list[PreferenceFile]:
     Raises:
         ValueError: If an entry names no path or has an unknown key.
     """
-    found = [files] if isinstance(files, (str, Path, Mapping, PreferenceFile)) else files
-    return [_file(entry) for entry in found]
-
-
-def _file(entry: File) -> PreferenceFile:
-    if isinstance(entry, PreferenceFile):
-        return entry
-    arguments = dict(entry) if isinstance(entry, Mapping) else {"path": entry}
-    known = [each.name for each in fields(PreferenceFile)]
-    unknown = [name for name in arguments if name not in known]
-    if unknown or "path" not in arguments:
-        wrong = f"has {unknown[0]!r}" if unknown else "names no path"
-        raise ValueError(f"{arguments} {wrong}. A file has keys {', '.join(known)}, as in {{path: FILE, format: hh}}.")
-    return PreferenceFile(**arguments)
+    return listed(files, PreferenceFile, "{path: FILE, format: hh}")
 
 
 def read_preferences(

@@ -25,21 +25,24 @@ class SaveLast(L.Callback):
 
     Attributes:
         of: Kind of module that it writes.
+        places: Model folders that it will write.
     """
 
     of: type[L.LightningModule] = L.LightningModule
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self.is_written = Path(folder), False
+        self.places: tuple[Path, ...] = (self.folder,)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Refuse before training what could not be written after it.
 
         Raises:
-            ValueError: If the module is of another kind, or ``folder`` holds something else than an older model.
+            ValueError: If the module is of another kind, or a place holds something else than an older model.
         """
         if trainer.is_global_zero:
-            check_place(self.folder)
+            for place in self.places:
+                check_place(place)
         if not isinstance(pl_module, self.of):
             raise ValueError(
                 f"{type(self).__name__} writes {self.of.__name__}, and callbacks with it do not fit "
