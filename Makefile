@@ -20,9 +20,9 @@ $(VENV)/.ready: constraints.txt pyproject.toml $(wildcard packages/*/pyproject.t
 reproduce: setup  ## raw documents to a chat model and its report, under runs/reproduce
 	$(BIN)/internlm2 reproduce $(ARGS)
 
-# One thread a process: many tests start several.
+# One thread a process, and two files at a time: many tests start several processes.
 test: setup  ## every test
-	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup  ## style, types, and who may import whom
 	$(BIN)/ruff check .
