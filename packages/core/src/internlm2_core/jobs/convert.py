@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
 from internlm2_core.checkpoint.chat_names import grown, rows_for, write_with_names
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
-from internlm2_core.checkpoint.folder import checked, read_json
+from internlm2_core.checkpoint.folder import checked, read_json, tensor_files
 from internlm2_core.checkpoint.llama import has_tied_head, save_llama
 from internlm2_core.checkpoint.released import read_size, save_released, tensor_shapes
 from internlm2_core.checkpoint.replacing import check_place
@@ -62,7 +62,9 @@ def convert(source: str, to: str, format: Format, chat_names: bool = False) -> N
             tokenizer = write_with_names(tokenizer, Path(scratch))
             size = replace(size, vocab_size=rows_for(load_tokenizer(tokenizer).vocab_size, size.vocab_size))
             tensors = grown(tensors, size.vocab_size)
-        save(to, size, tensors, tokenizer, is_reward=is_reward, beside=beside)
+        # Files as large as those that are read: what fits in memory there fits here.
+        shard_bytes = max(file.stat().st_size for file in tensor_files(Path(source)).values())
+        save(to, size, tensors, tokenizer, is_reward=is_reward, shard_bytes=shard_bytes, beside=beside)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
     remote = ", without its remote code (auto_map)" if "auto_map" in read_json(Path(source) / "config.json") else ""
     print(f"{to}: {format} layout of {source}{untied}{remote}")
