@@ -17,7 +17,7 @@ MISTAKES = {
     "argument of nobody": (["pretrain", "phase.x=2"], "no key 'phase.x'"),
     "group": (["pretrain", "modle=tiny"], "no key 'modle'"),
     "option": (["pretrain", "model=tinyy"], "there is no model/tinyy. model= may be 1.8b"),
-    "no option": (["pretrain", "callbacks=null"], "callbacks=null: callbacks must be one of cluster, default, "),
+    "no option": (["pretrain", "callbacks=null"], "callbacks=null: callbacks must be one of best, cluster, default, "),
     "key of another option": (
         ["pretrain", "layout.tensor=2"],
         "strategy=single has no layout. Choose another strategy first, for example strategy=tensor.",
@@ -131,7 +131,7 @@ def test_what_is_shown_does_not_run(kind: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("line", "wanted"), [("internlm2 ver", "verify"), ("internlm2 verify fol", "folder=")])
+@pytest.mark.parametrize(("line", "wanted"), [("internlm2 voc", "vocabulary"), ("internlm2 verify fol", "folder=")])
 def test_a_shell_completes_jobs_and_keys(
     line: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -266,7 +266,7 @@ def test_a_run_resumes_from_wherever_its_checkpoints_are(tmp_path: Path, tokeniz
     continued = run(tmp_path / "killed", tokenizer, [first], saver=Checkpoints(tmp_path / "elsewhere", 2))
     assert first.seen == 4
     assert all(torch.equal(undisturbed[name], continued[name]) for name in undisturbed)
-    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"last.ckpt", "step-6.ckpt"}
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"last.ckpt", "step-7.ckpt"}
 
 
 def test_a_model_without_a_tokenizer_to_write_is_refused_before_training(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_back_end_has_no_weights() -> None:
 
 
 def test_documents_grouped_in_inference_mode_can_be_trained_on(net: LanguageModel) -> None:
-    ids, positions = torch.arange(12)[None], torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3]])
+    ids, positions = torch.arange(12)[None], torch.tensor([[0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 4]])
     sdpa.grouping.cache_clear()
     with torch.inference_mode():
         net(ids, positions, labels_BT=ids.roll(-1, 1))

@@ -68,6 +68,14 @@ class Checkpoints(HookedCheckpoint):
             if self.monitor is None and self.keep_last > 0:
                 thin(path.parent, trainer.global_step, self.keep_last, self.keep_every_n_steps)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the last state, so that a run that is started again knows that it is done."""
+        super().on_train_end(trainer, pl_module)
+        if self.monitor is None and self.dirpath is not None and trainer.global_step > 0:
+            path = Path(self.dirpath) / f"step-{trainer.global_step}.ckpt"
+            if not trainer.strategy.broadcast(path.exists()):
+                self.save_now(trainer)
+
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Tell who interrupts a run what is lost, and how it continues."""
         super().on_exception(trainer, pl_module, exception)

@@ -24,9 +24,9 @@ def shared_fields(size: ModelSize, dtype: torch.dtype, tokenizer: Tokenizer) -> 
     Args:
         size: The model's shape.
         dtype: Dtype of the weights.
-        tokenizer: Has the ids of special tokens.
+        tokenizer: Has the ids of special tokens. Those that the embedding lacks are left out: no reader takes them.
     """
-    return ids_of_config(tokenizer) | {
+    return {key: id_ for key, id_ in ids_of_config(tokenizer).items() if id_ < size.vocab_size} | {
         "hidden_size": size.dim,
         "intermediate_size": size.ffn_dim,
         "num_hidden_layers": size.layers,
