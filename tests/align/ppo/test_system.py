@@ -164,6 +164,9 @@ def test_checkpoints_leave_out_the_frozen_models_and_refuse_gaps(make, prompts, 
     checkpoint = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert {name.split(".")[0] for name in checkpoint["state_dict"]} == {"actor", "critic"}
     assert len(checkpoint["optimizer_states"]) == 2
+    checkpoint["left_out"]["total"] = 3
+    system.on_load_checkpoint(checkpoint)
+    assert system.left_out.total == 3
     del checkpoint["state_dict"]["actor.output.weight"]
     with pytest.raises(ValueError, match=r"lacks 1 weights of PPO, actor\.output\.weight"):
         system.on_load_checkpoint(checkpoint)

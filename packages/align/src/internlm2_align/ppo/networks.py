@@ -132,7 +132,7 @@ class PPONetworks(StepModule):
         checkpoint["state_dict"] = {name: value for name, value in state.items() if name.startswith(TRAINED)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check what is loaded.
+        """Check what is loaded, and continue the count of steps that were left out.
 
         Raises:
             ValueError: If the checkpoint lacks weights of actor or critic.
@@ -140,3 +140,4 @@ class PPONetworks(StepModule):
         wanted = {name for name in self.state_dict() if name.startswith(TRAINED)}
         if missing := wanted - set(checkpoint["state_dict"]):
             raise ValueError(f"The checkpoint lacks {len(missing)} weights of PPO, {min(missing)} among them.")
+        super().on_load_checkpoint(checkpoint)
