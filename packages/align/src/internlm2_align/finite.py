@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from internlm2_core.training.finite import first_not_finite
 from torch import Tensor
 
 
@@ -17,12 +18,11 @@ def check_weights(tensors: Mapping[str, Tensor], folder: str | Path) -> None:
     Raises:
         ValueError: If a value is nan or infinite.
     """
-    for name, tensor in tensors.items():
-        if not bool(tensor.isfinite().all()):
-            raise ValueError(
-                f"{folder} is not written: {name} holds values that are nan or infinite. Go back to an earlier "
-                "checkpoint and lower the learning rate."
-            )
+    if name := first_not_finite(tensors.items()):
+        raise ValueError(
+            f"{folder} is not written: {name} holds values that are nan or infinite. Go back to an earlier checkpoint "
+            "and lower the learning rate."
+        )
 
 
 def check_figures(figures: Mapping[str, float], when: str) -> None:

@@ -93,11 +93,16 @@ class PromptData(L.LightningDataModule):
         found = self._read("prompts", train)
         held = self._read("heldout", held_out)
         questions = Questions(prompt.messages for prompt in (*found, *held))
-        split = [is_held_out(_question(p, questions), self.heldout_share, self.heldout_seed) for p in found]
-        held += [prompt for prompt, is_out in zip(found, split, strict=True) if is_out]
-        left = [prompt for prompt, is_out in zip(found, split, strict=True) if not is_out]
         known = {_question(prompt, questions) for prompt in held}
-        training = [prompt for prompt in left if _question(prompt, questions) not in known]
+        left = []
+        for prompt in found:
+            question = _question(prompt, questions)
+            if is_held_out(question, self.heldout_share, self.heldout_seed):
+                held.append(prompt)
+                known.add(question)
+            else:
+                left.append((prompt, question))
+        training = [prompt for prompt, question in left if question not in known]
         train |= Counter(used=len(training), question_is_held_out=len(left) - len(training))
         held_out["used"] = len(held)
         self._check(training, held, train, held_out)
