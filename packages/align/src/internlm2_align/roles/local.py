@@ -7,9 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from internlm2_core.checkpoint import read_size
-from internlm2_core.checkpoint.any_layout import layout_of, read_model
-from internlm2_core.checkpoint.folder import allocated, fill_or_defer
+from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text import load_tokenizer
 
@@ -52,31 +50,14 @@ def local_roles(
     return Roles(
         actor=partial(_actor, actor),
         critic=partial(start_critic, reward),
-        reference=partial(_reference, reference or actor, dtype),
+        reference=partial(load_model, reference or actor, dtype=dtype),
         reward=partial(_reward, reward, actor, dtype),
     )
 
 
 def _actor(folder: str | Path) -> LanguageModel:
     # As the Trainer's precision sets it: bfloat16 of the file would lose most of the small steps.
-    return _language_model(folder, torch.get_default_dtype())
-
-
-def _reference(folder: str | Path, dtype: torch.dtype | None) -> LanguageModel:
-    return _language_model(folder, dtype)
-
-
-def _language_model(folder: str | Path, dtype: torch.dtype | None) -> LanguageModel:
-    """A network of either layout. Inside ``torch.device("meta")`` its weights are left to the strategy."""
-    if layout_of(folder).endswith("reward"):
-        raise ValueError(f"{folder} holds a reward model, which has no head for words, and not a language model.")
-    if dtype is None:
-        _, first = next(read_model(folder))
-        dtype = first.dtype
-    with torch.device("meta"):
-        net = LanguageModel(read_size(folder)).to(dtype)
-    fill_or_defer(allocated(net), partial(read_model, folder), folder)
-    return net
+    return load_model(folder, dtype=torch.get_default_dtype())
 
 
 def _reward(folder: str | Path, actor: str | Path, dtype: torch.dtype | None) -> RewardNetwork:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from internlm2_core.checkpoint.folder import read_json, read_tensors
@@ -40,12 +41,15 @@ def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     return read_llama(folder) if layout_of(folder).startswith("llama") else read_tensors(folder)
 
 
-def load_model(folder: str | Path, attend: nn.Module | None = None) -> LanguageModel:
+def load_model(folder: str | Path, attend: nn.Module | None = None, dtype: torch.dtype | None = None) -> LanguageModel:
     """A language model from a folder of released or Llama layout.
+
+    Inside ``torch.device("meta")`` the tensors are left in the folder, for a strategy to fill in.
 
     Args:
         folder: The model folder.
         attend: Attention back end. None takes the fastest on this machine.
+        dtype: Dtype of the weights. None takes that of the files.
 
     Raises:
         ValueError: If the folder holds a reward model, which has no head for words.
@@ -53,4 +57,4 @@ def load_model(folder: str | Path, attend: nn.Module | None = None) -> LanguageM
     layout = layout_of(folder)
     if layout.endswith("reward"):
         raise ValueError(f"{folder} holds a reward model, which has no head for words, and not a language model.")
-    return load_llama(folder, attend) if layout == "llama" else load_released(folder, attend)
+    return load_llama(folder, attend, dtype) if layout == "llama" else load_released(folder, attend, dtype=dtype)

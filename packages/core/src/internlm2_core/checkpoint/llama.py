@@ -146,20 +146,21 @@ def read_llama(folder: Path) -> Iterator[tuple[str, Tensor]]:
             yield "output.weight", tensor.clone()
 
 
-def load_llama(folder: str | Path, attend: nn.Module | None = None) -> LanguageModel:
+def load_llama(folder: str | Path, attend: nn.Module | None = None, dtype: torch.dtype | None = None) -> LanguageModel:
     """A language model from a folder in Llama's layout. A tied head becomes a copy of the embedding.
 
     Args:
         folder: The model folder.
         attend: Attention back end. None takes the fastest on this machine.
+        dtype: Dtype of the weights. None takes that of the files.
 
     Raises:
         ValueError: If the tensors do not fit.
     """
     folder = Path(folder)
     config = read_json(folder / "config.json")
-    size, dtype = size_of(config, folder / "config.json"), dtype_of(folder, config)
+    size = size_of(config, folder / "config.json")
     with torch.device("meta"):
-        net = LanguageModel(size, attend).to(dtype)
+        net = LanguageModel(size, attend).to(dtype or dtype_of(folder, config))
     fill_or_defer(allocated(net), partial(read_llama, folder), folder)
     return net
