@@ -132,15 +132,23 @@ def without_advertisements() -> None:
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
+def wait_briefly() -> None:
+    """Have OpenMP's threads give up their core soon after they begin to wait, unless the user has said how to wait.
+
+    It is read when torch is loaded. Threads that wait actively for each other take the cores that other processes
+    need. `conf/README.md` has figures.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        os.environ.update(OMP_WAIT_POLICY="passive", GOMP_SPINCOUNT="1000")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """The command. Mistakes end in one sentence and exit code 1. INTERNLM2_TRACEBACK=1 shows the traceback."""
     asked = read(sys.argv[1:] if arguments is None else arguments)
     # Users' own parts lie in modules of the current folder.
     if not {"", str(Path.cwd())} & set(sys.path):
         sys.path.append(str(Path.cwd()))
-    # Read when torch is loaded. Threads that wait actively for each other take the cores that other processes need:
-    # with one of two cores busy, a step takes 1.8 s instead of 1.1. On an idle machine it costs about a fifth.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    wait_briefly()
     without_advertisements()
     # Else Hydra prints errors of composition by itself, in many lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"

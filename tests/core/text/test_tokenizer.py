@@ -109,3 +109,11 @@ def test_a_missing_file_or_folder_is_named(tmp_path: Path) -> None:
         FileNotFoundError, match=rf"{tmp_path} holds no tokenizer: neither tokenizer\.json nor tokenizer\.model"
     ):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["trained", "released", "bytes"])
+def test_ids_that_pad_a_networks_vocabulary_have_no_text(kind: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = ByteTokenizer() if kind == "bytes" else request.getfixturevalue(kind)
+    ids = tokenizer.encode("abc")
+    beyond = [tokenizer.vocab_size, tokenizer.vocab_size + 7]
+    assert tokenizer.decode([*beyond, *ids, *beyond]) == tokenizer.decode(ids)

@@ -60,7 +60,7 @@ class Tokenizer(Protocol):
         """Ids of plain text, never a special token."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids, special tokens spelt out."""
+        """Text of ids, special tokens spelt out. Ids that only pad a network's vocabulary have no text."""
 
     def special(self, name: str) -> int:
         """Id of a special token.
@@ -176,7 +176,7 @@ class ReleasedTokenizer:
             if id_ in self._names:
                 parts += [self._pieces.decode(run), self._names[id_]]
                 run = []
-            else:
+            elif id_ < self.vocab_size:
                 run.append(id_)
         return "".join([*parts, self._pieces.decode(run)])
 
@@ -210,7 +210,8 @@ class ByteTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, special tokens spelt out, broken bytes replaced."""
-        raw = b"".join(bytes([i]) if i < 256 else SPECIAL_TOKENS[i - 256].encode() for i in ids)
+        known = [id_ for id_ in ids if id_ < self.vocab_size]
+        raw = b"".join(bytes([i]) if i < 256 else SPECIAL_TOKENS[i - 256].encode() for i in known)
         return raw.decode(errors="replace")
 
     def special(self, name: str) -> int:
