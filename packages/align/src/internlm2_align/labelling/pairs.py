@@ -2,7 +2,8 @@
 
 A pair is made where the scores differ by ``min_gap`` or more and the better side may win. Of all pairs of a record and
 domain a few are drawn, so that pairs of different origins get equal chances. First an origin pair is drawn, then one of
-its pairs.
+its pairs. Pairs that a model's own reply loses come before all others: they are rare, and they show the mistakes that
+the reward model will have to judge in PPO. They are the slice ``own_mistake``.
 """
 
 import random
@@ -13,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from internlm2_align.labelling.annotator import Annotator, Record, question_of
-from internlm2_align.labelling.candidates import Candidate, Writer, at_hand
+from internlm2_align.labelling.candidates import SAMPLED, Candidate, Writer, at_hand
 from internlm2_align.preferences.preference import Preference
 
 
@@ -78,12 +79,14 @@ def _draw(
     rng = random.Random(f"{rules.seed}:{record['id']}:{domain}")
     origins = sorted(by_origin)
     rng.shuffle(origins)
+    origins.sort(key=lambda origin: origin[1] != SAMPLED)
     drawn = [rng.choice(by_origin[origin]) for origin in origins[: rules.per_domain]]
     pairs = []
     for better, worse in drawn:
         gap = scores[better] - scores[worse]
-        slices = ["hard" if gap < rules.hard_gap else "easy", *annotator.slices_of(record)]
         sides = candidates[better], candidates[worse]
+        slices = ["hard" if gap < rules.hard_gap else "easy", *annotator.slices_of(record)]
+        slices += ["own_mistake"] if sides[1].origin == SAMPLED else []
         meta = {"origins": ">".join(side.origin for side in sides), "score_gap": round(gap, 3)}
         chosen, rejected = (side.reply for side in sides)
         pairs.append(judged_pair(record, domain, chosen, rejected, annotator.name, slices, **meta))
