@@ -139,6 +139,11 @@ def test_every_job_of_a_sweep_composes_in_a_folder_of_its_own(name: str, job_nam
     assert len(resolved) >= 2 and all(resolved.count(job) == 1 for job in resolved)
 
 
+def test_words_of_hydra_need_no_plus_sign() -> None:
+    GlobalHydra.instance().clear()
+    assert RECIPES.compose("pretrain", ["schedule._partial_=true"]).schedule._partial_ is True
+
+
 def test_the_sweeps_are_found() -> None:
     reward, ppo = (sorted(name for name, job in SWEEPS.items() if job == wanted) for wanted in ("reward", "ppo"))
     assert reward == ["barrier", "conditions", "gamma", "margin"]

@@ -30,6 +30,10 @@ class GivesWholeWeights(Protocol):
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]: ...
 
 
+class WritesInBackground(Protocol):
+    def finish_writing(self) -> None: ...
+
+
 class SharesRows(Protocol):
     @property
     def data_parallel_rank(self) -> int: ...
@@ -39,8 +43,8 @@ class SharesRows(Protocol):
     def distributed_sampler_kwargs(self) -> dict[str, Any]: ...
 
 
-def ask(strategy: MeshStrategy) -> tuple[SaysHowWeightsLie, GivesWholeWeights, SharesRows]:
-    return strategy, strategy, strategy
+def ask(strategy: MeshStrategy) -> tuple[SaysHowWeightsLie, GivesWholeWeights, WritesInBackground, SharesRows]:
+    return strategy, strategy, strategy, strategy
 
 
 class AsksForMore(Protocol):

@@ -61,6 +61,14 @@ class GathersWholeWeights(Protocol):
 
 
 @runtime_checkable
+class WritesInBackground(Protocol):
+    """A strategy that may still be writing a checkpoint when the next step begins."""
+
+    def finish_writing(self) -> None:
+        """Wait until everything is on disk."""
+
+
+@runtime_checkable
 class ClipsByNorm(Protocol):
     """A strategy that knows how gradients are spread over its ranks."""
 

@@ -267,9 +267,13 @@ class MeshStrategy(RankedStrategy):
         dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
         return [name for stage in stages for name in stage]
 
+    def finish_writing(self) -> None:
+        """Wait for checkpoints that are still being written or copied."""
+        self.store.close()
+
     def teardown(self) -> None:
         """Wait for checkpoints that are still being written."""
-        self.store.close()
+        self.finish_writing()
         super().teardown()
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation import Engine, LocalEngine, Sampling
+from internlm2_core.line_progress import LineProgress
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import load_tokenizer
-from rich.progress import track
 
 from internlm2_align.labelling.annotator import Record
 
@@ -45,11 +45,12 @@ class ReplySampler:
         """
         result: dict[str, list[str]] = {record["id"]: [] for record in records}
         jobs = [record for record in records for _ in range(samples)]
-        for start in track(range(0, len(jobs), CHUNK), description=f"replies of {self.name}", transient=True):
-            part = jobs[start : start + CHUNK]
-            prompts = [self.chat.prompt(record["messages"][:-1]) for record in part]
-            completions = self.engine.generate(prompts, replace(self.sampling, seed=seed * 1_000_003 + start))
-            for record, completion in zip(part, completions, strict=True):
-                ids = [id_ for id_ in completion.ids if id_ != self.chat.end]
-                result[record["id"]].append(self.chat.tokenizer.decode(ids))
+        with LineProgress() as progress:
+            for start in progress.track(range(0, len(jobs), CHUNK), description=f"replies of {self.name}"):
+                part = jobs[start : start + CHUNK]
+                prompts = [self.chat.prompt(record["messages"][:-1]) for record in part]
+                completions = self.engine.generate(prompts, replace(self.sampling, seed=seed * 1_000_003 + start))
+                for record, completion in zip(part, completions, strict=True):
+                    ids = [id_ for id_ in completion.ids if id_ != self.chat.end]
+                    result[record["id"]].append(self.chat.tokenizer.decode(ids))
         return result

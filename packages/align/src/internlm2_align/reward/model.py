@@ -29,7 +29,7 @@ from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
 from internlm2_align.reward.metrics import PairMetrics
-from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
+from internlm2_align.reward.network import RewardNetwork, check_reward, load_reward, save_reward
 from internlm2_align.reward.pairs import PairBatch, PairRow
 from internlm2_align.reward.scoring import Scorer
 
@@ -184,6 +184,7 @@ class RewardModel(StepModule):
             ValueError: If it holds no reward head.
         """
         folder = Path(folder)
+        check_reward(folder)  # before its tokenizer and conditions are missed
         encoder = ConversationEncoder(load_tokenizer(folder), conditions or conditions_beside(folder), max_tokens)
         model = cls(partial(load_reward, folder), encoder, **settings)
         model.configure_model()
