@@ -101,7 +101,7 @@ def dtype_of(name: str | None, argument: str) -> torch.dtype | None:
         argument: What it was given as.
 
     Raises:
-        ValueError: If there is none of this name.
+        ValueError: If torch has no such dtype.
     """
     if name is None:
         return None
