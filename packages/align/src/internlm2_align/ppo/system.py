@@ -203,26 +203,28 @@ class PPOSystem(PPONetworks):
 
     def sample(self, query: Query, seed: int) -> Scored:
         """Sample and score one response to each prompt. Ranks that share rows sample the same replies."""
-        return sample_and_score(
-            query.prompts,
-            self.make_engine(self.actor),
-            self.speech,
-            Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
-            seed=seed + share_of(self.trainer)["rank"] * 7_919,
-            truncation_penalty=self.settings.truncation_penalty,
-        )
+        with self.at_work("actor", "reward"):
+            return sample_and_score(
+                query.prompts,
+                self.sampler(),
+                self.speech,
+                Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
+                seed=seed + share_of(self.trainer)["rank"] * 7_919,
+                truncation_penalty=self.settings.truncation_penalty,
+            )
 
     def _judge(self, scored: Scored) -> Rollout:
-        return judge_rollout(
-            scored,
-            self.actor,
-            self.reference,
-            self.critic,
-            kl_coefficient=self.settings.kl_coefficient,
-            gamma=self.settings.gamma,
-            lam=self.settings.lam,
-            micro_batch_tokens=self.settings.micro_batch_tokens,
-        )
+        with self.at_work("actor", "reference", "critic"):
+            return judge_rollout(
+                scored,
+                self.actor,
+                self.reference,
+                self.critic,
+                kl_coefficient=self.settings.kl_coefficient,
+                gamma=self.settings.gamma,
+                lam=self.settings.lam,
+                micro_batch_tokens=self.settings.micro_batch_tokens,
+            )
 
     def _critic_step(self, rollout: Rollout) -> dict[str, float]:
         tokens = self.mean_over_ranks(rollout.mask.sum())
