@@ -3,7 +3,7 @@
 `internlm2 label` reads comparisons, asks an annotator, and writes what was decided as `Preference` pairs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -101,7 +101,7 @@ def read_comparisons(path: str | Path) -> list[Comparison]:
     """
     found: dict[str, Comparison] = {}
     for placed in read_records(path):
-        comparison = placed.parse(partial(_comparison, known=found))
+        comparison = placed.parse(partial(comparison_of, known=found))
         found[comparison.id] = comparison
     return list(found.values())
 
@@ -164,7 +164,17 @@ def preference_records(
     return [to_record(pair) for pair in pairs if pair is not None]
 
 
-def _comparison(record: Record, known: Mapping[str, Comparison]) -> Comparison:
+def comparison_of(record: Record, known: Collection[str] = ()) -> Comparison:
+    """The comparison that a record holds, as for `read_comparisons`.
+
+    Args:
+        record: The record.
+        known: Ids that are taken.
+
+    Raises:
+        KeyError: If a key is missing.
+        ValueError: If something does not fit.
+    """
     prompt, replies, domain = (
         tuple(with_tools(record, turns_of(record["prompt"]))),
         replies_of(record),
