@@ -12,11 +12,13 @@ from internlm2_align import ConversationEncoder, PPOSystem, PromptData, RewardMo
 from internlm2_align.jobs import label as label_job
 from internlm2_align.jobs import online_rlhf, score
 from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.labelling.people import PeopleAnnotator
 from internlm2_align.labelling.sources import Instructions
 from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import Rounds
+from internlm2_align.people import Queue
 from internlm2_align.preferences.comparison import Judgement
 from internlm2_align.preferences.sources import read_preferences
 from internlm2_align.reward.conditions import Conditions, conditions_beside
@@ -28,10 +30,11 @@ from internlm2_core.text import load_tokenizer
 from safetensors.torch import load_file, save_file
 
 
-
 def label(annotator, rules, instructions, heldout, output, **keys):
     """The job on instruction records, with replies written by rules."""
-    return label_job(annotator, Instructions(instructions, heldout, rules, candidates=WrittenCandidates, **keys), output)
+    return label_job(
+        annotator, Instructions(instructions, heldout, rules, candidates=WrittenCandidates, **keys), output
+    )
 
 
 def lines(path):
@@ -437,7 +440,7 @@ def make_rounds(sft, instructions, labelled, reward_folder, run_ppo, run_reward)
     def make(annotator=SimulatedAnnotator(), **changes):  # noqa: B008
         encoder = ConversationEncoder(load_tokenizer(sft), conditions_beside(reward_folder / "model"), 256)
         data = PromptData(instructions[0], encoder, instructions[1], domains)
-        probe = Probe(Sampling(max_new_tokens=5), samples=1)
+        probe = Probe(Sampling(max_new_tokens=12), samples=2)
         keys = {"heldout": labelled[1:], "prompts_per_round": 20, "max_tokens": 256}
         return Rounds(sft, data, ppo, reward, probe, Audit(), annotator, **(keys | changes))
 
@@ -457,46 +460,49 @@ def test_rounds_take_only_a_finished_run_of_the_same_models(tmp_path, sft, rewar
         online_rlhf(*arguments[:3], 0)
 
 
-class Longer:
-    """Prefers the longer reply, and has answered ``answers`` comparisons by now."""
-
-    name = "longer"
-
-    def __init__(self, answers):
-        self.answers = answers
-
-    def judge(self, comparisons, folder):
-        for comparison in comparisons[: self.answers]:
-            first, second = map(len, comparison.replies)
-            verdict = "tie" if first == second else "first" if first > second else "second"
-            yield Judgement(comparison.id, verdict, self.name, "2026-01-01T00:00:00+00:00")
+def people_label(folder, most=None):
+    """People prefer the longer reply. Returns how many they judged."""
+    queue = Queue(folder)
+    judged = 0
+    while judged != most and (asked := queue.next("Li Lei")):
+        first, second = map(len, asked.replies)
+        verdict = "tie" if first == second else "first" if first > second else "second"
+        queue.judge(Judgement(asked.id, verdict, "Li Lei", "2026-01-01T00:00:00+00:00"))
+        judged += 1
+    return judged
 
 
 @pytest.mark.slow
-def test_online_rounds_wait_for_labels(tmp_path, reward_folder, make_rounds, capsys):
+def test_online_rounds_wait_for_people(tmp_path, reward_folder, make_rounds, capsys):
     root, reward = tmp_path / "online", str(reward_folder / "model")
 
-    def run(answers):
-        return online_rlhf(make_rounds(Longer(answers), least=10), reward, str(root), 2)
+    def run():
+        rounds = make_rounds(PeopleAnnotator(serve=False), least=10, heldout_share=0.4)
+        return online_rlhf(rounds, reward, str(root), 2)
 
-    state = run(answers=5)
+    state = run()
     assert state == json.loads((root / "state.json").read_text()) and state["part"] == "labels"
-    assert state["labels"] == {"all": {"there": 5, "wanted": 10}}
+    assert state["labels"] == {"all": {"there": 0, "wanted": 10}}
     assert state["status"] in capsys.readouterr().out and state["command"] in state["status"]
     assert state["command"].split()[1:3] == ["label", "annotator=people"]
     assert not (root / "metrics.json").exists() and not (root / "round-2").exists()
-    # What was judged is kept. The round before is not run again, and the rest is enough for both rounds.
+    # Too few labels are kept, and nothing is run again. Ten are enough.
     before = {path: path.stat().st_mtime_ns for path in root.glob("round-1/*/metrics.json")}
-    assert run(answers=3)["labels"]["all"] == {"there": 8, "wanted": 10}
-    metrics = run(answers=1000)
+    assert people_label(root / "round-1" / "labels", 8) == 8
+    assert run()["labels"] == {"all": {"there": 8, "wanted": 10}}
+    assert people_label(root / "round-1" / "labels") > 2
+    state = run()
+    assert (state["round"], state["part"]) == (2, "labels")
     assert before == {path: path.stat().st_mtime_ns for path in before}
+    people_label(root / "round-2" / "labels")
+    metrics = run()
     first, second = metrics["rounds"]
-    assert metrics["annotator"] == "Longer"
+    assert metrics["annotator"] == "PeopleAnnotator"
     assert first["reward"] is None and second["reward"]["heldout"]["pairs"] > 0
     assert set(first["audit"]["models"]) == {"sft", "early", "late"} == set(first["audit"]["wins"])
     slow, held = (lines(root / "round-1" / "preferences" / f"{name}.jsonl") for name in ("slow", "heldout"))
     assert first["audit"]["slow_pairs"] == len(slow) > 0 and first["audit"]["heldout_pairs"] == len(held) > 0
-    assert {pair["meta"]["annotator"] for pair in slow + held} == {"longer"}
+    assert {pair["meta"]["annotator"] for pair in slow + held} == {"Li Lei"}
     counts = first["audit"]["labels"]
     assert counts["comparisons"] == counts["pairs"] + counts["ties"] and counts["pairs"] >= len(slow) + len(held)
     assert second["reward"]["pairs"]["train"]["used"] >= first["audit"]["slow_pairs"]
@@ -507,5 +513,5 @@ def test_online_rounds_wait_for_labels(tmp_path, reward_folder, make_rounds, cap
     assert json.loads((root / "state.json").read_text())["part"] == "done"
     # Another run finds every part done.
     before = {path: path.stat().st_mtime_ns for path in root.glob("round-*/*/metrics.json")}
-    assert run(answers=0) == json.loads(json.dumps(metrics))
+    assert run() == json.loads(json.dumps(metrics))
     assert before == {path: path.stat().st_mtime_ns for path in before}

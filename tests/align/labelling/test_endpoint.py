@@ -178,7 +178,7 @@ def test_a_key_that_is_not_set_is_named(monkeypatch):
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     with pytest.raises(ValueError, match="key_variable=JUDGE_KEY names an environment variable that is not set"):
         EndpointAnnotator("http://127.0.0.1:1/v1", "judge", "JUDGE_KEY")
-    with pytest.raises(ValueError, match="base_url=judge.local must begin with http"):
+    with pytest.raises(ValueError, match=r"base_url=judge\.local must begin with http"):
         EndpointAnnotator("judge.local", "judge", None)
 
 
@@ -207,7 +207,7 @@ def test_every_domain_with_a_condition_has_a_rubric_in_both_languages(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("extends: default\ndomains: {law: 'Prefer the reply that {cites} the law.'}")
     own = load_rubrics(file)
-    system, user = asked(comparison(domain="law"), own, turned=False)
+    system, _ = asked(comparison(domain="law"), own, turned=False)
     assert "{cites} the law" in system["content"] and '"verdict": "A"' in system["content"]
     assert VERDICTS.keys() == {"a", "b", "tie", "both_bad"}
 
@@ -229,5 +229,3 @@ def test_calls_of_tools_are_shown():
 
 def test_tokens_are_estimated():
     assert tokens("four" * 10) == 10 and tokens("你好吗") == 3
-
-

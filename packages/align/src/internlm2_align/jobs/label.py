@@ -6,17 +6,18 @@ and ``OUTPUT/heldout.jsonl`` (see `internlm2_align.preferences.preference`), and
     schema      "internlm2/align/label/1"
     annotator   name of its class, as "SimulatedAnnotator", for which no person has judged
     annotators  {NAME: judgements that count}: who judged
+    gold        {NAME: {"judged", "right"}}: gold questions, which are not in the sets. The page of people has its own
     sets        {"train", "heldout"}: {"comparisons" = "pairs" + "ties" + "both_bad" + "skipped" + the sum of "failed" +
                 "open", "domains": {DOMAIN: the same}, "counts": what was read and left out}
 
-Comparisons that were drawn from the replies of a model are kept in ``OUTPUT/comparisons.SIDE.jsonl``. A run that was stopped
-asks what is open. What was judged is not judged again.
+Comparisons that were drawn from the replies of a model are kept in ``OUTPUT/comparisons.SIDE.jsonl``. A run that was
+stopped asks what is open. What was judged is not judged again.
 """
 
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +53,25 @@ def label(annotator: Annotator, source: Source, output: str) -> dict[str, Any]:
     labels = label_comparisons(annotator, [each for side in SIDES for each in asked.sides[side]], folder)
     sets = {}
     for side in SIDES:
-        comparisons = {comparison.id: comparison for comparison in asked.sides[side]}
+        comparisons = {each.id: each for each in asked.sides[side] if "gold" not in each.meta}
         judgements = {id_: labels.judgements[id_] for id_ in comparisons if id_ in labels.judgements}
         write_jsonl(folder / f"{side}.jsonl", preference_records(comparisons, judgements))
-        sets[side] = figures(labels, asked.sides[side]) | {"counts": dict(sorted((+asked.counts[side]).items()))}
+        sets[side] = figures(labels, comparisons.values()) | {"counts": dict(sorted((+asked.counts[side]).items()))}
     metrics = {
         "schema": SCHEMA,
         "annotator": type(annotator).__name__,
         "annotators": labels.by_annotator(),
+        "gold": labels.gold(),
         "sets": sets,
     }
     write_json(folder / "metrics.json", metrics)
-    if left := labels.open():
-        log.warning(
-            "%d of %d comparisons have no judgement yet. The same command asks for them.",
-            len(left), len(labels.comparisons),
-        )  # fmt: skip
+    if left := labels.wanted().keys() - labels.judgements.keys():
+        wanted = len(labels.wanted())
+        log.warning("%d of %d comparisons have no judgement yet. The same command asks for them.", len(left), wanted)
     return metrics
 
 
-def figures(labels: Labels, comparisons: Sequence[Comparison]) -> dict[str, Any]:
+def figures(labels: Labels, comparisons: Iterable[Comparison]) -> dict[str, Any]:
     """What became of some comparisons, of all of them and of each domain.
 
     Args:
@@ -82,7 +82,7 @@ def figures(labels: Labels, comparisons: Sequence[Comparison]) -> dict[str, Any]
     for comparison in comparisons:
         by_domain.setdefault(comparison.domain, []).append(comparison.id)
     domains = {domain: labels.counts(ids) for domain, ids in sorted(by_domain.items())}
-    return labels.counts([comparison.id for comparison in comparisons]) | {"domains": domains}
+    return labels.counts([id_ for ids in by_domain.values() for id_ in ids]) | {"domains": domains}
 
 
 def drawn(source: Source, annotator: Annotator, folder: Path) -> Asked:

@@ -14,7 +14,7 @@ model), and, last, ``OUTPUT/metrics.json``:
                 "fast_pairs", "fast_pairs_written", "slow_pairs", "heldout_pairs",
                 "labels": {"comparisons" and what became of them, "annotators": {NAME: judgements}},
                 "wins": {MODEL: {"share", "comparisons"}}: how often its reply was preferred over another model's,
-                "models": {"sft" | "early" | "late": {"reward", "characters", and "judged" by an annotator that scores}}},
+                "models": {"sft" | "early" | "late": {"reward", "characters", "judged" by an annotator that scores}}},
                 an audit after the fact, which may find no pattern
         earlier_patterns   how often this round's replies show the patterns of the rounds before: [{"domain", "kind",
                 "value", "sft", "early", "late"}]

@@ -116,7 +116,9 @@ class EndpointAnnotator:
         Args:
             comparisons: To be asked, each twice.
         """
-        tokens_in = 2 * sum(tokens(turn["content"]) for each in comparisons for turn in asked(each, self.rubrics, False))
+        tokens_in = 2 * sum(
+            tokens(turn["content"]) for each in comparisons for turn in asked(each, self.rubrics, False)
+        )
         tokens_out = 2 * ANSWER_TOKENS * len(comparisons)
         cost = ""
         if self.price_in is not None and self.price_out is not None:

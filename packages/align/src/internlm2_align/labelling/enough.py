@@ -19,13 +19,15 @@ def missing(labels: Labels, least: Least) -> dict[str, tuple[int, int]]:
         least: Labels wanted. More than there are comparisons means all of them.
 
     Returns:
-        Labels that are there and labels that are wanted, by domain (``all`` for a number of all domains), where some are
-        missing. Empty if there are enough.
+        Labels that are there and labels that are wanted, by domain (``all`` for a number of all domains), where some
+        are missing. Empty if there are enough.
     """
-    asked = Counter(comparison.domain for comparison in labels.comparisons.values())
+    wanted_by_id = labels.wanted()
+    asked = Counter(comparison.domain for comparison in wanted_by_id.values())
     skipped, found = Counter[str](), Counter[str]()
-    for id_, judgement in labels.judgements.items():
-        (skipped if judgement.verdict == "skip" else found)[labels.comparisons[id_].domain] += 1
+    for id_ in wanted_by_id.keys() & labels.judgements.keys():
+        is_skipped = labels.judgements[id_].verdict == "skip"
+        (skipped if is_skipped else found)[wanted_by_id[id_].domain] += 1
     if least is None:
         counts = {domain: (found[domain] + skipped[domain], asked[domain]) for domain in asked}
     elif isinstance(least, Mapping):
@@ -51,5 +53,7 @@ def check_least(least: Least, domains: Collection[str]) -> None:
         return
     for domain, number in least.items():
         if domain not in domains:
-            raise ValueError(f"least names {domain}, of which there is no prompt. There are {', '.join(sorted(domains))}.")
+            raise ValueError(
+                f"least names {domain}, of which there is no prompt. There are {', '.join(sorted(domains))}."
+            )
         check_least(number, domains)

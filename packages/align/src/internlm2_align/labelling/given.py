@@ -19,5 +19,5 @@ def given(sources: Mapping[str, Callable[..., Source]], **values: Any) -> Source
     named = [name for name, value in values.items() if value]
     if len(named) != 1:
         wanted = ", ".join(f"{name}=FILE" for name in values)
-        raise ValueError(f"{' and '.join(named) or 'No file'} cannot be labelled. Give one of {wanted}.")
+        raise ValueError(f"{' and '.join(named) or 'Nothing'} is given to label. It must be one of {wanted}.")
     return sources[named[0]](**{named[0]: values[named[0]]})

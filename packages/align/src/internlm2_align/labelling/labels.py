@@ -1,7 +1,8 @@
 """Labels: what annotators said of some comparisons, kept in a file as it comes.
 
 ``FOLDER/judgements.jsonl`` holds every answer, one a line, in the order in which they came. The last one to a
-comparison counts. A failure is asked again by the next run, a judgement is not: it was paid for.
+comparison counts. A failure is asked again by the next run, a judgement is not: it was paid for. Gold questions
+(``meta["gold"]``) are checks of annotators. They are judged too, count for nothing and become no pair.
 """
 
 import json
@@ -52,6 +53,20 @@ class Labels:
         """Comparisons without a judgement, failed ones too."""
         return [comparison for id_, comparison in self.comparisons.items() if id_ not in self.judgements]
 
+    def wanted(self) -> dict[str, Comparison]:
+        """All comparisons but gold questions, by id."""
+        return {id_: each for id_, each in self.comparisons.items() if "gold" not in each.meta}
+
+    def gold(self) -> dict[str, dict[str, int]]:
+        """Gold questions ``judged`` and those of them that were judged ``right``, by annotator."""
+        found: dict[str, dict[str, int]] = {}
+        for id_ in (self.comparisons.keys() - self.wanted().keys()) & self.judgements.keys():
+            judgement, gold = self.judgements[id_], self.comparisons[id_].meta["gold"]
+            counts = found.setdefault(judgement.annotator, {"judged": 0, "right": 0})
+            counts["judged"] += 1
+            counts["right"] += judgement.verdict == gold
+        return dict(sorted(found.items()))
+
     def counts(self, ids: Sequence[str]) -> dict[str, Any]:
         """What became of some comparisons.
 
@@ -76,7 +91,9 @@ class Labels:
 
     def by_annotator(self) -> dict[str, int]:
         """Judgements that count, by who judged."""
-        return dict(sorted(Counter(judgement.annotator for judgement in self.judgements.values()).items()))
+        wanted = self.wanted()
+        said = Counter(each.annotator for id_, each in self.judgements.items() if id_ in wanted)
+        return dict(sorted(said.items()))
 
 
 def label(annotator: Annotator, comparisons: Sequence[Comparison], folder: Path) -> Labels:
@@ -88,19 +105,19 @@ def label(annotator: Annotator, comparisons: Sequence[Comparison], folder: Path)
         folder: Where the answers are kept.
 
     Raises:
-        ValueError: If a comparison asks something else than when it was judged, or an answer is to none of them.
+        ValueError: If a comparison asks something else than when it was judged.
     """
     labels = Labels({comparison.id: comparison for comparison in comparisons})
     for answer in read_answers(folder, labels.comparisons):
         labels.add(answer)
-    if not (open_ := labels.open()):
+    open_ = labels.open()
+    if not any("gold" not in comparison.meta for comparison in open_):
         return labels
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / FILE).open("a", encoding="utf-8") as stream:
         for answer in annotator.judge(open_, folder):
-            if answer.comparison not in labels.comparisons:
-                raise ValueError(f"{annotator.name} judged comparison={answer.comparison}, which it was not asked.")
-            if labels.add(answer):
+            # People may have been asked more by another run. That stays in their queue.
+            if answer.comparison in labels.comparisons and labels.add(answer):
                 record = answer_record(answer, labels.comparisons[answer.comparison])
                 stream.write(json.dumps(record, ensure_ascii=False) + "\n")
                 stream.flush()

@@ -119,9 +119,7 @@ def shuffled(
         **meta: Of the pair.
     """
     first, second = rng.sample(list(replies), 2)
-    return Comparison(
-        content_of(domain, prompt, (first, second)), domain, tuple(prompt), (first, second), dict(meta)
-    )
+    return Comparison(content_of(domain, prompt, (first, second)), domain, tuple(prompt), (first, second), dict(meta))
 
 
 def random_pairs(

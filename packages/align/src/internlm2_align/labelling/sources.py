@@ -23,6 +23,8 @@ from internlm2_align.preferences.comparison import Comparison, read_comparisons
 from internlm2_align.preferences.splits import split_by_question, without_questions
 
 SIDES = ("train", "heldout")
+SAMPLING = Sampling(max_new_tokens=512)
+RULES = PairRules()
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,9 @@ class Prompts:
     heldout_share: float = 0.0
     heldout_seed: int = 0
     domains: Mapping[str, str] | None = None
-    sampling: Sampling = Sampling(max_new_tokens=512)
+    sampling: Sampling = SAMPLING
     samples: int = 2
-    rules: PairRules = PairRules()
+    rules: PairRules = RULES
     max_prompt_tokens: int = 2048
     engine: Callable[[LanguageModel], Engine] = LocalEngine
     seed: int = 1
@@ -211,10 +213,10 @@ class Instructions:
 
     instructions: str
     heldout: str
-    rules: PairRules = PairRules()
+    rules: PairRules = RULES
     responses: Sequence[str] = ()
     checkpoint: str | None = None
-    sampling: Sampling = Sampling(max_new_tokens=64)
+    sampling: Sampling = SAMPLING
     samples: int = 2
     limit: int | None = None
     heldout_limit: int | None = None

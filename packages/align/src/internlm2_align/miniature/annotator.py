@@ -27,7 +27,7 @@ from internlm2_align.labelling.annotator import now
 from internlm2_align.labelling.instructions import Record, reference_of
 from internlm2_align.labelling.style import is_garbled, is_sentence
 from internlm2_align.ppo.prompt import Prompt
-from internlm2_align.preferences.comparison import Comparison, Judgement
+from internlm2_align.preferences.comparison import Comparison, Judgement, Verdict
 from internlm2_align.preferences.preference import as_turn
 
 DOMAINS = ("maths", "format", "helpful", "harmless")
@@ -127,7 +127,7 @@ class SimulatedAnnotator:
             first, second = (
                 self.score(record, as_turn(reply)["content"], comparison.domain) for reply in comparison.replies
             )
-            verdict = "tie" if first == second else "first" if first > second else "second"
+            verdict: Verdict = "tie" if first == second else "first" if first > second else "second"
             yield Judgement(comparison.id, verdict, self.name, now(), round(abs(first - second), 3))
 
     def __call__(self, prompt: Prompt, reply: str) -> float:

@@ -1,4 +1,4 @@
-"""What a round asks its annotator: whether a pattern makes replies worse (fast path), and whose reply is better (slow)."""
+"""What a round asks: whether a pattern makes replies worse (fast path), and whose reply is better (slow path)."""
 
 import random
 from collections import defaultdict

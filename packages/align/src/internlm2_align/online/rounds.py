@@ -197,7 +197,7 @@ class Rounds:
             "fast_pairs_written": sum(bool(pair.meta["written"]) for pair in fast),
             "slow_pairs": len(slow),
             "heldout_pairs": len(held),
-            "labels": labels.counts([*labels.comparisons]) | {"annotators": labels.by_annotator()},
+            "labels": labels.counts([*labels.wanted()]) | {"annotators": labels.by_annotator()},
             "wins": wins(labels),
         }
         write_json(folder / "metrics.json", figures)

@@ -64,7 +64,7 @@ def waiting(round_: int, labels: Labels, lacking: Mapping[str, tuple[int, int]],
         command: What is typed to label.
     """
     parts = ", ".join(f"{domain} has {there} of {wanted}" for domain, (there, wanted) in lacking.items())
-    reasons = labels.counts([*labels.comparisons])["failed"]
+    reasons = labels.counts([*labels.wanted()])["failed"]
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
     failed = f" The annotator failed on {len(labels.failures)} ({said})." if reasons else ""
     return (
