@@ -4,7 +4,7 @@ hydra:
   callbacks:
     table:
       _target_: internlm2_conf.sweep.AfterSweep
-      call: {_target_: internlm2_align.reward.ablation.summarise, _partial_: true}
+      call: {_target_: internlm2_align.sweeps.reward.summarise, _partial_: true}
       needs: [heldout, heldout_share]
 """
 

@@ -1,5 +1,6 @@
 """Every job with every option of every group that it uses composes and resolves, and training jobs are built."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -105,31 +106,43 @@ def test_composes_and_resolves(job: str, override: str) -> None:
     assert cfg["output"] == f"runs/{job}"
 
 
-SWEEPS = [name for name in GROUPS["experiment"] if "sweeper:" in (CONF / "experiment" / f"{name}.yaml").read_text()]
+def sweeps() -> dict[str, str]:
+    """The job of each experiment that is a sweep, from the command in its header."""
+    texts = {name: (CONF / "experiment" / f"{name}.yaml").read_text() for name in GROUPS["experiment"]}
+    return {
+        name: re.search(rf"internlm2 (\w+) -m \+experiment={name} ", text).group(1)  # type: ignore[union-attr]
+        for name, text in texts.items()
+        if "sweeper:" in text
+    }
 
 
-@pytest.mark.parametrize("name", SWEEPS)
-def test_every_job_of_a_sweep_composes_in_a_folder_of_its_own(name: str) -> None:
+SWEEPS = sweeps()
+
+
+@pytest.mark.parametrize(("name", "job_name"), SWEEPS.items())
+def test_every_job_of_a_sweep_composes_in_a_folder_of_its_own(name: str, job_name: str) -> None:
     GlobalHydra.instance().clear()
     with initialize_config_module("internlm2_conf", version_base="1.3"):
-        hydra = compose("reward", [f"+experiment={name}"], return_hydra_config=True).hydra
+        hydra = compose(job_name, [f"+experiment={name}"], return_hydra_config=True).hydra
         swept = {key: values.split(",") for key, values in hydra.sweeper.params.items()}
         jobs = [dict(zip(swept, values, strict=True)) for values in product(*swept.values())]
         found = [
-            compose("reward", [f"+experiment={name}", *(f"{key}={value}" for key, value in job.items())])
+            compose(job_name, [f"+experiment={name}", *(f"{key}={value}" for key, value in job.items())])
             for job in jobs
         ]
     assert hydra.callbacks.table.needs == ["heldout", "heldout_share"]
     resolved = []
     for cfg in found:
-        assert cfg.output == f"runs/reward-{name}"
+        assert cfg.output == f"runs/{job_name}-{name}"
         fill_missing(cfg)
         resolved.append(OmegaConf.to_container(cfg.job, resolve=True, throw_on_missing=True))
     assert len(resolved) >= 2 and all(resolved.count(job) == 1 for job in resolved)
 
 
-def test_the_reward_sweeps_are_found() -> None:
-    assert {"barrier", "conditions", "gamma", "margin"} <= set(SWEEPS)
+def test_the_sweeps_are_found() -> None:
+    reward, ppo = (sorted(name for name, job in SWEEPS.items() if job == wanted) for wanted in ("reward", "ppo"))
+    assert reward == ["barrier", "conditions", "gamma", "margin"]
+    assert ppo == ["critic", "pretrain_loss"]
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -2,7 +2,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from internlm2_align.labelling.candidates import at_hand
+from internlm2_align.labelling.candidates import SAMPLED, Candidate, at_hand
 from internlm2_align.labelling.pairs import PairRules, random_pairs, scored_pairs
 from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.preferences.comparison import judged
@@ -78,7 +78,21 @@ def test_another_annotator_scores_the_replies_at_hand():
     sampled = {"a": ["x" * 80, "x" * 80 + " ", "y"]}
     found = label([record], Longest(), PairRules(per_domain=9), sampled, at_hand)
     assert {(len(pair.chosen), len(pair.rejected)) for pair in found} <= {(80, 50), (50, 1), (80, 1)}
-    assert found and all(pair.source == "longest" and pair.meta["slices"][1:] == ["own"] for pair in found)
+    assert found and all(pair.source == "longest" and pair.meta["slices"][1] == "own" for pair in found)
+
+
+def test_pairs_that_a_models_own_reply_loses_come_first_and_are_a_slice_of_their_own():
+    record = {"id": "a", "task": "chat", "language": "de"}
+    record["messages"] = [{"role": "user", "content": "Hallo"}, {"role": "assistant", "content": "x" * 50}]
+
+    def write(records, seed):
+        others = [Candidate("z" * length, f"written_{length}", may_win=False) for length in range(2, 20)]
+        return lambda record, sampled: [Candidate("x" * 80, "reference"), *others, Candidate("y", SAMPLED)]
+
+    for seed in range(10):
+        [first, second] = label([record], Longest(), PairRules(seed=seed), candidates=write)
+        assert first.rejected == "y" and "own_mistake" in first.meta["slices"]
+        assert second.rejected != "y" and "own_mistake" not in second.meta["slices"]
 
 
 def test_random_pairs_are_of_different_replies():

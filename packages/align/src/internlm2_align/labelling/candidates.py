@@ -5,6 +5,9 @@ from typing import NamedTuple
 
 from internlm2_align.labelling.instructions import Record, reference_of
 
+SAMPLED = "sampled"
+"""Origin of replies by models."""
+
 
 class Candidate(NamedTuple):
     """A reply that could be given.
@@ -36,7 +39,7 @@ def at_hand(records: Sequence[Record], seed: int) -> Writer:
 
 def given(replies: Iterable[str]) -> list[Candidate]:
     """Candidates of replies by models."""
-    return [Candidate(reply, "sampled") for reply in replies]
+    return [Candidate(reply, SAMPLED) for reply in replies]
 
 
 def distinct(candidates: Iterable[Candidate]) -> list[Candidate]:

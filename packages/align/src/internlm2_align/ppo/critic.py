@@ -2,23 +2,26 @@
 
 The trunk has learned to tell good conversations from bad ones, which is most of what a critic must know. What its new
 head must learn in the first iterations is where a score will end up. The head starts at zero, so every estimate does.
+The report compares this with a critic that starts from the SFT model (figure 9): any model folder will do.
 """
 
 from pathlib import Path
 
 import torch
 
-from internlm2_align.reward.network import RewardNetwork, load_reward
+from internlm2_align.reward.network import RewardNetwork, start_reward
 
 
 def start_critic(folder: str | Path) -> RewardNetwork:
-    """A critic from the folder of a reward model, in torch's default dtype, which the Trainer's precision sets.
+    """A critic from the folder of a reward or language model.
+
+    It has torch's default dtype, which the Trainer's precision sets.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ValueError: If it is not a reward model.
+        ValueError: If tensors do not fit, or it holds a model of another family.
     """
-    return without_head(load_reward(folder).to(torch.get_default_dtype()))
+    return without_head(start_reward(folder))
 
 
 def without_head(net: RewardNetwork) -> RewardNetwork:

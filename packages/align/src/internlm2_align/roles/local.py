@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from internlm2_core.checkpoint.any_layout import load_model
@@ -13,6 +14,8 @@ from internlm2_core.text import load_tokenizer
 
 from internlm2_align.ppo.critic import start_critic
 from internlm2_align.reward.network import RewardNetwork, load_reward
+
+CriticFrom = Literal["reward", "actor"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,11 @@ class Roles:
 
 
 def local_roles(
-    actor: str | Path, reward: str | Path, reference: str | Path | None = None, frozen_dtype: str | None = None
+    actor: str | Path,
+    reward: str | Path,
+    reference: str | Path | None = None,
+    critic: CriticFrom = "reward",
+    frozen_dtype: str | None = None,
 ) -> Roles:
     """Roles from two folders.
 
@@ -41,15 +48,21 @@ def local_roles(
         actor: The SFT model in released or Llama layout, or an actor to continue from.
         reward: The reward model.
         reference: The SFT model, if ``actor`` has been trained since. None takes ``actor``.
+        critic: Which of the two the critic starts from, ``reward`` (the report's choice) or ``actor``.
         frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``. None keeps that of the files.
+
+    Raises:
+        ValueError: If the critic starts from something else.
 
     Returns:
         Makers. That of the reward model refuses one whose tokenizer is not the actor's.
     """
+    if critic not in get_args(CriticFrom):
+        raise ValueError(f"critic={critic} must be one of {', '.join(get_args(CriticFrom))}.")
     dtype = None if frozen_dtype is None else getattr(torch, frozen_dtype)
     return Roles(
         actor=partial(_actor, actor),
-        critic=partial(start_critic, reward),
+        critic=partial(start_critic, reward if critic == "reward" else actor),
         reference=partial(load_model, reference or actor, dtype=dtype),
         reward=partial(_reward, reward, actor, dtype),
     )

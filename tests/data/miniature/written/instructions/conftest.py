@@ -1,7 +1,7 @@
 import pytest
 from internlm2_data.miniature.written.instructions import Shares, write_set
 
-SIZES = {"train": 2400, "heldout": 240, "lookalike": 240}
+SIZES = {"train": 2400, "prompts": 1200, "heldout": 240, "lookalike": 240}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The three sets: disjoint, balanced, the same for the same seed."""
+"""The sets: what is tested is apart from all else, balanced, the same for the same seed."""
 
 import json
 from collections import Counter
@@ -28,6 +28,21 @@ def test_sets_are_disjoint_by_content(sets):
     assert not contents["train"] & contents["heldout"]
     assert not contents["train"] & contents["lookalike"]
     assert not contents["heldout"] & contents["lookalike"]
+    assert not contents["prompts"] & (contents["heldout"] | contents["lookalike"])
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task not in ("copying", "formatting")])
+def test_training_leaves_out_a_share_of_the_prompts(task):
+    alone = dict.fromkeys(TASKS, 0.0) | {task: 1.0}
+    train, prompts = ({*map(content, write_set(name, 4000, 3, Shares(), alone))} for name in ("train", "prompts"))
+    trainable = {*map(content, write_set("train", 4000, 5, Shares(), alone))}
+    # Of 0.74, the share of all instances that are prompts, 0.24 are not in training.
+    if task == "arithmetic":
+        assert len(prompts - train - trainable) / len(prompts) == pytest.approx(0.24 / 0.74, abs=0.03)
+    elif task == "sorting":
+        assert len(prompts - train - trainable) / len(prompts) == pytest.approx(0.24 / 0.74, abs=0.1)
+    else:
+        assert len(prompts - train - trainable) / len(prompts) > 0.2
 
 
 def test_what_is_held_out_is_held_out_for_every_seed(sets):
@@ -55,7 +70,7 @@ def test_sets_are_balanced_and_ids_are_unique(sets):
         assert set(cells) == {(task, language) for task in TASKS for language in ("en", "zh")}
         assert max(cells.values()) - min(cells.values()) <= 1
         assert len({record["id"] for record in records}) == len(records)
-        if name != "train":
+        if name in ("heldout", "lookalike"):
             assert len({question(record) for record in records}) == len(records)
     assert len(write_set("train", 13, 1, Shares())) == 13
 
@@ -83,21 +98,22 @@ def test_more_than_there_is():
         write_set("heldout", 12_000, 1, Shares())
 
 
-@pytest.mark.parametrize(("heldout", "lookalike"), [(0.0, 0.1), (0.1, 0.0), (0.3, 0.3)])
-def test_shares_out_of_range(heldout, lookalike):
-    with pytest.raises(ValueError, match=r"heldout=.* and lookalike=.* must be above 0"):
-        Shares(heldout, lookalike)
+@pytest.mark.parametrize("shares", [(0.0, 0.1, 0.1), (0.1, 0.0, 0.1), (0.1, 0.1, 0.0), (0.2, 0.2, 0.2)])
+def test_shares_out_of_range(shares):
+    with pytest.raises(ValueError, match=r"heldout=.*, lookalike=.* and unseen=.* must be above 0"):
+        Shares(*shares)
 
 
-def test_pipeline_writes_three_sets_and_their_counts(tmp_path):
-    pipeline = InstructionsPipeline(train=120, heldout=24, lookalike=36)
+def test_pipeline_writes_four_sets_and_their_counts(tmp_path):
+    pipeline = InstructionsPipeline(train=120, prompts=48, heldout=24, lookalike=36)
     process(pipeline, [], tmp_path / "a", LocalExecutor(0))
     process(pipeline, [], tmp_path / "b", LocalExecutor(0))
     files = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    assert set(files) == {"train.jsonl", "heldout.jsonl", "lookalike.jsonl", "counts.json"}
+    assert set(files) == {"train.jsonl", "prompts.jsonl", "heldout.jsonl", "lookalike.jsonl", "counts.json"}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
     counts = json.loads(files["counts.json"])["sets"]
-    assert {name: count["records"] for name, count in counts.items()} == {"train": 120, "heldout": 24, "lookalike": 36}
+    sizes = {"train": 120, "prompts": 48, "heldout": 24, "lookalike": 36}
+    assert {name: count["records"] for name, count in counts.items()} == sizes
     assert counts["heldout"]["refusing/zh"] == 2
     lines = files["lookalike.jsonl"].decode().splitlines()
     assert [role["role"] for role in json.loads(lines[0])["messages"]] == ["user", "assistant"]
@@ -105,4 +121,4 @@ def test_pipeline_writes_three_sets_and_their_counts(tmp_path):
 
 def test_pipeline_takes_no_inputs(tmp_path):
     with pytest.raises(ValueError, match=r"inputs=\['somewhere'\] must be \[\]"):
-        process(InstructionsPipeline(120, 24, 36), ["somewhere"], tmp_path, LocalExecutor(0))
+        process(InstructionsPipeline(120, 48, 24, 36), ["somewhere"], tmp_path, LocalExecutor(0))

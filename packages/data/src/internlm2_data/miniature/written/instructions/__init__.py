@@ -5,7 +5,7 @@ arithmetic copying sorting formatting retrieval
                         one task each, two in the last: (random.Random, language) -> Instance
 instance                Instance, and the place of its content between 0 and 1, which says what set it may be in
 record                  Instance -> instruction record, in one of two styles
-sets                    train, heldout, lookalike: disjoint, balanced over task and language
+sets                    train, prompts, heldout, lookalike, balanced over task and language
 pipeline                `internlm2 process pipeline=instructions`
 """
 

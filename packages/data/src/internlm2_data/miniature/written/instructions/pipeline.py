@@ -17,18 +17,22 @@ from internlm2_data.stages.manifest import write_json
 
 @dataclass(frozen=True)
 class InstructionsPipeline:
-    """Writes `train.jsonl`, `heldout.jsonl`, `lookalike.jsonl` and `counts.json`. The same seed gives the same bytes.
+    """Writes `train.jsonl`, `prompts.jsonl`, `heldout.jsonl`, `lookalike.jsonl` and `counts.json`.
+
+    The same seed gives the same bytes.
 
     Attributes:
         train: Records to train on.
+        prompts: Records for annotators and PPO. A share of them is not in training.
         heldout: Records to test on.
         lookalike: Records of the reference set, written like the held-out ones from another seed.
         seed: Of all that is drawn.
-        weights: Of tasks in training, 1 where none is given. The other sets have as many records of each task.
-        shares: Shares of all instances kept for the held-out and for the reference set.
+        weights: Of tasks in training and prompts, 1 where none is given. The others have as many records of each task.
+        shares: Shares of all instances kept away from training.
     """
 
     train: int
+    prompts: int
     heldout: int
     lookalike: int
     seed: int = 1
@@ -43,11 +47,11 @@ class InstructionsPipeline:
         """
         if inputs:
             raise ValueError(f"inputs={list(inputs)} must be [], since instructions are written from nothing.")
-        sizes = {"train": self.train, "heldout": self.heldout, "lookalike": self.lookalike}
+        sizes = {"train": self.train, "heldout": self.heldout, "lookalike": self.lookalike, "prompts": self.prompts}
         counts = {}
         for number, (name, count) in enumerate(sizes.items()):
             # Each set has a seed of its own. Sets of neighbouring seeds share none.
-            weights = self.weights if name == "train" else {}
+            weights = self.weights if name in ("train", "prompts") else {}
             records = write_set(name, count, len(sizes) * self.seed + number, self.shares, weights)
             _write_jsonl(output / f"{name}.jsonl", records)
             counts[name] = count_records(records)

@@ -1,9 +1,12 @@
-"""The three sets.
+"""The four sets.
 
-    place of an instance    0 ........ heldout ........ heldout + lookalike ........ 1
-    set                     |  heldout    |        lookalike        |     train      |
+    place of an instance    0 ....... heldout ....... + lookalike ....... + unseen ....... 1
+    set                     |  heldout   |   lookalike    |                |     train     |
+                                                          |           prompts              |
 
-Ranges of `Instance.place` keep them disjoint by content, whatever the wording (arithmetic excepted, see there).
+Ranges of `Instance.place` keep the first two apart from the others by content, whatever the wording (arithmetic
+excepted, see there). Prompts are what annotators and PPO work with. SFT has not seen a share of them, so its model
+makes mistakes there, from which a reward model can learn.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,27 +41,33 @@ class Shares:
     Attributes:
         heldout: For the held-out set.
         lookalike: For the reference set of contamination figures.
+        unseen: For prompts that training leaves out.
 
     Raises:
         ValueError: If they are more than a half together, or one of them is 0.
     """
 
-    heldout: float = 0.125
-    lookalike: float = 0.125
+    heldout: float = 0.16
+    lookalike: float = 0.1
+    unseen: float = 0.24
 
     def __post_init__(self) -> None:
         """Check that some is left to train on."""
-        if min(self.heldout, self.lookalike) <= 0 or self.heldout + self.lookalike > 0.5:
+        shares = (self.heldout, self.lookalike, self.unseen)
+        if min(shares) <= 0 or sum(shares) > 0.5:
             raise ValueError(
-                f"heldout={self.heldout} and lookalike={self.lookalike} must be above 0, and together 0.5 or less."
+                f"heldout={self.heldout}, lookalike={self.lookalike} and unseen={self.unseen} must be above 0, and "
+                "together 0.5 or less."
             )
 
     def range_of(self, name: str) -> tuple[float, float]:
         """Places of a set: from the first number to below the second."""
+        tested = self.heldout + self.lookalike
         bounds = {
             "heldout": (0.0, self.heldout),
-            "lookalike": (self.heldout, self.heldout + self.lookalike),
-            "train": (self.heldout + self.lookalike, 1.0),
+            "lookalike": (self.heldout, tested),
+            "prompts": (tested, 1.0),
+            "train": (tested + self.unseen, 1.0),
         }
         return bounds[name]
 
@@ -68,10 +77,11 @@ def write_set(
 ) -> list[Record]:
     """Write one set, in random order.
 
-    No question comes twice in `heldout` or `lookalike`. In `train` the few sums there are come often, in both styles.
+    No question comes twice in `heldout` or `lookalike`. In `train` and `prompts` the few sums there are come often, in
+    both styles.
 
     Args:
-        name: Train, heldout or lookalike.
+        name: Train, prompts, heldout or lookalike.
         count: Records in all, as many in one language as in the other.
         seed: Of what is drawn.
         shares: Which instances belong to the set.
@@ -125,7 +135,7 @@ def _cell(name: str, task: str, language: Language, count: int, seed: int, share
                 f"There are only {number} different instances of {task} in {language} for the set {name}, not {count}. "
                 f"Ask for fewer, or raise the share of {name}."
             )
-        if name != "train":
+        if name in ("heldout", "lookalike"):
             seen.add(instance.question)
         records.append(record_of(instance, task, f"{name}-{task}-{language}-{number:05d}", rng))
     return records

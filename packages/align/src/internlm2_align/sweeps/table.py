@@ -1,20 +1,19 @@
-"""One table and one plot of a sweep of reward trainings, with intervals over seeds.
+"""Runs of a sweep as a table, with intervals over seeds.
 
 Runs of a sweep differ in some overrides. Those that differ in the seed alone are repetitions of one setting: their mean
 is given with a 95% interval of Student's t over seeds. It says how far another set of seeds might lie off, and nothing
 of other data. Differences between settings are taken seed by seed, so that what runs of one seed share cancels out.
 """
 
-import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
-from internlm2_core.evaluation.written import write_json, write_text
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 """Two-sided 95% quantiles of Student's t for 1 to 10 degrees of freedom. Beyond that 2.2 is on the safe side."""
@@ -27,7 +26,7 @@ class Run:
     Attributes:
         setting: Its overrides without the seed.
         seed: Its seed, as typed.
-        figures: Accuracy by column: ``mean``, each domain, and ``DOMAIN/SLICE``.
+        figures: Figures by column.
     """
 
     setting: str
@@ -42,21 +41,27 @@ class Cell:
     mean: float
     half_width: float
 
-    def __str__(self) -> str:
-        """In percent."""
+    def show(self, scale: float = 1.0, digits: int = 2) -> str:
+        """The mean with its interval.
+
+        Args:
+            scale: Factor of both, 100 for percent.
+            digits: Behind the point.
+        """
         if math.isnan(self.half_width):
-            return f"{100 * self.mean:.1f}"
-        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
+            return f"{scale * self.mean:.{digits}f}"
+        return f"{scale * self.mean:.{digits}f} ± {scale * self.half_width:.{digits}f}"
 
 
-def read_runs(jobs: Sequence[Path]) -> list[Run]:
+def read_runs(jobs: Sequence[Path], figures: Callable[[Path], dict[str, float]]) -> list[Run]:
     """The finished runs of a sweep.
 
     Args:
         jobs: Their folders, in the sweep's order. A sweep's folder may hold jobs of an earlier one too.
+        figures: Reads those of a run from its folder.
 
     Raises:
-        ValueError: If there is none, or one has no held-out figures.
+        ValueError: If there is none.
     """
     if not jobs:
         raise ValueError("No job of the sweep has finished. The same hydra.sweep.dir resumes it.")
@@ -66,21 +71,8 @@ def read_runs(jobs: Sequence[Path]) -> list[Run]:
         words = dict(word.split("=", 1) for word in overrides)
         seed = words.pop("seed", "1")
         setting = " ".join(f"{key}={value}" for key, value in words.items())
-        runs.append(Run(setting, seed, _figures(job / "metrics.json")))
+        runs.append(Run(setting, seed, figures(job)))
     return _without_common_words(runs)
-
-
-def _figures(file: Path) -> dict[str, float]:
-    held = json.loads(file.read_text(encoding="utf-8"))["heldout"]
-    if held is None:
-        raise ValueError(
-            f"{file} has no held-out figures to compare. Give files in heldout, or a heldout_share above 0."
-        )
-    figures = {"mean": held["accuracy"]}
-    for domain, part in held["domains"].items():
-        figures[domain] = part["accuracy"]
-        figures |= {f"{domain}/{name}": value["accuracy"] for name, value in part["slices"].items()}
-    return figures
 
 
 def _without_common_words(runs: Sequence[Run]) -> list[Run]:
@@ -128,33 +120,13 @@ def _cell(values: Sequence[float]) -> Cell:
     return Cell(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(len(values)))
 
 
-def summarise(folder: Path, jobs: Sequence[Path]) -> None:
-    """Write ``ablation.json``, ``ablation.md`` and, with matplotlib, ``ablation.png`` into a sweep's folder.
-
-    Args:
-        folder: Of the sweep.
-        jobs: Folders of its finished jobs.
-
-    Raises:
-        ValueError: If no run has finished, or one has no held-out figures.
-    """
-    runs = read_runs(jobs)
-    rows, gaps = table(runs), differences(runs)
-    columns = list(dict.fromkeys(column for cells in rows.values() for column in cells))
-    content = {
-        "schema": "internlm2/align/ablation/1",
-        "seeds": sorted({run.seed for run in runs}),
-        "accuracy": _as_json(rows),
-        "differences": _as_json(gaps),
-    }
-    write_json(folder / "ablation.json", content)
-    text = markdown(rows | gaps, columns)
-    write_text(folder / "ablation.md", text)
-    print(text)
-    plot(rows, columns, folder / "ablation.png")
+def columns_of(rows: Mapping[str, Mapping[str, Cell]]) -> list[str]:
+    """The columns of all settings, in the order in which they come."""
+    return list(dict.fromkeys(column for cells in rows.values() for column in cells))
 
 
-def _as_json(rows: dict[str, dict[str, Cell]]) -> dict[str, dict[str, dict[str, float | None]]]:
+def as_json(rows: Mapping[str, Mapping[str, Cell]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Setting -> column -> ``mean`` and ``half_width``, which is null for a single seed."""
     return {
         setting: {
             name: {"mean": cell.mean, "half_width": None if math.isnan(cell.half_width) else cell.half_width}
@@ -164,42 +136,19 @@ def _as_json(rows: dict[str, dict[str, Cell]]) -> dict[str, dict[str, dict[str, 
     }
 
 
-def markdown(rows: dict[str, dict[str, Cell]], columns: Sequence[str]) -> str:
-    """Accuracy on held-out pairs in percent, one row for each setting, then differences in points.
+def markdown(
+    rows: Mapping[str, Mapping[str, Cell]], columns: Sequence[str], scale: float = 1.0, digits: int = 2
+) -> str:
+    """A table of one row for each setting.
 
     Args:
         rows: Setting -> column -> mean with interval.
         columns: Names, in order.
+        scale: Factor of all figures, 100 for percent.
+        digits: Behind the point.
     """
     lines = ["| setting | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for setting, cells in rows.items():
-        lines.append(f"| {setting} | " + " | ".join(str(cells.get(name, "")) for name in columns) + " |")
+        shown = (cells[name].show(scale, digits) if name in cells else "" for name in columns)
+        lines.append(f"| {setting} | " + " | ".join(shown) + " |")
     return "\n".join(lines) + "\n"
-
-
-def plot(rows: dict[str, dict[str, Cell]], columns: Sequence[str], file: Path) -> None:
-    """Draw bars with intervals. Nothing is drawn without matplotlib.
-
-    Args:
-        rows: Setting -> column -> mean with interval.
-        columns: Names, in order.
-        file: Of the picture.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        print('no plot: matplotlib is not installed (pip install "internlm2-align[plots]")')
-        return
-    figure = Figure(figsize=(1.5 + 1.2 * len(columns), 3.5), layout="constrained")
-    axes = figure.subplots()
-    width = 0.8 / len(rows)
-    for number, (setting, cells) in enumerate(rows.items()):
-        places = [place + number * width for place in range(len(columns))]
-        means = [100 * cells[name].mean if name in cells else math.nan for name in columns]
-        widths = [100 * cells[name].half_width if name in cells else math.nan for name in columns]
-        axes.bar(places, means, width, yerr=widths, capsize=2, label=setting)
-    axes.set_xticks([place + 0.4 - width / 2 for place in range(len(columns))], columns, rotation=30, ha="right")
-    axes.set_ylabel("held-out accuracy, %")
-    axes.set_ylim(0, 105)
-    axes.legend(fontsize="small")
-    figure.savefig(file, dpi=150)

@@ -4,7 +4,8 @@ import json
 import math
 
 import pytest
-from internlm2_align.reward.ablation import differences, read_runs, summarise, table
+from internlm2_align.sweeps.reward import accuracies, summarise
+from internlm2_align.sweeps.table import differences, read_runs, table
 
 
 @pytest.fixture
@@ -23,13 +24,13 @@ def sweep(tmp_path):
 
 
 def test_settings_are_what_differs_beside_the_seed(sweep):
-    assert {(run.setting, run.seed) for run in read_runs(sweep)} == {
+    assert {(run.setting, run.seed) for run in read_runs(sweep, accuracies)} == {
         (f"conditions={name}", seed) for name in ("default", "none") for seed in ("1", "2")
     }
 
 
 def test_intervals_by_hand(sweep):
-    cells = table(read_runs(sweep))
+    cells = table(read_runs(sweep, accuracies))
     cell = cells["conditions=default"]["maths"]
     assert cell.mean == pytest.approx(0.85)
     # Two seeds: standard deviation 0.1 / sqrt 2, divided by sqrt 2, times t = 12.706.
@@ -39,13 +40,13 @@ def test_intervals_by_hand(sweep):
 
 
 def test_one_seed_has_no_interval(sweep):
-    single = [run for run in read_runs(sweep) if run.seed == "1"]
+    single = [run for run in read_runs(sweep, accuracies) if run.seed == "1"]
     cell = table(single)["conditions=default"]["mean"]
-    assert math.isnan(cell.half_width) and str(cell) == "80.0"
+    assert math.isnan(cell.half_width) and cell.show(100, 1) == "80.0"
 
 
 def test_differences_are_taken_seed_by_seed(sweep):
-    (row,) = differences(read_runs(sweep)).items()
+    (row,) = differences(read_runs(sweep, accuracies)).items()
     assert row[0] == "conditions=default - conditions=none"
     # 0.3 and 0.4 by seed.
     assert row[1]["maths"].mean == pytest.approx(0.35)
@@ -53,7 +54,7 @@ def test_differences_are_taken_seed_by_seed(sweep):
 
 
 def test_differences_want_the_seed_on_both_sides(sweep):
-    runs = [run for run in read_runs(sweep) if (run.setting, run.seed) != ("conditions=none", "2")]
+    runs = [run for run in read_runs(sweep, accuracies) if (run.setting, run.seed) != ("conditions=none", "2")]
     cell = differences(runs)["conditions=default - conditions=none"]["mean"]
     assert cell.mean == pytest.approx(0.3) and math.isnan(cell.half_width)
 
@@ -74,7 +75,7 @@ def test_runs_of_another_sweep_do_not_count(sweep, tmp_path):
 
 def test_a_sweep_without_figures_is_refused(sweep):
     with pytest.raises(ValueError, match="No job of the sweep has finished"):
-        read_runs([])
+        read_runs([], accuracies)
     (sweep[0] / "metrics.json").write_text(json.dumps({"heldout": None}))
     with pytest.raises(ValueError, match=r"0/metrics.json has no held-out figures.*heldout_share above 0"):
-        read_runs(sweep)
+        read_runs(sweep, accuracies)
