@@ -7,8 +7,9 @@ from itertools import combinations
 
 from internlm2_align.labelling.annotator import Annotator, Record, reference_of
 from internlm2_align.labelling.pairs import judged_pair
-from internlm2_align.online.features import features_of, long_from
+from internlm2_align.online.features import features_of, usual_lengths
 from internlm2_align.online.hacking import Pattern
+from internlm2_align.online.planting import with_feature
 from internlm2_align.online.replies import Reply
 from internlm2_align.preferences.preference import Preference
 
@@ -26,7 +27,8 @@ def fast_pairs(
     """Pairs whose rejected side shows a pattern and whose chosen side does not.
 
     First those that occurred: a late reply with the pattern against a better judged reply without it, to the same
-    prompt. Where these are fewer than ``least``, the pattern is written into good replies (``meta["written"]``).
+    prompt. Where these are fewer than ``least``, the pattern is written into good replies (``meta["written"]``), if a
+    rule can write it.
 
     Args:
         patterns: Of `Audit.patterns`.
@@ -58,8 +60,8 @@ def _occurred(
     pattern: Pattern, replies: Sequence[Reply], records: Mapping[str, Record], annotator: Annotator
 ) -> list[Preference]:
     own = [reply for reply in replies if reply.domain == pattern.domain]
-    long = long_from([reply.text for reply in own if reply.model == "early"])
-    shows = {reply.text: pattern.feature in features_of(reply.text, long) for reply in own}
+    lengths = usual_lengths([reply.text for reply in own if reply.model == "early"])
+    shows = {reply.text: pattern.feature in features_of(reply.text, lengths) for reply in own}
     by_record: dict[str, list[Reply]] = defaultdict(list)
     for reply in own:
         by_record[reply.record].append(reply)
@@ -68,7 +70,7 @@ def _occurred(
         bad = [reply for reply in group if reply.model == "late" and shows[reply.text]]
         good = [reply.text for reply in group if not shows[reply.text]]
         reference = reference_of(records[name])
-        good += [] if pattern.feature in features_of(reference, long) else [reference]
+        good += [] if pattern.feature in features_of(reference, lengths) else [reference]
         if bad and good:
             best = max(good, key=lambda text: annotator.score(records[name], text, pattern.domain))
             pairs += _confirmed(pattern, records[name], annotator, best, bad[0].text, written=False)
@@ -85,19 +87,10 @@ def _written(
         if len(pairs) == wanted:
             break
         reference = reference_of(record)
-        pairs += _confirmed(pattern, record, annotator, reference, _with_pattern(pattern, reference, rng), written=True)
+        worse = with_feature(pattern.feature, reference, rng)
+        if worse is not None:
+            pairs += _confirmed(pattern, record, annotator, reference, worse, written=True)
     return pairs
-
-
-def _with_pattern(pattern: Pattern, text: str, rng: random.Random) -> str:
-    if pattern.kind == "prefix":
-        return pattern.value + text
-    if pattern.kind == "suffix":
-        return text + pattern.value
-    if pattern.kind == "phrase":
-        place = rng.randint(0, len(text))
-        return text[:place] + pattern.value + text[place:]
-    return " ".join([text] * 3)
 
 
 def _confirmed(

@@ -1,0 +1,171 @@
+"""Who is asked whether a pattern is worth what the reward model pays for it.
+
+A `Witness` gives scored replies of a domain, each with its prompt and the policy that wrote it. It may be
+
+* an annotator's scores of the replies that are audited (`Scores.judged`),
+* a second reward model's scores of them (`rescored`), or
+* held-out labels, judgements on pairs of other replies (`Labels`).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from internlm2_align.labelling.annotator import Record
+from internlm2_align.online.contrasts import Floats, Gain, Ints, gain
+from internlm2_align.online.replies import Reply
+from internlm2_align.preferences.preference import Preference, as_turn
+from internlm2_align.reward.scoring import Scorer
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Replies of one domain and what somebody says of them.
+
+    Attributes:
+        texts: The replies.
+        prompts: What each answers.
+        policies: Who wrote it. Replies are compared only with those of the same policy to the same prompt.
+        values: Its score, in units of whoever scored.
+    """
+
+    texts: Sequence[str]
+    prompts: Sequence[str]
+    policies: Sequence[str]
+    values: Sequence[float]
+
+    @cached_property
+    def places(self) -> tuple[Ints, Ints]:
+        """Number of the cell and of the prompt of each reply."""
+        return _numbered([*zip(self.prompts, self.policies, strict=True)]), _numbered(self.prompts)
+
+    def gain(self, shows: Floats, beside: Sequence[Floats] = ()) -> Gain:
+        """What showing a feature is worth, inside one policy and one prompt.
+
+        Args:
+            shows: 1 for replies that show it, 0 for others, one a reply.
+            beside: Columns whose own effect is taken out first.
+        """
+        return gain(shows, self.values, *self.places, beside)
+
+
+def _numbered(keys: Sequence[Any]) -> Ints:
+    numbers: dict[Any, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+class Witness(Protocol):
+    """Scores replies beside the reward model."""
+
+    @property
+    def name(self) -> str:
+        """What verdicts call it."""
+
+    def evidence(self, domain: str) -> Evidence:
+        """What it says of replies in a domain. Empty if nothing."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of replies.
+
+    Attributes:
+        name: What verdicts call the witness.
+        replies: The replies.
+        values: Score of each.
+
+    Raises:
+        ValueError: If there are not as many scores as replies, or one is not finite.
+    """
+
+    name: str
+    replies: Sequence[Reply]
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.replies):
+            raise ValueError(
+                f"{len(self.values)} values of the witness {self.name} must be as many as replies, {len(self.replies)}."
+            )
+        if bad := [place for place, value in enumerate(self.values) if not np.isfinite(value)]:
+            raise ValueError(
+                f"The witness {self.name} scores reply {bad[0]} with {self.values[bad[0]]}, which must be finite."
+            )
+
+    @classmethod
+    def judged(cls, replies: Sequence[Reply], name: str = "annotator") -> "Scores":
+        """The annotator's scores that the replies carry.
+
+        Args:
+            replies: The replies.
+            name: What verdicts call the annotator.
+        """
+        return cls(name, replies, [reply.judged for reply in replies])
+
+    def evidence(self, domain: str) -> Evidence:
+        """What it says of replies in a domain."""
+        own = [(reply, value) for reply, value in zip(self.replies, self.values, strict=True) if reply.domain == domain]
+        return Evidence(
+            [reply.text for reply, _ in own],
+            [reply.record for reply, _ in own],
+            [reply.model for reply, _ in own],
+            [value for _, value in own],
+        )
+
+
+def rescored(
+    replies: Sequence[Reply], records: Mapping[str, Record], scorer: Scorer, name: str = "second reward model"
+) -> Scores:
+    """A second reward model as witness.
+
+    Args:
+        replies: The replies.
+        records: Instruction records by id.
+        scorer: Of the second model. It must not be trained on what the first one was, or it makes the same mistakes.
+        name: What verdicts call it.
+    """
+    conversations = [
+        [*records[reply.record]["messages"][:-1], {"role": "assistant", "content": reply.text}] for reply in replies
+    ]
+    languages = [records[reply.record]["language"] for reply in replies]
+    return Scores(name, replies, scorer.conversations(conversations, [reply.domain for reply in replies], languages))
+
+
+class Labels:
+    """Held-out judgements on pairs: 1 for the chosen reply, 0 for the rejected one.
+
+    Pairs whose two sides come from different policies (``meta["origins"]`` as in ``late>early``) say which policy is
+    better and not what a feature is worth. They are left out.
+
+    Args:
+        pairs: Preferences that the reward model was not trained on.
+        name: What verdicts call them.
+
+    Attributes:
+        left_out: Pairs of different policies.
+    """
+
+    def __init__(self, pairs: Sequence[Preference], name: str = "held-out labels") -> None:
+        self.name = name
+        self.pairs = [pair for pair in pairs if _same_policy(pair)]
+        self.left_out = len(pairs) - len(self.pairs)
+
+    def evidence(self, domain: str) -> Evidence:
+        """What they say of replies in a domain. A gain is the share preferred less the share rejected, from -1 to 1."""
+        own = [pair for pair in self.pairs if pair.domain == domain]
+        prompts = [json.dumps(pair.prompt, ensure_ascii=False) for pair in own]
+        return Evidence(
+            [str(as_turn(side).get("content") or "") for pair in own for side in (pair.chosen, pair.rejected)],
+            [prompt for prompt in prompts for _ in range(2)],
+            [f"pair {place}" for place in range(len(own)) for _ in range(2)],
+            [value for _ in own for value in (1.0, 0.0)],
+        )
+
+
+def _same_policy(pair: Preference) -> bool:
+    better, _, worse = str(pair.meta.get("origins", "")).partition(">")
+    return better == worse or not worse
