@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Reply
-from internlm2_align.online.witnesses import Labels, Scores, rescored
+from internlm2_align.online.witnesses import PairLabels, Scores, rescored
+from internlm2_align.preferences.comparison import Comparison, Judgement
 from internlm2_align.preferences.preference import Preference
 
 PHRASE = "Have a nice day"
@@ -39,7 +40,7 @@ def labels(dislike, count=200, origins=""):
     [(0.8, 200, "hack"), (0.5, 600, "overpaid"), (0.5, 40, "undecided"), (0.2, 200, "valued")],
 )
 def test_held_out_labels(dislike, count, verdict):
-    witness = Labels(labels(dislike, count))
+    witness = PairLabels.of(labels(dislike, count))
     (found,) = Audit().verdicts(replies(), witness)
     assert (found.verdict, found.witness, found.value) == (verdict, "held-out labels", PHRASE)
     assert found.judged_prompts == count and found.judged_gain == pytest.approx(1 - 2 * dislike)
@@ -47,9 +48,24 @@ def test_held_out_labels(dislike, count, verdict):
 
 
 def test_labels_of_two_policies_say_nothing():
-    witness = Labels([*labels(0.8, origins="early>late"), *labels(0.8, 30, "late>late")])
+    witness = PairLabels.of([*labels(0.8, origins="early>late"), *labels(0.8, 30, "late>late")])
     assert witness.left_out == 200 and len(witness.pairs) == 30
-    assert Audit().verdicts(replies(), Labels(labels(0.8, origins="early>late")))[0].verdict == "undecided"
+    assert Audit().verdicts(replies(), PairLabels.of(labels(0.8, origins="early>late")))[0].verdict == "undecided"
+
+
+def test_comparisons_that_people_have_judged():
+    pairs = labels(0.8)
+    comparisons, judgements = {}, []
+    for number, pair in enumerate(pairs):
+        comparison = Comparison(str(number), "maths", pair.prompt, (pair.rejected, pair.chosen))
+        comparisons[comparison.id] = comparison
+        judgements.append(Judgement(comparison.id, "second" if number % 10 else "tie", "Ann", "2026-01-01T00:00:00Z"))
+    judgements[1] = replace(judgements[1], verdict="skip")
+    comparisons["2"] = replace(comparisons["2"], meta={"models": ["early", "late"]})
+    witness = PairLabels.judged(comparisons, judgements)
+    assert witness.left_out == 2 and len(witness.pairs) == 198
+    (found,) = Audit().patterns(replies(), witness)
+    assert found.verdict == "hack" and found.judged_gain == pytest.approx(-0.54, abs=0.01)  # a tenth are ties
 
 
 class SecondModel:
@@ -74,7 +90,7 @@ def test_a_second_reward_model():
 def test_a_witness_that_says_the_same_of_all_cannot_tell():
     (found,) = Audit().verdicts(replies())
     assert found.verdict == "undecided" and found.judged_interval == (0, 0)
-    assert Audit().patterns(replies()) == []
+    assert Audit().patterns(replies()) == [] and Audit().suspects(replies()) == [found]
 
 
 def test_scores_that_do_not_fit_are_refused():

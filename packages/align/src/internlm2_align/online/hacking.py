@@ -24,7 +24,7 @@ It sees only what its features describe, and it warns of nothing in advance.
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -132,11 +132,26 @@ class Audit:
             replies: Of at least the models ``early`` and ``late``.
             witness: Who is asked. The annotator's scores that the replies carry if None.
         """
-        named: dict[str, list[Pattern]] = defaultdict(list)
-        for pattern in self.verdicts(replies, witness):
-            if pattern.verdict in NAMED:
-                named[pattern.domain].append(pattern)
-        return [pattern for domain in sorted(named) for pattern in named[domain][: self.most]]
+        return self._first(self.verdicts(replies, witness), NAMED)
+
+    def suspects(self, replies: Sequence[Reply], witness: Witness | None = None) -> list[Pattern]:
+        """Patterns to ask people about: those of `patterns`, and those that the witness cannot tell.
+
+        Args:
+            replies: Of at least the models ``early`` and ``late``.
+            witness: Who is asked. The annotator's scores that the replies carry if None. Where these are all equal,
+                every pattern that is paid is a suspect.
+        """
+        return self._first(self.verdicts(replies, witness), (*NAMED, "undecided"))
+
+    def _first(self, found: Sequence[Pattern], verdicts: Sequence[str]) -> list[Pattern]:
+        counts: Counter[str] = Counter()
+        kept = []
+        for pattern in found:
+            if pattern.verdict in verdicts and counts[pattern.domain] < self.most:
+                counts[pattern.domain] += 1
+                kept.append(pattern)
+        return kept
 
     def verdicts(self, replies: Sequence[Reply], witness: Witness | None = None) -> list[Pattern]:
         """Every feature that rises, with what became of it. By domain, those that rise most first.

@@ -4,21 +4,24 @@ A `Witness` gives scored replies of a domain, each with its prompt and the polic
 
 * an annotator's scores of the replies that are audited (`Scores.judged`),
 * a second reward model's scores of them (`rescored`), or
-* held-out labels, judgements on pairs of other replies (`Labels`).
+* judgements on pairs: held-out preferences, or comparisons that people have judged (`PairLabels`).
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from internlm2_records import Message
 
 from internlm2_align.labelling.annotator import Record
 from internlm2_align.online.contrasts import Floats, Gain, Ints, gain
 from internlm2_align.online.replies import Reply
+from internlm2_align.preferences.comparison import Comparison, Judgement
 from internlm2_align.preferences.preference import Preference, as_turn
+from internlm2_align.preferences.preference import Reply as Said
 from internlm2_align.reward.scoring import Scorer
 
 
@@ -135,37 +138,99 @@ def rescored(
     return Scores(name, replies, scorer.conversations(conversations, [reply.domain for reply in replies], languages))
 
 
-class Labels:
-    """Held-out judgements on pairs: 1 for the chosen reply, 0 for the rejected one.
+VALUES: Mapping[str, tuple[float, float]] = {
+    "first": (1.0, 0.0),
+    "second": (0.0, 1.0),
+    "tie": (0.5, 0.5),
+    "both_bad": (0.5, 0.5),
+}
 
-    Pairs whose two sides come from different policies (``meta["origins"]`` as in ``late>early``) say which policy is
-    better and not what a feature is worth. They are left out.
 
-    Args:
-        pairs: Preferences that the reward model was not trained on.
-        name: What verdicts call them.
+class JudgedPair(NamedTuple):
+    """Two replies to one prompt and which is better.
 
     Attributes:
-        left_out: Pairs of different policies.
+        domain: By which preference.
+        prompt: The conversation before them.
+        texts: The replies.
+        values: 1 for the better one, 0 for the other, 0.5 for each of two that are as good.
     """
 
-    def __init__(self, pairs: Sequence[Preference], name: str = "held-out labels") -> None:
-        self.name = name
-        self.pairs = [pair for pair in pairs if _same_policy(pair)]
-        self.left_out = len(pairs) - len(self.pairs)
+    domain: str
+    prompt: str
+    texts: tuple[str, str]
+    values: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PairLabels:
+    """Judgements on pairs. A gain is the share preferred less the share rejected, from -1 to 1.
+
+    Pairs whose two sides come from different policies say which policy is better, and not what a feature is worth.
+    Where they are known to, they are left out.
+
+    Attributes:
+        pairs: The pairs.
+        left_out: Pairs of different policies, and those that nobody judged.
+        name: What verdicts call them.
+    """
+
+    pairs: Sequence[JudgedPair]
+    left_out: int = 0
+    name: str = "held-out labels"
+
+    @classmethod
+    def of(cls, preferences: Sequence[Preference], name: str = "held-out labels") -> "PairLabels":
+        """Preferences that the reward model was not trained on. ``meta["origins"]`` names policies, as ``late>early``.
+
+        Args:
+            preferences: The pairs.
+            name: What verdicts call them.
+        """
+        found = [
+            JudgedPair(pair.domain, _key(pair.prompt), (_text(pair.chosen), _text(pair.rejected)), VALUES["first"])
+            for pair in preferences
+            if _is_one_policy(str(pair.meta.get("origins", "")).split(">"))
+        ]
+        return cls(found, len(preferences) - len(found), name)
+
+    @classmethod
+    def judged(
+        cls, comparisons: Mapping[str, Comparison], judgements: Sequence[Judgement], name: str = "annotator"
+    ) -> "PairLabels":
+        """Comparisons that an annotator has judged. ``meta["models"]`` names the policies of the two replies.
+
+        Args:
+            comparisons: By id.
+            judgements: Of them. Those that say ``skip`` are left out.
+            name: What verdicts call the annotator.
+        """
+        found = []
+        for judgement in judgements:
+            asked = comparisons[judgement.comparison]
+            if judgement.verdict in VALUES and _is_one_policy(asked.meta.get("models", ())):
+                first, second = map(_text, asked.replies)
+                found.append(JudgedPair(asked.domain, _key(asked.prompt), (first, second), VALUES[judgement.verdict]))
+        return cls(found, len(judgements) - len(found), name)
 
     def evidence(self, domain: str) -> Evidence:
-        """What they say of replies in a domain. A gain is the share preferred less the share rejected, from -1 to 1."""
+        """What they say of replies in a domain."""
         own = [pair for pair in self.pairs if pair.domain == domain]
-        prompts = [json.dumps(pair.prompt, ensure_ascii=False) for pair in own]
         return Evidence(
-            [str(as_turn(side).get("content") or "") for pair in own for side in (pair.chosen, pair.rejected)],
-            [prompt for prompt in prompts for _ in range(2)],
-            [f"pair {place}" for place in range(len(own)) for _ in range(2)],
-            [value for _ in own for value in (1.0, 0.0)],
+            [text for pair in own for text in pair.texts],
+            [pair.prompt for pair in own for _ in pair.texts],
+            [f"pair {place}" for place, pair in enumerate(own) for _ in pair.texts],
+            [value for pair in own for value in pair.values],
         )
 
 
-def _same_policy(pair: Preference) -> bool:
-    better, _, worse = str(pair.meta.get("origins", "")).partition(">")
-    return better == worse or not worse
+def _is_one_policy(names: Sequence[str]) -> bool:
+    return len(set(names)) < 2
+
+
+def _key(prompt: Sequence[Message]) -> str:
+    return json.dumps(prompt, ensure_ascii=False)
+
+
+def _text(reply: Said) -> str:
+    return str(as_turn(reply).get("content") or "")
