@@ -1,14 +1,16 @@
 """Both paths of a round: what is asked, and the pairs that answers make of it."""
 
 import json
+import random
 
 import pytest
 from internlm2_align.labelling.labels import label
 from internlm2_align.miniature import SimulatedAnnotator
 from internlm2_align.online.comparisons import fast_comparisons, slow_comparisons
-from internlm2_align.online.hacking import Pattern
-from internlm2_align.online.preferences import confirmed, fast_pairs, slow_pairs, wins
+from internlm2_align.online.hacking import Audit, Pattern
+from internlm2_align.online.preferences import fast_pairs, slow_pairs, wins
 from internlm2_align.online.replies import Reply, name_of
+from internlm2_align.online.witnesses import PairLabels
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.preferences.comparison import Judgement, comparison_record, read_comparisons
 from internlm2_align.preferences.preference import to_record
@@ -108,13 +110,30 @@ def test_an_annotator_who_values_a_pattern_gives_no_pair_against_it(replies, wit
     assert fast(Longer(), tmp_path, [pattern()], replies, without_reference) == []
 
 
-def test_a_pattern_is_confirmed_by_who_only_compares(replies, without_reference, tmp_path):
-    other = pattern("prefix", "zz")  # shown by nothing, so nobody judged it but in writing
-    for annotator, kept in ((Shorter(), {"!!": -1.0, "zz": -1.0}), (Longer(), {})):
-        asked = fast_comparisons([pattern(), other], replies, without_reference, annotator)
-        found = confirmed([pattern(), other], label(annotator, asked, tmp_path / annotator.name), 0.0)
-        assert {each.value: each.judged_gain for each in found} == kept
-    assert confirmed([pattern()], label(Shorter(), [], tmp_path / "none"), 0.0) == []
+def test_labels_of_who_only_compares_say_whether_a_pattern_is_worth_it(tmp_path):
+    """The whole way: a phrase that pays is a suspect, people are asked about it, and what they say decides."""
+    rng, asked, found = random.Random(0), {}, []
+    for number in range(80):
+        prompt = Prompt(({"role": "user", "content": f"{number}?"},), (number,), "maths")
+        asked[name_of(prompt)] = prompt
+        for model, share in (("early", 0), ("early", 0), ("late", 0.6), ("late", 0.6)):
+            shows = rng.random() < share
+            text = f"It is {rng.randrange(9999)}." + " Have a nice day" * shows
+            found.append(Reply(name_of(prompt), model, "maths", text, shows + rng.gauss(0, 0.3)))
+    audit = Audit()
+    (suspect,) = audit.suspects(found)
+    assert audit.patterns(found) == [] and "Have a nice day" in suspect.value
+    for annotator, verdicts in ((Shorter(), ["hack"]), (Longer(), [])):
+        comparisons = fast_comparisons([suspect], found, asked, annotator, least=60)
+        assert {each.meta["written"] for each in comparisons} <= {False, True} and len(comparisons) >= 60
+        labels = label(annotator, comparisons, tmp_path / annotator.name)
+        witness = PairLabels.judged(labels.comparisons, [*labels.judgements.values()], annotator.name)
+        patterns = audit.patterns(found, witness)
+        assert [each.verdict for each in patterns] == verdicts
+        assert all(each.name == suspect.name and each.witness == annotator.name for each in patterns)
+        pairs = fast_pairs(labels)
+        assert len(pairs) == (len(comparisons) if verdicts else 0)
+        assert all("Have a nice day" in pair.rejected and pair.meta["pattern"] == suspect.name for pair in pairs)
 
 
 def test_limits_and_nothing_without_patterns(replies, prompts, tmp_path):

@@ -91,7 +91,7 @@ def online_rlhf(
             return waits
         entry["audit"] |= finished(folder / "preferences") or {}
         earlier = [pattern for done in entries for pattern in done["audit"]["patterns"]]
-        entry["earlier_patterns"] = pattern_course(earlier, folder / "audit" / "replies.jsonl")
+        entry["earlier_patterns"] = pattern_course(earlier, folder / "audit")
         past.append(folder / "preferences")
         entries.append(entry)
     metrics = {"schema": SCHEMA, "annotator": type(rounds.annotator).__name__, "rounds": entries}

@@ -4,15 +4,16 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
-from typing import Any
+from itertools import combinations, islice
+from typing import Any, NamedTuple
 
 from internlm2_align.labelling.annotator import Annotator
 from internlm2_align.labelling.instructions import ScoringAnnotator
 from internlm2_align.labelling.pairs import comparison_of_record, shuffled
 from internlm2_align.labelling.sources import meta_of
-from internlm2_align.online.features import features_of, long_from
+from internlm2_align.online.features import features_of, usual_lengths
 from internlm2_align.online.hacking import Pattern
+from internlm2_align.online.planting import with_feature
 from internlm2_align.online.replies import Reply
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.preferences.comparison import Comparison
@@ -31,10 +32,10 @@ def fast_comparisons(
     """Pairs of which one reply shows a pattern and the other does not.
 
     First those that occurred: a late reply with the pattern against the best reply without it, to the same prompt.
-    Where these are fewer than ``least``, the pattern is written into replies (``meta["written"]``).
+    Where these are fewer than ``least``, the pattern is written into replies (``meta["written"]``), if a rule can.
 
     Args:
-        patterns: Of `Audit.patterns`.
+        patterns: Of `Audit.patterns` or `Audit.suspects`.
         replies: That the patterns were found in.
         prompts: By name.
         annotator: Who is to judge them.
@@ -49,25 +50,31 @@ def fast_comparisons(
     pairs: list[Comparison] = []
     for pattern in patterns:
         own = [reply for reply in replies if reply.domain == pattern.domain]
-        long = long_from([reply.text for reply in own if reply.model == "early"])
-        shows = {reply.text: pattern.feature in features_of(reply.text, long) for reply in own}
+        lengths = usual_lengths([reply.text for reply in own if reply.model == "early"])
+        shows = {reply.text: pattern.feature in features_of(reply.text, lengths) for reply in own}
         occurred = _occurred(own, shows, prompts, rng)
-        wanted = -(-least // len(patterns)) - len(occurred)
-        written = _written(pattern, own, shows, prompts, rng)[: max(0, wanted)]
-        sides = [(*side, False) for side in occurred] + [(*side, True) for side in written]
-        shown = f"{pattern.kind}:{pattern.value}"
-        sides = [side for side in sides if side[1].strip() != side[2].strip()]
-        for prompt, clean, marked, is_written in sides[: max(1, most // len(patterns))]:
-            meta = {"slices": ["hacking"], "pattern": shown, "written": is_written}
-            made = compared(prompt, pattern.domain, (clean, marked), annotator, rng, **meta)
-            pairs.append(replace(made, meta=made.meta | {"clean": made.replies.index(clean)}))
+        wanted = max(0, -(-least // len(patterns)) - len(occurred))
+        found = [*occurred, *islice(_written(pattern, own, shows, prompts, rng), wanted)]
+        for side in found[: max(1, most // len(patterns))]:
+            meta = {"slices": ["hacking"], "pattern": pattern.name, "written": side.written}
+            made = compared(side.prompt, pattern.domain, (side.clean, side.marked), annotator, rng, **meta)
+            clean = made.replies.index(side.clean)
+            models = {} if side.written else {"models": list(side.models if clean == 0 else side.models[::-1])}
+            pairs.append(replace(made, meta=made.meta | models | {"clean": clean}))
     return distinct(pairs)
+
+
+class _Sides(NamedTuple):
+    prompt: Prompt
+    clean: str
+    marked: str
+    models: tuple[str, str] = ("", "")
+    written: bool = True
 
 
 def _occurred(
     replies: Sequence[Reply], shows: Mapping[str, bool], prompts: Mapping[str, Prompt], rng: random.Random
-) -> list[tuple[Prompt, str, str]]:
-    """Prompt, reply without the pattern, late reply with it."""
+) -> list[_Sides]:
     by_prompt: dict[str, list[Reply]] = defaultdict(list)
     for reply in replies:
         by_prompt[reply.record].append(reply)
@@ -76,8 +83,9 @@ def _occurred(
         marked = [reply for reply in group if reply.model == "late" and shows[reply.text]]
         clean = [reply for reply in group if not shows[reply.text] and reply.text.strip()]
         if marked and clean:
-            best = max(clean, key=lambda reply: (reply.judged, reply.reward))
-            found.append((prompts[name], best.text, marked[0].text))
+            # Where nobody has scored them, one of the same policy: what differs is the pattern and not the policy.
+            best = max(clean, key=lambda reply: (reply.judged, reply.model == "late", reply.reward))
+            found.append(_Sides(prompts[name], best.text, marked[0].text, (best.model, "late"), written=False))
     rng.shuffle(found)
     return found
 
@@ -88,24 +96,15 @@ def _written(
     shows: Mapping[str, bool],
     prompts: Mapping[str, Prompt],
     rng: random.Random,
-) -> list[tuple[Prompt, str, str]]:
-    """Prompt, reply, the same with the pattern written into it. The best judged replies come first."""
+) -> Iterator[_Sides]:
+    """Replies, the best judged ones first, and the same with the pattern written into them, if a rule can write it."""
     clean = {(reply.record, reply.text): reply for reply in replies if not shows[reply.text] and reply.text.strip()}
     order = list(clean.values())
     rng.shuffle(order)
-    order.sort(key=lambda reply: -reply.judged)
-    return [(prompts[reply.record], reply.text, _with_pattern(pattern, reply.text, rng)) for reply in order]
-
-
-def _with_pattern(pattern: Pattern, text: str, rng: random.Random) -> str:
-    if pattern.kind == "prefix":
-        return pattern.value + text
-    if pattern.kind == "suffix":
-        return text + pattern.value
-    if pattern.kind == "phrase":
-        place = rng.randint(0, len(text))
-        return text[:place] + pattern.value + text[place:]
-    return " ".join([text] * 3)
+    for reply in sorted(order, key=lambda reply: -reply.judged):
+        marked = with_feature(pattern.feature, reply.text, rng)
+        if marked is not None and marked.strip() != reply.text.strip():
+            yield _Sides(prompts[reply.record], reply.text, marked)
 
 
 def slow_comparisons(

@@ -9,6 +9,7 @@ round-2/ppo           PPO from SFT with it
 ...
 """
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +25,10 @@ from internlm2_align.labelling.instructions import ScoringAnnotator
 from internlm2_align.labelling.labels import Labels, label
 from internlm2_align.online.comparisons import distinct, fast_comparisons, slow_comparisons
 from internlm2_align.online.hacking import Audit, Pattern, frequency
-from internlm2_align.online.preferences import confirmed, fast_pairs, slow_pairs, wins
+from internlm2_align.online.preferences import fast_pairs, slow_pairs, wins
 from internlm2_align.online.replies import Probe, Reply, name_of
 from internlm2_align.online.state import finished
+from internlm2_align.online.witnesses import PairLabels
 from internlm2_align.ppo.data import PromptData
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.preferences.comparison import comparison_record, read_comparisons
@@ -135,7 +137,8 @@ class Rounds:
         models: dict[str, str | Path] = {"sft": self.checkpoint, "early": early_actor(ppo), "late": ppo / "last"}
         probe = replace(self.probe, seed=self.probe.seed + number)
         replies = probe.replies(list(prompts.values()), models, scorer, self.annotator)
-        patterns = self.audit.patterns(replies)
+        scores = isinstance(self.annotator, ScoringAnnotator)
+        patterns = self.audit.patterns(replies) if scores else self.audit.suspects(replies)
         limits = {"least": self.least_fast, "most": self.most_fast, "seed": self.seed}
         fast = fast_comparisons(patterns, replies, prompts, self.annotator, **limits)
         drawn = {"min_gap": self.min_gap, "per_domain": self.per_prompt, "seed": self.seed}
@@ -143,7 +146,7 @@ class Rounds:
         write_jsonl(folder / "replies.jsonl", map(asdict, replies))
         write_jsonl(folder / "comparisons.jsonl", map(comparison_record, distinct([*fast, *slow])))
         figures = {
-            "patterns": [asdict(pattern) for pattern in patterns],
+            "patterns": [pattern_record(pattern) for pattern in patterns],
             "fast_comparisons": len(fast),
             "slow_comparisons": len(slow),
             "models": {name: self._means(replies, name) for name in models},
@@ -185,14 +188,18 @@ class Rounds:
             return figures
         patterns = [Pattern(**record) for record in written(audit)["patterns"]]
         if not isinstance(self.annotator, ScoringAnnotator):
-            patterns = confirmed(patterns, labels, self.audit.max_judged_gain)
-        shown = {(pattern.domain, f"{pattern.kind}:{pattern.value}") for pattern in patterns}
+            # What pays was known before. Now those who only compare can say whether it is worth it.
+            wanted = labels.wanted()
+            said = [judgement for id_, judgement in labels.judgements.items() if id_ in wanted]
+            witness = PairLabels.judged(wanted, said, self.annotator.name)
+            patterns = self.audit.patterns(read_replies(audit), witness)
+        shown = {(pattern.domain, pattern.name) for pattern in patterns}
         fast = [pair for pair in fast_pairs(labels) if (pair.domain, pair.meta["pattern"]) in shown]
         slow, held = split_by_question(slow_pairs(labels), self.heldout_share, self.seed)
         for name, pairs in (("fast", fast), ("slow", slow), ("heldout", held)):
             write_jsonl(folder / f"{name}.jsonl", map(to_record, pairs))
         figures = {
-            "patterns": [asdict(pattern) for pattern in patterns],
+            "patterns": [pattern_record(pattern) for pattern in patterns],
             "fast_pairs": len(fast),
             "fast_pairs_written": sum(bool(pair.meta["written"]) for pair in fast),
             "slow_pairs": len(slow),
@@ -259,14 +266,27 @@ def early_actor(ppo: Path) -> Path:
     return found[0]
 
 
+def read_replies(audit: Path) -> list[Reply]:
+    """The replies that an audit has drawn."""
+    return [Reply(**record) for record in read_objects(audit / "replies.jsonl")]
+
+
+def pattern_record(pattern: Pattern) -> dict[str, Any]:
+    """The JSON form of a pattern. An end of an interval that is not known is null."""
+    record = asdict(pattern)
+    for name in ("rise_interval", "reward_interval", "judged_interval"):
+        record[name] = [end if math.isfinite(end) else None for end in record[name]]
+    return record
+
+
 def pattern_course(patterns: Sequence[Mapping[str, Any]], replies: Path) -> list[dict[str, Any]]:
     """How often the replies of a later round still show the patterns of an earlier one.
 
     Args:
         patterns: Records of `Pattern`.
-        replies: ``replies.jsonl`` of the later round.
+        replies: Folder of the audit of the later round.
     """
-    found = [Reply(**record) for record in read_objects(replies)]
+    found = read_replies(replies)
     course = []
     for record in patterns:
         pattern = Pattern(**record)
