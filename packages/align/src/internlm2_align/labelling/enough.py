@@ -12,7 +12,7 @@ Least = int | Mapping[str, int] | None
 def missing(labels: Labels, least: Least) -> dict[str, tuple[int, int]]:
     """What is missing until there are enough labels.
 
-    A comparison that was skipped is no label. With a number, other comparisons must make up for it.
+    A skip does not count as a label. With a number, other comparisons must make up for it.
 
     Args:
         labels: What was asked and answered.
