@@ -54,6 +54,12 @@ def test_ppo(folder):
     assert code_of("ppo.md")["system"].iteration == 2
 
 
+def test_people(folder):
+    queue = code_of("people.md")["queue"]
+    assert list(queue.decided()) == ["q1"] and len(queue.judgements()) == 1
+    assert (folder / "runs" / "people" / "preferences.jsonl").read_text().count("\n") == 1
+
+
 def test_add_a_loss(folder):
     page = code_of("add-a-loss.md")
     chosen, rejected = torch.tensor([2.0, 0.5]), torch.tensor([0.0, 0.0])

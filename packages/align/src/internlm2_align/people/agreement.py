@@ -4,7 +4,7 @@ Both are 1 where all agree, 0 where they agree as often as chance has it, and No
 judged the same, or one verdict was all that was ever given.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from itertools import permutations
 
@@ -29,11 +29,11 @@ def krippendorff_alpha(units: Sequence[Sequence[Hashable]]) -> float | None:
     Args:
         units: The verdicts on each thing, by however many people. One with fewer than two says nothing.
     """
-    coincidences: Counter[tuple[Hashable, Hashable]] = Counter()
+    coincidences: dict[tuple[Hashable, Hashable], float] = defaultdict(float)
     for unit in units:
         for pair in permutations(unit, 2):
             coincidences[pair] += 1 / (len(unit) - 1)
-    margins: Counter[Hashable] = Counter()
+    margins: dict[Hashable, float] = defaultdict(float)
     for (verdict, _), count in coincidences.items():
         margins[verdict] += count
     total = sum(margins.values())

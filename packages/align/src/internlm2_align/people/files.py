@@ -1,25 +1,19 @@
 """What people said as files: preference pairs, judgements, and Label Studio's tasks."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from internlm2_core.evaluation.written import write_text
 from internlm2_records import Record, read_records
 
+from internlm2_align.people.label_studio import task_text
 from internlm2_align.people.queue import Queue
+from internlm2_align.people.take import said_record, take
 from internlm2_align.people.votes import Role, Said
 from internlm2_align.preferences.comparison import Judgement, preference_records
 from internlm2_align.preferences.sources import is_number
-
-
-def said_record(said: Said) -> dict[str, Any]:
-    """The JSON form of a judgement, which `import_judgements` reads."""
-    return {**asdict(said.judgement), **{k: v for k, v in asdict(said).items() if k != "judgement"}}
 
 
 def judgement_lines(queue: Queue) -> str:
@@ -35,6 +29,7 @@ def pair_lines(queue: Queue) -> str:
 EXPORTS: dict[str, tuple[str, Callable[[Queue], str]]] = {
     "pairs": ("preferences.jsonl", pair_lines),
     "judgements": ("judgements.jsonl", judgement_lines),
+    "label_studio": ("label-studio.json", task_text),
 }
 """Name of the file and what writes it, by format."""
 
@@ -65,32 +60,14 @@ def import_judgements(queue: Queue, path: str | Path) -> dict[str, int]:
             are needed. What was taken back there (``undone``) is left out.
 
     Returns:
-        How many were taken (``judgements``), and how many were left out because they were ``undone``, or because their
-        comparison is not in the queue (``unknown``).
+        How many were taken (``judgements``), and how many were left out because they are there already (``known``),
+        were ``undone``, or their comparison is not in the queue (``unknown``).
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If a line does not fit. The message names it. Nothing is taken then.
     """
     return take(queue, [placed.parse(_said) for placed in read_records(path)])
-
-
-def take(queue: Queue, found: Iterable[Said]) -> dict[str, int]:
-    """Take what was said elsewhere into a queue, as for `import_judgements`.
-
-    Args:
-        queue: It knows the comparisons.
-        found: What was said.
-    """
-    counts = Counter({"judgements": 0, "undone": 0, "unknown": 0})
-    known = queue.comparisons()
-    for said in found:
-        fate = "undone" if said.undone else "judgements" if said.judgement.comparison in known else "unknown"
-        counts[fate] += 1
-        if fate == "judgements":
-            name = sha256(json.dumps(said_record(said), sort_keys=True).encode()).hexdigest()
-            queue.judge(said.judgement, said.role, said.first_is_left, said.seconds, f"import {name}")
-    return dict(counts)
 
 
 def _said(record: Record) -> Said:

@@ -1,6 +1,8 @@
 """Labels by people: serve the page until enough is labelled, or until Ctrl-C."""
 
+import os
 import secrets
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from internlm2_align.preferences.comparison import Comparison
 from internlm2_align.reward.conditions import ConditionTable, index_of, load_conditions
 
 TOKEN_FILE = "token"
-"""In the folder, so that open pages still work after a restart. Its owner alone can read it."""
+"""In the folder, so that open pages still work after a restart."""
 
 
 def _print(words: str) -> None:
@@ -65,7 +67,7 @@ def label_by_people(
         index_of(conditions, domain)
     if is_enough(queue, least):
         return queue
-    token = token or _token(Path(folder) / TOKEN_FILE)
+    token = token or token_in(folder)
 
     def after() -> None:
         if is_enough(queue, least):
@@ -103,8 +105,12 @@ def is_enough(queue: Queue, least: int | Mapping[str, int] | None) -> bool:
     return all(progress[domain][0] >= min(count, progress[domain][1]) for domain, count in wanted.items())
 
 
-def _token(file: Path) -> str:
+def token_in(folder: str | Path) -> str:
+    """The token of a folder, which is made where there is none. Its owner alone can read it."""
+    file = Path(folder) / TOKEN_FILE
     if not file.is_file():
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_urlsafe(24))
-    return file.read_text().strip()
+        descriptor, draft = tempfile.mkstemp(dir=folder)  # It is its owner's from the beginning.
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_urlsafe(24))
+        Path(draft).replace(file)
+    return file.read_text(encoding="utf-8").strip()

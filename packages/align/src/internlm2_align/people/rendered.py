@@ -28,6 +28,12 @@ Node = str | list[Any]
 LONGEST = 50_000
 """Characters of a text that is read as Markdown. A longer one is shown as it is, since parsing takes too long."""
 
+DEEPEST = MarkdownIt("commonmark").options["maxNesting"] - 1
+"""Lists in lists and so on, beyond which the parser drops what follows. Such a text is shown as it is."""
+
+ENVIRONMENTS = {"aligned": "align*", "alignedat": "align*", "gathered": "align*", "gather*": "align*"}
+"""Environments that the library does not know, as ones that it knows and that look much the same."""
+
 LONGEST_FORMULA = 2_000
 """Characters of a formula that is drawn. A longer one is shown as it is."""
 
@@ -83,10 +89,10 @@ def rendered(text: str) -> list[Node]:
     """
     if len(text) > LONGEST:
         return [["pre", {}, [text]]]
-    try:
-        return _nodes(SyntaxTreeNode(MARKDOWN.parse(text)))
-    except RecursionError:
+    tokens = MARKDOWN.parse(text)
+    if any(token.level >= DEEPEST for token in tokens):
         return [["pre", {}, [text]]]
+    return _nodes(SyntaxTreeNode(tokens))
 
 
 def rendered_turn(turn: Message) -> dict[str, Any]:
@@ -94,13 +100,16 @@ def rendered_turn(turn: Message) -> dict[str, Any]:
 
     A call of a tool follows the words, as code.
     """
-    nodes, text = rendered(turn["content"]), turn["content"]
-    call = turn.get("tool_call")
+    nodes, call = rendered(turn["content"]), turn.get("tool_call")
     if call:
         nodes = [*nodes, ["pre", {"class": "call"}, [f"{call['tool']}\n{call['content']}"]]]
-        text = f"{text}\n[{call['tool']}]\n{call['content']}".strip()
-    name = turn.get("name", "")
-    return {"role": f"{turn['role']} ({name})" if name else turn["role"], "text": text, "nodes": nodes}
+    return {"role": turn["role"], "name": turn.get("name", ""), "text": turn_text(turn), "nodes": nodes}
+
+
+def turn_text(turn: Message) -> str:
+    """What a turn says as plain text, a call of a tool behind the words."""
+    call = turn.get("tool_call")
+    return f"{turn['content']}\n[{call['tool']}]\n{call['content']}".strip() if call else turn["content"]
 
 
 def rendered_reply(reply: Reply) -> dict[str, Any]:
@@ -121,6 +130,8 @@ def _node(node: SyntaxTreeNode) -> list[Node]:
         return OTHERS[kind](node)
     if kind.startswith("math"):
         return [formula(node.content, is_block="inline" not in kind or "double" in kind)]
+    if kind == "paragraph" and node.hidden:
+        return _nodes(node)  # Of a list whose items are not set apart.
     if kind in SAME or kind in NAMED:
         start = node.attrs.get("start")
         return [[NAMED.get(kind, kind), {} if start is None else {"start": str(start)}, _nodes(node)]]
@@ -140,7 +151,7 @@ def _link(node: SyntaxTreeNode) -> list[Node]:
 
 OTHERS: Mapping[str, Callable[[SyntaxTreeNode], list[Node]]] = {
     "inline": _nodes,
-    "text": lambda node: [node.content],
+    "text": lambda node: [node.content] if node.content else [],
     "heading": lambda node: [[node.tag, {}, _nodes(node)]],
     "fence": lambda node: [["pre", {}, [["code", {}, [node.content]]]]],
     "code_block": lambda node: [["pre", {}, [["code", {}, [node.content]]]]],
@@ -153,7 +164,7 @@ OTHERS: Mapping[str, Callable[[SyntaxTreeNode], list[Node]]] = {
 
 
 def formula(latex: str, is_block: bool) -> Node:
-    """A formula as MathML. One that cannot be read is shown as it was written.
+    """A formula as MathML. One that cannot be read, or not in full, is shown as it was written.
 
     Args:
         latex: Without its dollars or brackets.
@@ -162,16 +173,24 @@ def formula(latex: str, is_block: bool) -> Node:
     try:
         if len(latex) > LONGEST_FORMULA:
             raise ValueError(latex)
-        return _element(convert_to_element(latex, display="block" if is_block else "inline"))
+        known = latex
+        for name, other in ENVIRONMENTS.items():
+            known = known.replace(f"{{{name}}}", f"{{{other}}}")
+        root = convert_to_element(known, display="block" if is_block else "inline")
+        if len(root.findall(".//mtable")) < known.count("\\begin"):  # An environment that the library leaves out.
+            raise ValueError(latex)
+        return _element(root)
     except Exception:  # The library raises whatever its parser runs into: its own errors, IndexError, KeyError.
         return ["code", {"class": "formula"}, [latex]]
 
 
 def _element(element: Element) -> Node:
-    tag = element.tag.rpartition("}")[2]
-    if tag not in MATHML:
-        raise ValueError(tag)
+    tag, text = element.tag.rpartition("}")[2], unescape(element.text or "")
+    # An unknown command, column or line break, which the library leaves in the text or drops.
+    is_lost = text == "&" or (text.startswith("\\") and len(text) > 1) or element.get("linebreak") == "newline"
+    if tag not in MATHML or is_lost:
+        raise ValueError(f"{tag} {text}")
     children: Sequence[Node] = [_element(child) for child in element]
     attributes = {name: value for name, value in element.attrib.items() if name in MATHML_ATTRIBUTES}
     # The library leaves entities in its texts, for a serialiser that does not escape.
-    return [tag, attributes, [unescape(element.text), *children] if element.text else list(children)]
+    return [tag, attributes, [text, *children] if text else list(children)]

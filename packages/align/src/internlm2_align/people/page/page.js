@@ -23,7 +23,7 @@ function failed(error) {
 }
 
 // "left, clearly better", as the page says a verdict in words.
-export function verdictWords({ verdict, margin }) {
+function verdictWords({ verdict, margin }) {
   if (verdict !== "left" && verdict !== "right") return word(verdict);
   const much = { 0.25: "slightly", 0.5: "clearly", 1: "much" }[margin];
   return [word(verdict), much ? word(much) : "", word("better")].filter(Boolean).join(" ");
@@ -34,6 +34,8 @@ function draw() {
   translate();
   $("language").textContent = word("other");
   $("name").textContent = annotator();
+  $("name").hidden = !annotator();
+  $("bar").hidden = !state.progress;
   $("raw").setAttribute("aria-pressed", state.raw);
   for (const button of document.querySelectorAll("[data-view]")) {
     button.setAttribute("aria-current", button.dataset.view === view);
@@ -67,7 +69,7 @@ function drawTask(shown) {
   $("asked").textContent = shown.condition;
   $("prompt").replaceChildren(...shown.prompt.map((each) => {
     const box = made("div", "", "turn");
-    box.append(made("h3", word(each.role)), turn(each, state.raw));
+    box.append(made("h3", [word(each.role), each.name].filter(Boolean).join(" · ")), turn(each, state.raw));
     return box;
   }));
   for (const side of ["left", "right"]) $(side).replaceChildren(turn(shown[side], state.raw));
@@ -118,7 +120,7 @@ async function save(said) {
   const answer = await insist("judge", said, () => notice(word("unsaved"), true));
   sessionStorage.removeItem("remark");
   $("remark").value = "";
-  notice(word("saved"));
+  notice("");
   take(answer);
 }
 
