@@ -1,8 +1,11 @@
 """``internlm2 label`` and ``online_rlhf`` as they are typed: with an endpoint, with reward models, with people."""
 
 import json
+import os
 import shlex
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +19,7 @@ from internlm2_align.preferences.comparison import Judgement
 from internlm2_align.reward.network import start_reward
 from internlm2_core.text import load_tokenizer
 
-from tests.command import internlm2
+from tests.command import internlm2, started
 
 SIZES = {"layers": 1, "dim": 32, "num_kv_heads": 1, "q_per_kv": 1, "ffn_dim": 32, "head_dim": 32}
 
@@ -118,3 +121,39 @@ def test_a_round_waits_for_people(folder: Path) -> None:
     assert entry["audit"]["labels"]["annotators"] == {"Han Meimei": state["labels"]["helpful"]["wanted"]}
     assert entry["audit"]["slow_pairs"] + entry["audit"]["heldout_pairs"] == state["labels"]["helpful"]["wanted"]
     assert (folder / "online/model/model.safetensors").is_file()
+
+
+def test_people_label_until_ctrl_c(folder: Path) -> None:
+    (folder / "streams").mkdir()
+    words = ("label", "annotator=people", "input=pairs.jsonl", "output=out")
+    page = started(*words, folder=folder, streams=folder / "streams")
+    try:
+        while "Label at http://127.0.0.1:" not in (folder / "streams/out").read_text():
+            assert page.exitcode is None, (folder / "streams/err").read_text()
+            time.sleep(0.1)
+        queue = Queue(folder / "out")
+        for _ in range(5):
+            asked = queue.next("Li Lei")
+            assert asked is not None
+            queue.judge(Judgement(asked.id, "first", "Li Lei", "2026-01-01T00:00:00+00:00"))
+        os.kill(page.pid, signal.SIGINT)
+        page.join(120)
+    finally:
+        page.kill()
+    assert page.exitcode == 0, (folder / "streams/err").read_text()
+    metrics = json.loads((folder / "out/metrics.json").read_text())["sets"]["train"]
+    assert (metrics["comparisons"], metrics["pairs"], metrics["open"]) == (16, 5, 11)
+    assert {each["meta"]["annotator"] for each in read(folder / "out/train.jsonl")} == {"Li Lei"}
+    assert "11 of 16 comparisons have no judgement yet" in (folder / "streams/err").read_text()
+
+
+def test_replies_are_drawn_once(folder: Path) -> None:
+    drawn = ("label", "prompts=prompts.jsonl", "checkpoint=sft", "samples=3", "sampling.max_new_tokens=6", "output=out")
+    judge = ("annotator=reward", "annotator.models=reward")
+    first = internlm2(*drawn, *judge, "heldout_share=0.3", folder=folder)
+    assert first.returncode == 0, first.stderr
+    metrics = json.loads((folder / "out/metrics.json").read_text())["sets"]
+    assert metrics["train"]["counts"]["prompts"] == 16 and metrics["heldout"]["comparisons"] > 0
+    assert sum(each["comparisons"] for each in metrics.values()) == len(read(folder / "out/judgements.jsonl"))
+    other = internlm2(*drawn, *judge, "heldout_share=0.3", "samples=4", folder=folder)
+    assert other.returncode == 1 and "other settings (samples was 3, is now 4)" in other.stderr

@@ -25,6 +25,7 @@ model), and, last, ``OUTPUT/metrics.json``:
 A run that waits for labels writes no ``metrics.json`` and ends well.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,13 +61,13 @@ def online_rlhf(
 
     Raises:
         FileNotFoundError: If a model or file is missing, or ``first_ppo`` holds no finished run.
-        ValueError: If ``number`` is below 1, or ``first_ppo`` was run with other models.
+        ValueError: If ``number`` is below 1, ``rounds.least`` cannot be met, or ``first_ppo`` has other models.
     """
     if number < 1:
         raise ValueError(f"number={number} of rounds must be 1 or more.")
     if first_ppo:
         _check_first(Path(first_ppo), {"checkpoint": rounds.checkpoint, "reward": reward})
-    if isinstance(rounds.least, Mapping) and not isinstance(rounds.annotator, ScoringAnnotator):
+    if rounds.least is not None and not isinstance(rounds.annotator, ScoringAnnotator):
         rounds.data.setup()
         check_least(rounds.least, {prompt.domain for prompt in rounds.data.prompts})
     root, entries, past = Path(output), list[dict[str, Any]](), list[Path]()
@@ -78,12 +79,12 @@ def online_rlhf(
             write_state(root, round_, "reward", f"Round {round_} of {number} trains its reward model.")
             before, model = model, folder / "reward" / "model"
             entry["reward"] = rounds.train_reward(past, folder / "reward")
-            entry |= _learnt(past[-1], before, model, rounds.max_tokens)
+            entry |= _learnt(past[-1], before, model, folder / "changes.json", rounds.max_tokens)
         write_state(root, round_, "ppo", f"Round {round_} of {number} runs PPO.")
         ppo = Path(first_ppo) if first_ppo and not past else folder / "ppo"
         entry["ppo"] = rounds.run_ppo(model, ppo)
         write_state(root, round_, "audit", f"Round {round_} of {number} is audited.")
-        if round_ == number:
+        if round_ == number and not finished(folder / "audit"):
             _copy(ppo / "model", root / "model")
             _copy(model, root / "reward")
         entry["audit"] = rounds.run_audit(model, ppo, folder / "audit", round_)
@@ -126,14 +127,14 @@ def _wait(rounds: Rounds, root: Path, round_: int) -> dict[str, Any] | None:
     return read_state(root)
 
 
-def _learnt(preferences: Path, before: Path, after: Path, max_tokens: int) -> dict[str, Any]:
-    """What the pairs of a round changed in the next reward model."""
-    read = {name: list(read_preferences(files_of(preferences, name))) for name in ("fast", "slow", "heldout")}
-    found = changes(read, before, after, max_tokens)
-    return {
-        "fast_accuracy": found["fast"],
-        "label_accuracy": {"trained": found["slow"], "heldout": found["heldout"]},
-    }
+def _learnt(preferences: Path, before: Path, after: Path, file: Path, max_tokens: int) -> dict[str, Any]:
+    """What the pairs of a round changed in the next reward model. It is worked out once and kept in a file."""
+    if not file.is_file():
+        read = {name: list(read_preferences(files_of(preferences, name))) for name in ("fast", "slow", "heldout")}
+        found = changes(read, before, after, max_tokens)
+        labels = {"trained": found["slow"], "heldout": found["heldout"]}
+        write_json(file, {"fast_accuracy": found["fast"], "label_accuracy": labels})
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _copy(source: Path, target: Path) -> None:

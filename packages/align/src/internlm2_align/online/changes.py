@@ -28,11 +28,14 @@ def changes(
     models = [RewardModel.load(folder, max_tokens=max_tokens).scorer() for folder in (before, after)]
     found: dict[str, dict[str, Any] | None] = {}
     for name, pairs in sets.items():
-        right = [[chosen > rejected for chosen, rejected in model.pairs(pairs)] for model in models] if pairs else []
+        if not pairs:
+            found[name] = None
+            continue
+        first, second = ([chosen > rejected for chosen, rejected in model.pairs(pairs)] for model in models)
         domains = sorted({pair.domain for pair in pairs})
         rows = {domain: [row for row, pair in enumerate(pairs) if pair.domain == domain] for domain in domains}
-        parts = {domain: _shares(*right, rows[domain]) for domain in domains}
-        found[name] = _shares(*right, range(len(pairs))) | {"domains": parts} if pairs else None
+        parts = {domain: _shares(first, second, rows[domain]) for domain in domains}
+        found[name] = _shares(first, second, range(len(pairs))) | {"domains": parts}
     return found
 
 

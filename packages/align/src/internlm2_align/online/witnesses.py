@@ -131,9 +131,7 @@ def rescored(
         scorer: Of the second model. It must not be trained on what the first one was, or it makes the same mistakes.
         name: What verdicts call it.
     """
-    conversations = [
-        [*prompts[reply.record].messages, {"role": "assistant", "content": reply.text}] for reply in replies
-    ]
+    conversations = [[*prompts[reply.record].messages, as_turn(reply.text)] for reply in replies]
     languages = [prompts[reply.record].language for reply in replies]
     return Scores(name, replies, scorer.conversations(conversations, [reply.domain for reply in replies], languages))
 
