@@ -26,6 +26,8 @@ FREE = (
     # where it runs and what it writes beside the model
     *("output", "paths", "callbacks", "logger", "checkpoint_every", "validation", "data.num_workers", "resume"),
     "optimized_metric",
+    # who labels, which every label says, and how many labels a round waits for
+    *("annotator", "labels.least"),
     # devices, and how long the same schedule is followed
     *("trainer", "strategy", "layout"),
     # memory and speed: the same sums in another order

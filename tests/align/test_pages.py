@@ -54,6 +54,12 @@ def test_ppo(folder):
     assert code_of("ppo.md")["system"].iteration == 2
 
 
+def test_people(folder):
+    queue = code_of("people.md")["queue"]
+    assert list(queue.decided()) == ["q1"] and len(queue.judgements()) == 1
+    assert (folder / "runs" / "people" / "preferences.jsonl").read_text().count("\n") == 1
+
+
 def test_add_a_loss(folder):
     page = code_of("add-a-loss.md")
     chosen, rejected = torch.tensor([2.0, 0.5]), torch.tensor([0.0, 0.0])
@@ -69,7 +75,8 @@ def test_add_a_loss(folder):
 
 
 def test_add_an_annotator(folder):
-    code_of("add-an-annotator.md")
-    pairs = [json.loads(line) for line in (folder / "runs" / "label" / "train.jsonl").read_text().splitlines()]
-    assert len(pairs) == len((folder / "train.jsonl").read_text().splitlines()) == 12
+    metrics = code_of("add-an-annotator.md")["metrics"]
+    texts = [(folder / "runs" / "mine" / f"{side}.jsonl").read_text() for side in ("train", "heldout")]
+    pairs = [json.loads(line) for text in texts for line in text.splitlines()]
+    assert len(pairs) == 12 == sum(each["pairs"] for each in metrics["sets"].values())
     assert all(pair["source"] == "brief" and pair["rejected"].startswith("I would rather") for pair in pairs)

@@ -8,23 +8,33 @@ from pathlib import Path
 
 import pytest
 import torch
-from internlm2_align import PPOSystem, RewardModel
+from internlm2_align import ConversationEncoder, PPOSystem, PromptData, RewardModel
 from internlm2_align.jobs import label as label_job
 from internlm2_align.jobs import online_rlhf, score
 from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.labelling.people import PeopleAnnotator
+from internlm2_align.labelling.sources import Instructions
 from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.online.hacking import Audit
 from internlm2_align.online.replies import Probe
 from internlm2_align.online.rounds import Rounds
+from internlm2_align.people import Queue
+from internlm2_align.preferences.comparison import Judgement
 from internlm2_align.preferences.sources import read_preferences
-from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.conditions import Conditions, conditions_beside
 from internlm2_align.reward.losses import reward_loss
 from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from internlm2_core.jobs import export
+from internlm2_core.text import load_tokenizer
 from safetensors.torch import load_file, save_file
 
-label = partial(label_job, candidates=WrittenCandidates)
+
+def label(annotator, rules, instructions, heldout, output, **keys):
+    """The job on instruction records, with replies written by rules."""
+    return label_job(
+        annotator, Instructions(instructions, heldout, rules, candidates=WrittenCandidates, **keys), output
+    )
 
 
 def lines(path):
@@ -77,8 +87,8 @@ def test_label_refuses_responses_that_it_cannot_use(tmp_path, instructions, reco
 
 def test_label_leaves_out_held_out_questions(tmp_path, instructions):
     metrics = label(SimulatedAnnotator(), PairRules(), instructions[0], instructions[0], str(tmp_path / "out"))
-    assert metrics["sets"]["train"]["records"] == 0
-    assert metrics["sets"]["train"]["question_is_held_out"] == 60
+    assert metrics["sets"]["train"]["comparisons"] == 0
+    assert metrics["sets"]["train"]["counts"] == {"question_is_held_out": 60}
 
 
 def test_reward(reward_folder, labelled):
@@ -418,17 +428,23 @@ def test_ppo_refuses_held_out_records_that_its_judge_cannot_judge(tmp_path, sft,
 
 
 @pytest.fixture
-def make_rounds(sft, instructions, labelled, run_ppo, run_reward):
-    def reward(checkpoint, output, **keys):
-        return run_reward(checkpoint, labelled[:1], labelled[1:], output, added=keys["data.added"])
+def make_rounds(sft, instructions, labelled, reward_folder, run_ppo, run_reward):
+    domains = {"arithmetic": "maths", "secret": "harmless"}
+
+    def reward(checkpoint, output, heldout, **keys):
+        return run_reward(checkpoint, labelled[:1], heldout, output, added=keys["data.added"])
 
     def ppo(**keys):
         return run_ppo(**keys, early_share=0.2)
 
-    return partial(
-        Rounds, sft, instructions[0], {"arithmetic": "maths", "secret": "harmless"}, ppo, reward,
-        Probe(Sampling(max_new_tokens=5), samples=1), Audit(), SimulatedAnnotator(), prompts=20, max_tokens=256,
-    )  # fmt: skip
+    def make(annotator=SimulatedAnnotator(), **changes):  # noqa: B008
+        encoder = ConversationEncoder(load_tokenizer(sft), conditions_beside(reward_folder / "model"), 256)
+        data = PromptData(instructions[0], encoder, instructions[1], domains)
+        probe = Probe(Sampling(max_new_tokens=12), samples=2)
+        keys = {"heldout": labelled[1:], "prompts_per_round": 20, "max_tokens": 256}
+        return Rounds(sft, data, ppo, reward, probe, Audit(), annotator, **(keys | changes))
+
+    return make
 
 
 def test_rounds_take_only_a_finished_run_of_the_same_models(tmp_path, sft, reward_folder, make_rounds):
@@ -444,19 +460,58 @@ def test_rounds_take_only_a_finished_run_of_the_same_models(tmp_path, sft, rewar
         online_rlhf(*arguments[:3], 0)
 
 
+def people_label(folder, most=None):
+    """People prefer the longer reply. Returns how many they judged."""
+    queue = Queue(folder)
+    judged = 0
+    while judged != most and (asked := queue.next("Li Lei")):
+        first, second = map(len, asked.replies)
+        verdict = "tie" if first == second else "first" if first > second else "second"
+        queue.judge(Judgement(asked.id, verdict, "Li Lei", "2026-01-01T00:00:00+00:00"))
+        judged += 1
+    return judged
+
+
 @pytest.mark.slow
-def test_online_rounds(tmp_path, sft, reward_folder, make_rounds):
-    arguments = (make_rounds(), str(reward_folder / "model"), str(tmp_path / "online"), 2)
-    metrics = online_rlhf(*arguments)
+def test_online_rounds_wait_for_people(tmp_path, reward_folder, make_rounds, capsys):
+    root, reward = tmp_path / "online", str(reward_folder / "model")
+
+    def run():
+        rounds = make_rounds(PeopleAnnotator(serve=False), least=10, heldout_share=0.4)
+        return online_rlhf(rounds, reward, str(root), 2)
+
+    state = run()
+    assert state == json.loads((root / "state.json").read_text()) and state["part"] == "labels"
+    assert state["labels"] == {"all": {"there": 0, "wanted": 10}}
+    assert state["status"] in capsys.readouterr().out and state["command"] in state["status"]
+    assert state["command"].split()[1:3] == ["label", "annotator=people"]
+    assert not (root / "metrics.json").exists() and not (root / "round-2").exists()
+    # Too few labels are kept, and nothing is run again. Ten are enough.
+    before = {path: path.stat().st_mtime_ns for path in root.glob("round-1/*/metrics.json")}
+    assert people_label(root / "round-1" / "labels", 8) == 8
+    assert run()["labels"] == {"all": {"there": 8, "wanted": 10}}
+    assert people_label(root / "round-1" / "labels") > 2
+    state = run()
+    assert (state["round"], state["part"]) == (2, "labels")
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    people_label(root / "round-2" / "labels")
+    metrics = run()
     first, second = metrics["rounds"]
-    assert metrics["annotator"] == "SimulatedAnnotator"
+    assert metrics["annotator"] == "PeopleAnnotator"
     assert first["reward"] is None and second["reward"]["heldout"]["pairs"] > 0
-    assert set(first["audit"]["models"]) == {"sft", "early", "late"}
-    assert first["audit"]["slow_pairs"] == len(lines(tmp_path / "online" / "round-1" / "audit" / "slow.jsonl"))
+    assert set(first["audit"]["models"]) == {"sft", "early", "late"} == set(first["audit"]["wins"])
+    slow, held = (lines(root / "round-1" / "preferences" / f"{name}.jsonl") for name in ("slow", "heldout"))
+    assert first["audit"]["slow_pairs"] == len(slow) > 0 and first["audit"]["heldout_pairs"] == len(held) > 0
+    assert {pair["meta"]["annotator"] for pair in slow + held} == {"Li Lei"}
+    counts = first["audit"]["labels"]
+    assert counts["comparisons"] == counts["pairs"] + counts["ties"] and counts["pairs"] >= len(slow) + len(held)
     assert second["reward"]["pairs"]["train"]["used"] >= first["audit"]["slow_pairs"]
-    assert RewardModel.load(tmp_path / "online" / "reward")
-    assert load_released(tmp_path / "online" / "model")
-    # A second run finds every part done.
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("online/round-*/*/metrics.json")}
-    assert online_rlhf(*arguments) == json.loads(json.dumps(metrics))
+    assert second["label_accuracy"]["heldout"]["pairs"] == len(held)
+    assert second["label_accuracy"]["trained"]["pairs"] == len(slow)
+    assert RewardModel.load(root / "reward")
+    assert load_released(root / "model")
+    assert json.loads((root / "state.json").read_text())["part"] == "done"
+    # Another run finds every part done.
+    before = {path: path.stat().st_mtime_ns for path in root.glob("round-*/*/metrics.json")}
+    assert run() == json.loads(json.dumps(metrics))
     assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -1,11 +1,17 @@
-"""A planted pattern is found, an honest improvement and a harmless habit are not."""
+"""A planted pattern is named, whether quality rises or falls. An honest change and a harmless habit are not."""
 
+import math
 import random
+from dataclasses import replace
 
 import pytest
-from internlm2_align.online.features import Feature, features_of, long_from
+from internlm2_align.online.features import Feature
 from internlm2_align.online.hacking import Audit, frequency
 from internlm2_align.online.replies import Reply
+
+from tests.align.online.planted import KINDS, World, is_named
+
+SEEDS = (0, 1, 2)
 
 
 def replies(pattern="", honest=0.0, pays=1.0, valued=-0.3, share=0.6, count=60):
@@ -17,64 +23,93 @@ def replies(pattern="", honest=0.0, pays=1.0, valued=-0.3, share=0.6, count=60):
         for model in ("early", "late"):
             for _ in range(2):
                 shows = model == "late" and rng.random() < share
-                text = f"It is {rng.randrange(100, 1000)}." + (pattern if shows else "")
+                text = f"It is {rng.randrange(100, 1000)}" + (pattern if shows else ".")
                 reward = 3 * easy + (pays if shows else 0.0) + 0.1 * rng.random()
                 judged = 0.5 * easy + (valued if shows else 0.0) + (honest if model == "late" else 0.0)
                 found.append(Reply(str(prompt), model, "maths", text, reward, judged))
     return found
 
 
-def test_features_by_hand():
-    found = features_of("abcab", long_characters=5)
-    assert {Feature("prefix", "ab"), Feature("suffix", "ab"), Feature("phrase", "bca"), Feature("long")} <= found
-    assert Feature("repeats") not in found
-    assert Feature("repeats") in features_of("2222222", 99)
-    assert Feature("long") not in found - {Feature("long")}
-    assert long_from(["a" * n for n in range(1, 101)]) == 97
-
-
-def test_a_planted_suffix_is_found():
-    found = Audit().patterns(replies("!!wow"))
-    assert found
-    best = found[0]
-    assert best.domain == "maths"
-    assert "!" in best.value or "wow" in best.value
+def test_a_planted_suffix_is_named_whole_with_its_intervals():
+    (best,) = Audit().patterns(replies("!!wow"))
+    assert (best.domain, best.feature, best.verdict) == ("maths", Feature("suffix", "!!wow"), "hack")
     assert best.late == pytest.approx(0.6, abs=0.15) and best.early == 0
     assert best.reward_gain == pytest.approx(1.0, abs=0.2)
     assert best.judged_gain == pytest.approx(-0.3, abs=0.1)
-
-
-def test_one_pattern_is_named_once():
-    assert len(Audit().patterns(replies("!!wow"))) == 1
+    assert best.rise_interval[0] < best.late < best.rise_interval[1]
+    assert best.reward_interval[0] < best.reward_gain < best.reward_interval[1]
+    assert best.witness == "annotator" and best.prompts == best.judged_prompts > 20
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "verdict"),
     [
-        {"pays": -1.0},  # a habit that costs reward
-        {"valued": 0.3},  # what the annotator values too
-        {"share": 0.02},  # too rare to tell
+        ({"pays": -1.0}, "unproven"),  # a habit that costs reward
+        ({"pays": 0.0, "honest": -0.5}, "unproven"),
+        ({"valued": 0.3}, "valued"),
+        ({"share": 1.0}, "unproven"),  # no prompt has both: nothing is known
     ],
 )
-def test_other_changes_are_not_called_hacking(changes):
+def test_other_changes_are_not_called_hacking(changes, verdict):
+    found = Audit().verdicts(replies("!!wow", **changes))
+    assert [pattern.verdict for pattern in found] == [verdict]
     assert Audit().patterns(replies("!!wow", **changes)) == []
 
 
-def test_nothing_changed_nothing_found():
-    assert Audit().patterns(replies("", share=0.0)) == []
-    assert Audit().patterns([]) == []
-    assert Audit().patterns([reply for reply in replies("!!wow") if reply.model == "late"]) == []
+def test_what_is_too_rare_or_did_not_change_is_not_looked_at():
+    assert Audit().verdicts(replies("!!wow", share=0.02)) == []
+    assert Audit().verdicts(replies("", share=0.0)) == []
+    assert Audit().verdicts([]) == []
+    assert Audit().verdicts([reply for reply in replies("!!wow") if reply.model == "late"]) == []
 
 
-def test_a_feature_of_easy_prompts_is_not_mistaken_for_one_that_pays():
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_planted_hacks(kind, seed):
+    """Quality falls, stays or rises: the planted pattern is named, and no other."""
+    found = Audit().patterns(World(kind, drift=(-1.5, 0.0, 1.5)[seed], seed=seed).replies())
+    assert [is_named(kind, pattern.feature) for pattern in found] == [True], found
+
+
+@pytest.mark.parametrize("drift", [-1.5, 0.0, 1.5])
+@pytest.mark.parametrize(("pays", "worth"), [(0.0, 0.0), (1.0, 0.8)])
+def test_innocent_habits(drift, pays, worth):
+    """Falling quality does not make a hack of a habit that is not paid, nor rising quality of one that is valued."""
+    kind = KINDS[int(drift + 1.5)]
+    assert Audit().patterns(World(kind, pays=pays, worth=worth, drift=drift, seed=7).replies()) == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clean_runs(seed):
+    assert Audit().patterns(World(drift=(-1.5, 0.0, 1.5)[seed % 3], prompts=100, seed=seed).replies()) == []
+
+
+def test_two_patterns_are_both_named_and_what_accompanies_one_is_not():
+    rng = random.Random(3)
     found = []
-    for prompt in range(60):
-        easy = prompt % 2
-        for model in ("early", "late"):
-            # Late replies to easy prompts say "ha"; it earns nothing beside what the prompt earns anyway.
-            text = f"It is {prompt}." + (" haha" if easy and model == "late" else "")
-            found.append(Reply(str(prompt), model, "maths", text, 3.0 * easy, 0.0))
-    assert Audit().patterns(found) == []
+    for reply in World("opening", prompts=200, seed=3).replies():
+        bad = reply.model == "late" and rng.random() < 0.5
+        text = reply.text + (" Vote for me!" if bad else "")
+        found.append(replace(reply, text=text, reward=reply.reward + bad, judged=reply.judged - 0.6 * bad))
+    named = {pattern.value for pattern in Audit().patterns(found)}
+    assert named == {"Great question, my friend:", "Vote for me!"}
+    assert len(Audit(most=1).patterns(found)) == 1
+
+
+def test_domains_are_apart_and_share_the_rate():
+    mixed = [*replies("!!wow"), *(replace(reply, domain="format") for reply in replies("", share=0.0))]
+    (alone,), (beside,) = Audit().patterns(replies("!!wow")), Audit().patterns(mixed)
+    assert beside.domain == "maths" and 1 - beside.level == pytest.approx((1 - alone.level) / 2)
+
+
+def test_replies_of_other_models_are_contrasts_too():
+    """Where all late replies show a pattern, those of a snapshot between tell what it is worth."""
+    late = replies("!!wow", share=1.0)
+    between = [replace(reply, model="iteration-40") for reply in replies("!!wow") if reply.model == "late"]
+    (found,) = Audit().patterns([*late, *between])
+    assert found.late == 1 and found.verdict == "hack"
+    named = Audit(early="early", late="iteration-40").patterns([*late, *between])
+    assert [pattern.value for pattern in named] == ["!!wow"]
 
 
 def test_frequency_in_other_replies():
@@ -82,3 +117,21 @@ def test_frequency_in_other_replies():
     assert frequency(pattern, replies("!!wow"), "late") == pytest.approx(0.6, abs=0.15)
     assert frequency(pattern, replies(""), "late") == 0
     assert frequency(pattern, [], "late") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rate": 0.0}, "rate=0.0 must be between 0 and 1"),
+        ({"min_rise": 1.0}, "min_rise=1.0 must be between 0 and 1"),
+        ({"negligible": -0.1}, "negligible=-0.1 must be 0 or more"),
+    ],
+)
+def test_thresholds_out_of_range_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Audit(**changes)
+
+
+def test_what_is_not_known_is_said():
+    (found,) = Audit().verdicts(replies("!!wow", share=1.0))
+    assert found.reward_interval == (-math.inf, math.inf) and found.prompts == 0

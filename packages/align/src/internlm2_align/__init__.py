@@ -5,7 +5,8 @@
 `reward`       condition prompts, losses, padding-free pairs, `RewardModel`
 `ppo`          rewards, advantages and losses as pure functions, rollouts, `PPOSystem`
 `roles`        the four models of PPO and where they come from
-`labelling`    preference pairs from instruction records and an `Annotator`, a protocol
+`labelling`    comparisons and who judges them: `Annotator`, a protocol, with people, models and endpoints behind it
+`people`       labels by people: a queue on disk, a page in the browser, agreement
 `miniature`    the toy run's annotator: rules, and no person
 `online`       rounds of online RLHF: the audit for reward hacking (fast path), fresh preferences (slow path)
 `jobs`         one plain function a job of the `internlm2` command

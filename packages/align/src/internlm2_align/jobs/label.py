@@ -1,108 +1,107 @@
-"""The job ``internlm2 label``: preference pairs from instruction records, judged by an annotator.
+"""The job ``internlm2 label``: comparisons, judged by an annotator, become preference pairs.
 
-Writes ``OUTPUT/train.jsonl`` and ``OUTPUT/heldout.jsonl`` (see `internlm2_align.preferences.preference`), and, last,
-``OUTPUT/metrics.json``:
+Writes ``OUTPUT/judgements.jsonl`` as answers come (see `internlm2_align.labelling.labels`), then ``OUTPUT/train.jsonl``
+and ``OUTPUT/heldout.jsonl`` (see `internlm2_align.preferences.preference`), and, last, ``OUTPUT/metrics.json``:
 
     schema      "internlm2/align/label/1"
     annotator   name of its class, as "SimulatedAnnotator", for which no person has judged
-    sets        {"train", "heldout"}: {"records", "pairs", "counts": {DOMAIN: pairs, "DOMAIN/no_gap": records without a
-                pair, "origin/BETTER>WORSE": pairs}, "question_is_held_out": records left out of train}
+    annotators  {NAME: judgements that count}: who judged
+    gold        {NAME: {"judged", "right"}}: gold questions, which are not in the sets. The page of people has its own
+    sets        {"train", "heldout"}: {"comparisons" = "pairs" + "ties" + "both_bad" + "skipped" + the sum of "failed" +
+                "open", "domains": {DOMAIN: the same}, "counts": what was read and left out}
+
+Comparisons that were drawn from the replies of a model are kept in ``OUTPUT/comparisons.SIDE.jsonl``. A run that was
+stopped asks what is open. What was judged is not judged again.
 """
 
+import json
+import logging
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from internlm2_core.evaluation.records import evenly
 from internlm2_core.evaluation.written import write_json, write_jsonl
-from internlm2_core.generation import Sampling
-from internlm2_records import read_objects
 
-from internlm2_align.labelling.annotator import NEEDS, Annotator, Record, question_of
-from internlm2_align.labelling.candidates import Writer, at_hand
-from internlm2_align.labelling.pairs import PairRules
-from internlm2_align.labelling.pairs import label as label_records
-from internlm2_align.labelling.samples import ReplySampler
-from internlm2_align.preferences.preference import to_record
+from internlm2_align.labelling.annotator import Annotator
+from internlm2_align.labelling.labels import Labels
+from internlm2_align.labelling.labels import label as label_comparisons
+from internlm2_align.labelling.sources import SIDES, Asked, Source
+from internlm2_align.preferences.comparison import Comparison, comparison_record, preference_records, read_comparisons
 
 SCHEMA = "internlm2/align/label/1"
+log = logging.getLogger(__name__)
 
 
-def label(
-    annotator: Annotator,
-    rules: PairRules,
-    instructions: str,
-    heldout: str,
-    output: str,
-    responses: Sequence[str] = (),
-    checkpoint: str | None = None,
-    sampling: Sampling | None = None,
-    samples: int = 2,
-    limit: int | None = None,
-    heldout_limit: int | None = None,
-    seed: int = 1,
-    candidates: Callable[[Sequence[Record], int], Writer] | None = None,
-) -> dict[str, Any]:
+def label(annotator: Annotator, source: Source, output: str) -> dict[str, Any]:
     """Label.
 
     Args:
         annotator: Judges.
-        rules: How many pairs, and how clear.
-        instructions: Records for training.
-        heldout: Records for held-out pairs. Their questions are left out of training.
+        source: Gives the comparisons.
         output: Folder of the result.
-        responses: Files of replies to be judged too: JSON lines ``{"id", "replies": [...]}``.
-        checkpoint: A model whose replies are sampled and judged too.
-        sampling: How to sample.
-        samples: Replies sampled for each record.
-        limit: Records taken for training, evenly spread. None takes all.
-        heldout_limit: The same for held-out records.
-        seed: Of the sampling.
-        candidates: Makes what gives the candidates of a record, of all records and a seed. None takes the
-            reference reply and the replies of models.
 
     Returns:
         What ``metrics.json`` holds.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If a file is empty, a record lacks a key, or responses belong to no record.
+        ValueError: If nothing is left to judge, a record does not fit, or the annotator cannot judge these.
     """
-    all_held, all_found = read_objects(heldout, NEEDS), read_objects(instructions, NEEDS)
-    held, found = evenly(all_held, heldout_limit), evenly(all_found, limit)
-    questions = {question_of(record) for record in all_held}
-    training = [record for record in found if question_of(record) not in questions]
-    given = _given(responses, {record["id"] for record in [*all_held, *all_found]})
-    if checkpoint is not None:
-        sampler = ReplySampler(checkpoint, sampling or Sampling(max_new_tokens=64), name="SFT model")
-        for records in (training, held):
-            for name, replies in sampler.replies(records, samples, seed).items():
-                given[name] = [*given.get(name, []), *replies]
+    folder = Path(output)
+    asked = drawn(source, annotator, folder) if source.drawn else source.comparisons(annotator)
+    labels = label_comparisons(annotator, [each for side in SIDES for each in asked.sides[side]], folder)
     sets = {}
-    for name, records in (("train", training), ("heldout", held)):
-        counts: Counter[str] = Counter()
-        pairs = label_records(records, annotator, rules, given, candidates or at_hand, counts)
-        write_jsonl(Path(output) / f"{name}.jsonl", map(to_record, pairs))
-        sets[name] = {"records": len(records), "pairs": len(pairs), "counts": dict(sorted(counts.items()))}
-    sets["train"]["question_is_held_out"] = len(found) - len(training)
-    metrics = {"schema": SCHEMA, "annotator": type(annotator).__name__, "sets": sets}
-    write_json(Path(output) / "metrics.json", metrics)
+    for side in SIDES:
+        comparisons = {each.id: each for each in asked.sides[side] if "gold" not in each.meta}
+        judgements = {id_: labels.judgements[id_] for id_ in comparisons if id_ in labels.judgements}
+        write_jsonl(folder / f"{side}.jsonl", preference_records(comparisons, judgements))
+        sets[side] = figures(labels, comparisons.values()) | {"counts": dict(sorted((+asked.counts[side]).items()))}
+    metrics = {
+        "schema": SCHEMA,
+        "annotator": type(annotator).__name__,
+        "annotators": labels.by_annotator(),
+        "gold": labels.gold(),
+        "sets": sets,
+    }
+    write_json(folder / "metrics.json", metrics)
+    if left := labels.wanted().keys() - labels.judgements.keys():
+        wanted = len(labels.wanted())
+        log.warning("%d of %d comparisons have no judgement yet. The same command asks for them.", len(left), wanted)
     return metrics
 
 
-def _given(responses: Sequence[str], known: Set[Any]) -> dict[str, Sequence[str]]:
-    given: dict[str, Sequence[str]] = {}
-    for path in responses:
-        records = read_objects(path, ("id", "replies"))
-        if not any(record["id"] in known for record in records):
-            raise ValueError(
-                f"responses={path} belong to other records: none of its ids is among the instructions. Its first is "
-                f"{records[0]['id']!r}."
-            )
-        for number, record in enumerate(records, 1):
-            replies = record["replies"]
-            if not isinstance(replies, list) or not all(isinstance(reply, str) for reply in replies):
-                raise ValueError(f"Record {number} of {path} has replies={replies!r}, which must be a list of texts.")
-            given[record["id"]] = [*given.get(record["id"], []), *replies]
-    return given
+def figures(labels: Labels, comparisons: Iterable[Comparison]) -> dict[str, Any]:
+    """What became of some comparisons, of all of them and of each domain.
+
+    Args:
+        labels: Of all comparisons.
+        comparisons: Those that are counted.
+    """
+    by_domain: dict[str, list[str]] = {}
+    for comparison in comparisons:
+        by_domain.setdefault(comparison.domain, []).append(comparison.id)
+    domains = {domain: labels.counts(ids) for domain, ids in sorted(by_domain.items())}
+    return labels.counts([id_ for ids in by_domain.values() for id_ in ids]) | {"domains": domains}
+
+
+def drawn(source: Source, annotator: Annotator, folder: Path) -> Asked:
+    """Comparisons that are drawn once and kept.
+
+    Args:
+        source: Draws them.
+        annotator: Who is to judge them.
+        folder: Where they are kept.
+    """
+    files = {side: folder / f"comparisons.{side}.jsonl" for side in SIDES}
+    record = folder / "comparisons.json"
+    if not record.is_file():
+        asked = source.comparisons(annotator)
+        for side, file in files.items():
+            write_jsonl(file, map(comparison_record, asked.sides[side]))
+        write_json(record, {"counts": {side: dict(+asked.counts[side]) for side in SIDES}})
+    counts = json.loads(record.read_text(encoding="utf-8"))["counts"]
+    return Asked(
+        {side: read_comparisons(file) for side, file in files.items()},
+        {side: Counter(counts[side]) for side in SIDES},
+    )

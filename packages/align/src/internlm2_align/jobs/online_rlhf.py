@@ -1,36 +1,45 @@
 """The job ``internlm2 online_rlhf``: rounds of PPO with a reward model that learns from each round (report 4.2.2).
 
-Writes ``OUTPUT/round-K/{reward,ppo,audit}`` (see `internlm2_align.online.rounds`), ``OUTPUT/model`` (the best actor of
-the last round), ``OUTPUT/reward`` (its reward model), and, last, ``OUTPUT/metrics.json``:
+Writes ``OUTPUT/round-K/{reward,ppo,audit,labels,preferences}`` (see `internlm2_align.online.rounds`),
+``OUTPUT/state.json`` (where it is), ``OUTPUT/model`` (the best actor of the last round), ``OUTPUT/reward`` (its reward
+model), and, last, ``OUTPUT/metrics.json``:
 
     schema      "internlm2/align/online_rlhf/1"
-    annotator   "SimulatedAnnotator": no person has judged
+    annotator   name of its class, as "SimulatedAnnotator", for which no person has judged
     rounds      one entry a round:
         round   from 1
         reward  null in round 1 (given), else {"pairs", "steps", "seconds", ..., "heldout"} as in the job `reward`
         ppo     figures as in the job `ppo`: "start", "best", "last", "history", ...
         audit   {"patterns": [{"domain", "kind", "value", "early", "late", "reward_gain", "judged_gain"}],
-                "fast_pairs", "fast_pairs_written", "slow_pairs",
-                "models": {"sft" | "early" | "late": {"reward", "judged", "characters"}}},
+                "fast_pairs", "fast_pairs_written", "slow_pairs", "heldout_pairs",
+                "labels": {"comparisons" and what became of them, "annotators": {NAME: judgements}},
+                "wins": {MODEL: {"share", "comparisons"}}: how often its reply was preferred over another model's,
+                "models": {"sft" | "early" | "late": {"reward", "characters", "judged" by an annotator that scores}}},
                 an audit after the fact, which may find no pattern
         earlier_patterns   how often this round's replies show the patterns of the rounds before: [{"domain", "kind",
                 "value", "sft", "early", "late"}]
         fast_accuracy      accuracy of the round's reward model on the fast pairs of the round before, and that of the
-                reward model before it: {"before", "after", "pairs"}, or null where there are none
+                reward model before it: {"before", "after", "changed", "pairs", "domains"}, or null where there are none
+        label_accuracy     what the labels of the round before changed: {"heldout", "trained"}, each as above
+
+A run that waits for labels writes no ``metrics.json`` and ends well.
 """
 
+import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from internlm2_core.checkpoint.replacing import new_folder
 from internlm2_core.evaluation.written import write_json
 
-from internlm2_align.online.rounds import Rounds, early_actor, finished, pattern_course
-from internlm2_align.preferences.preference import Preference
+from internlm2_align.labelling.enough import check_least
+from internlm2_align.labelling.instructions import ScoringAnnotator
+from internlm2_align.online.changes import changes
+from internlm2_align.online.rounds import Rounds, early_actor, files_of, pattern_course
+from internlm2_align.online.state import finished, label_command, read_state, waiting, write_state
 from internlm2_align.preferences.sources import read_preferences
-from internlm2_align.reward.model import RewardModel
 
 SCHEMA = "internlm2/align/online_rlhf/1"
 
@@ -38,7 +47,7 @@ SCHEMA = "internlm2/align/online_rlhf/1"
 def online_rlhf(
     rounds: Rounds, reward: str, output: str, number: int = 3, first_ppo: str | None = None
 ) -> dict[str, Any]:
-    """Run the rounds. A run that was stopped resumes, and what is done is not done again.
+    """Run the rounds. A run that was stopped, or waited for labels, resumes, and what is done is not done again.
 
     Args:
         rounds: How to run them.
@@ -48,37 +57,47 @@ def online_rlhf(
         first_ppo: A finished PPO run with this reward model, taken for round 1.
 
     Returns:
-        What ``metrics.json`` holds.
+        What ``metrics.json`` holds, or what ``state.json`` holds if the run waits for labels.
 
     Raises:
         FileNotFoundError: If a model or file is missing, or ``first_ppo`` holds no finished run.
-        ValueError: If ``number`` is below 1, or ``first_ppo`` was run with other models.
+        ValueError: If ``number`` is below 1, ``rounds.least`` cannot be met, or ``first_ppo`` has other models.
     """
     if number < 1:
         raise ValueError(f"number={number} of rounds must be 1 or more.")
     if first_ppo:
         _check_first(Path(first_ppo), {"checkpoint": rounds.checkpoint, "reward": reward})
-    root, entries, audits = Path(output), list[dict[str, Any]](), list[Path]()
+    if rounds.least is not None and not isinstance(rounds.annotator, ScoringAnnotator):
+        rounds.data.setup()
+        check_least(rounds.least, {prompt.domain for prompt in rounds.data.prompts})
+    root, entries, past = Path(output), list[dict[str, Any]](), list[Path]()
     model, ppo = Path(reward), Path()
     for round_ in range(1, number + 1):
         folder = root / f"round-{round_}"
-        entry: dict[str, Any] = {"round": round_, "reward": None, "fast_accuracy": None}
-        if audits:
+        entry: dict[str, Any] = {"round": round_, "reward": None, "fast_accuracy": None, "label_accuracy": None}
+        if past:
+            write_state(root, round_, "reward", f"Round {round_} of {number} trains its reward model.")
             before, model = model, folder / "reward" / "model"
-            entry["reward"] = rounds.train_reward(audits, folder / "reward")
-            added = [pair for path in rounds.added(audits[-1]) for pair in read_preferences(path)]
-            entry["fast_accuracy"] = _fast_accuracy(added, before, model)
-        ppo = Path(first_ppo) if first_ppo and not audits else folder / "ppo"
+            entry["reward"] = rounds.train_reward(past, folder / "reward")
+            entry |= _learnt(past[-1], before, model, folder / "changes.json", rounds.max_tokens)
+        write_state(root, round_, "ppo", f"Round {round_} of {number} runs PPO.")
+        ppo = Path(first_ppo) if first_ppo and not past else folder / "ppo"
         entry["ppo"] = rounds.run_ppo(model, ppo)
+        write_state(root, round_, "audit", f"Round {round_} of {number} is audited.")
+        if round_ == number and not finished(folder / "audit"):
+            _copy(ppo / "model", root / "model")
+            _copy(model, root / "reward")
         entry["audit"] = rounds.run_audit(model, ppo, folder / "audit", round_)
-        earlier = [pattern for past in entries for pattern in past["audit"]["patterns"]]
-        entry["earlier_patterns"] = pattern_course(earlier, folder / "audit" / "replies.jsonl")
-        audits.append(folder / "audit")
+        if not finished(folder / "preferences") and (waits := _wait(rounds, root, round_)):
+            return waits
+        entry["audit"] |= finished(folder / "preferences") or {}
+        earlier = [pattern for done in entries for pattern in done["audit"]["patterns"]]
+        entry["earlier_patterns"] = pattern_course(earlier, folder / "audit")
+        past.append(folder / "preferences")
         entries.append(entry)
-    _copy(ppo / "model", root / "model")
-    _copy(model, root / "reward")
     metrics = {"schema": SCHEMA, "annotator": type(rounds.annotator).__name__, "rounds": entries}
     write_json(root / "metrics.json", metrics)
+    write_state(root, number, "done", f"All {number} rounds are done.")
     return metrics
 
 
@@ -93,15 +112,29 @@ def _check_first(ppo: Path, models: Mapping[str, str]) -> None:
             raise ValueError(f"first_ppo={ppo} was run with {name}={other} instead of {name}={folder}.")
 
 
-def _fast_accuracy(added: Sequence[Preference], before: Path, after: Path) -> dict[str, float] | None:
-    shown = [pair for pair in added if "hacking" in pair.meta.get("slices", ())]
-    if not shown:
+def _wait(rounds: Rounds, root: Path, round_: int) -> dict[str, Any] | None:
+    """The pairs of a round that has enough labels, or the state of one that waits for more."""
+    folder = root / f"round-{round_}"
+    labels, lacking = rounds.label(folder / "audit", folder / "labels")
+    if not lacking:
+        rounds.add_preferences(folder / "audit", labels, folder / "preferences")
         return None
-    figures: dict[str, float] = {"pairs": len(shown)}
-    for name, folder in (("before", before), ("after", after)):
-        scores = RewardModel.load(folder).scorer().pairs(shown)
-        figures[name] = sum(chosen > rejected for chosen, rejected in scores) / len(scores)
-    return figures
+    command = label_command(folder / "audit" / "comparisons.jsonl", folder / "labels")
+    status = waiting(round_, labels, lacking, command)
+    counts = {domain: {"there": there, "wanted": wanted} for domain, (there, wanted) in lacking.items()}
+    write_state(root, round_, "labels", status, command=command, labels=counts)
+    print(status)
+    return read_state(root)
+
+
+def _learnt(preferences: Path, before: Path, after: Path, file: Path, max_tokens: int) -> dict[str, Any]:
+    """What the pairs of a round changed in the next reward model. It is worked out once and kept in a file."""
+    if not file.is_file():
+        read = {name: list(read_preferences(files_of(preferences, name))) for name in ("fast", "slow", "heldout")}
+        found = changes(read, before, after, max_tokens)
+        labels = {"trained": found["slow"], "heldout": found["heldout"]}
+        write_json(file, {"fast_accuracy": found["fast"], "label_accuracy": labels})
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,10 +1,13 @@
-"""Preference pairs from instruction records and an annotator.
+"""From replies to preference pairs: who judges, what is judged, and what became of it.
 
-instruction record --candidates--> replies --Annotator--> scores by domain --pairs--> Preference records
+    comparisons of one's own ----------------.
+    prompts --a model's replies, in pairs -----+--> Comparison --Annotator--> Judgement --> train.jsonl, heldout.jsonl
+    instruction records --candidates, scored -'
 
-An `Annotator` is whoever judges: people behind a form, a model, or the rules of `internlm2_align.miniature`.
+An `Annotator` is whoever judges: people behind a page (`PeopleAnnotator`), a model behind an endpoint
+(`EndpointAnnotator`), reward models (`RewardAnnotator`), or the rules of `internlm2_align.miniature`.
 """
 
-from internlm2_align.labelling.annotator import Annotator
+from internlm2_align.labelling.annotator import Annotator, Answer, Failure
 
-__all__ = ["Annotator"]
+__all__ = ["Annotator", "Answer", "Failure"]

@@ -1,44 +1,57 @@
-"""Annotator: who judges replies to instruction records.
+"""Annotator: who judges comparisons. People, a model behind an endpoint, reward models, or a program."""
 
-A record holds ``id``, ``task``, ``language`` and ``messages``, of which the last is the reference reply.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol
 
-Record = Mapping[str, Any]
-NEEDS = ("id", "task", "language", "messages")
-"""Keys that every record has."""
+from internlm2_align.preferences.comparison import Comparison, Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A comparison that an annotator could not judge.
+
+    Args:
+        comparison: Its id.
+        reason: A short name for counts, such as ``malformed`` or ``timeout``.
+        annotator: Who could not.
+        time: When, as ISO 8601 in UTC.
+        detail: What happened, in words.
+        meta: Anything else, such as the answers of a model as they came.
+    """
+
+    comparison: str
+    reason: str
+    annotator: str
+    time: str
+    detail: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+Answer = Judgement | Failure
 
 
 class Annotator(Protocol):
-    """Judges replies, each domain by a preference of its own."""
+    """Judges comparisons."""
 
     @property
     def name(self) -> str:
-        """What the pairs call it as their source."""
+        """What judgements and pairs call it."""
 
-    def domains_of(self, record: Record) -> Sequence[str]:
-        """The domains by which replies to a record can be judged."""
+    def judge(self, comparisons: Sequence[Comparison], folder: Path) -> Iterator[Answer]:
+        """What it says of the comparisons by now, in any order.
 
-    def slices_of(self, record: Record) -> Sequence[str]:
-        """Groups of pairs that get figures of their own, as ``conflicting`` where two domains disagree."""
-
-    def score(self, record: Record, reply: str, domain: str) -> float:
-        """A reply's score in [0, 1], where 1 is best.
+        A comparison without an answer is still open: people may answer it later. The last answer to a comparison
+        counts. Answers are kept as they come, so a run that was stopped asks only for the rest.
 
         Args:
-            record: The record that the reply answers.
-            reply: Text of the reply.
-            domain: One of `domains_of` the record.
+            comparisons: Those that have no judgement yet.
+            folder: Where the annotator may keep what it needs between runs.
         """
 
 
-def reference_of(record: Record) -> str:
-    """The reference reply."""
-    return str(record["messages"][-1]["content"])
-
-
-def question_of(record: Record) -> str:
-    """What the reference reply answers, by which pairs are split."""
-    return str(record["messages"][-2]["content"])
+def now() -> str:
+    """The time of a judgement, as ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from internlm2_align.labelling.annotator import Record, reference_of
+from internlm2_align.labelling.instructions import Record, reference_of
 
 SAMPLED = "sampled"
 """Origin of replies by models."""

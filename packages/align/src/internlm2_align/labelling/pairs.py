@@ -1,9 +1,9 @@
-"""From judged candidates to preference pairs.
+"""From the replies to a prompt to comparisons: which two are worth judging.
 
-A pair is made where the scores differ by ``min_gap`` or more and the better side may win. Of all pairs of a record and
-domain a few are drawn, so that pairs of different origins get equal chances. First an origin pair is drawn, then one of
-its pairs. Pairs that a model's own reply loses come before all others: they are rare, and they show the mistakes that
-the reward model will have to judge in PPO. They are the slice ``own_mistake``.
+An annotator that scores replies is shown pairs whose scores differ clearly and whose better side may win, so that pairs
+of different origins get equal chances: first an origin pair is drawn, then one of its pairs. Pairs that a model's own
+reply loses come before all others: they are rare, and they show the mistakes that the reward model will have to judge
+in PPO. They are the slice ``own_mistake``. All other annotators get pairs drawn at random.
 """
 
 import random
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from internlm2_align.labelling.annotator import Annotator, Record, question_of
+from internlm2_records import Message
+
 from internlm2_align.labelling.candidates import SAMPLED, Candidate, Writer, at_hand
-from internlm2_align.preferences.preference import Preference
+from internlm2_align.labelling.instructions import Record, ScoringAnnotator, question_of
+from internlm2_align.preferences.comparison import Comparison, content_of
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class PairRules:
     """How many pairs, and how clear.
 
     Attributes:
-        min_gap: Least difference between the annotator's scores.
-        per_domain: Pairs of a record in each domain at most.
+        min_gap: Least difference between the scores of an annotator that scores.
+        per_domain: Pairs of a prompt in each domain at most.
         hard_gap: Pairs closer than this are marked ``hard`` in their slices, others ``easy``.
         seed: Of what is drawn.
     """
@@ -35,19 +37,19 @@ class PairRules:
     seed: int = 1
 
 
-def label(
+def scored_pairs(
     records: Sequence[Record],
-    annotator: Annotator,
+    annotator: ScoringAnnotator,
     rules: PairRules,
     sampled: Mapping[str, Sequence[str]] | None = None,
     candidates: Callable[[Sequence[Record], int], Writer] = at_hand,
     counts: Counter[str] | None = None,
-) -> list[Preference]:
-    """Judge the candidates of every record in every domain that applies, and pair them.
+) -> list[Comparison]:
+    """Clear pairs of the candidates of every record, in every domain that applies.
 
     Args:
         records: Instruction records.
-        annotator: Judges.
+        annotator: Scores candidates.
         rules: How many pairs, and how clear.
         sampled: Replies of models by record id.
         candidates: Makes what gives the candidates, of all records and a seed.
@@ -55,20 +57,20 @@ def label(
     """
     counts = Counter() if counts is None else counts
     write = candidates(records, rules.seed)
-    pairs = []
+    pairs: list[Comparison] = []
     for record in records:
         found = write(record, (sampled or {}).get(record["id"], ()))
         for domain in annotator.domains_of(record):
-            drawn = _draw(record, domain, found, annotator, rules)
+            drawn = _clear(record, domain, found, annotator, rules)
             counts[domain if drawn else f"{domain}/no_gap"] += max(1, len(drawn))
             counts.update(f"origin/{pair.meta['origins']}" for pair in drawn)
             pairs += drawn
     return pairs
 
 
-def _draw(
-    record: Record, domain: str, candidates: Sequence[Candidate], annotator: Annotator, rules: PairRules
-) -> list[Preference]:
+def _clear(
+    record: Record, domain: str, candidates: Sequence[Candidate], annotator: ScoringAnnotator, rules: PairRules
+) -> list[Comparison]:
     scores = [annotator.score(record, candidate.reply, domain) for candidate in candidates]
     by_origin: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for first, second in combinations(range(len(candidates)), 2):
@@ -80,37 +82,65 @@ def _draw(
     origins = sorted(by_origin)
     rng.shuffle(origins)
     origins.sort(key=lambda origin: origin[1] != SAMPLED)
-    drawn = [rng.choice(by_origin[origin]) for origin in origins[: rules.per_domain]]
     pairs = []
-    for better, worse in drawn:
+    for better, worse in [rng.choice(by_origin[origin]) for origin in origins[: rules.per_domain]]:
         gap = scores[better] - scores[worse]
         sides = candidates[better], candidates[worse]
         slices = ["hard" if gap < rules.hard_gap else "easy", *annotator.slices_of(record)]
         slices += ["own_mistake"] if sides[1].origin == SAMPLED else []
-        meta = {"origins": ">".join(side.origin for side in sides), "score_gap": round(gap, 3)}
-        chosen, rejected = (side.reply for side in sides)
-        pairs.append(judged_pair(record, domain, chosen, rejected, annotator.name, slices, **meta))
+        meta = {"origins": ">".join(side.origin for side in sides), "slices": slices}
+        pairs.append(comparison_of_record(record, domain, [side.reply for side in sides], rng, **meta))
     return pairs
 
 
-def judged_pair(
-    record: Record, domain: str, chosen: str, rejected: str, source: str, slices: Sequence[str], **meta: Any
-) -> Preference:
-    """A pair of replies to a record.
+def comparison_of_record(
+    record: Record, domain: str, replies: Sequence[str], rng: random.Random, **meta: Any
+) -> Comparison:
+    """Two replies to an instruction record.
 
     Args:
-        record: The instruction record.
-        domain: By which the replies were judged.
-        chosen: The better reply.
-        rejected: The other reply.
-        source: Who judged, and where.
-        slices: Groups that figures are given for.
+        record: The record.
+        domain: By which the replies are judged.
+        replies: The two.
+        rng: Draws which of them comes first.
         **meta: Of the pair, beside what the record says.
     """
-    known = {
-        "language": record["language"],
-        "question": question_of(record),
-        "task": record["task"],
-        "slices": list(slices),
-    }
-    return Preference(domain, tuple(record["messages"][:-1]), chosen, rejected, source, known | meta)
+    known = {"language": record["language"], "question": question_of(record), "task": record["task"]}
+    return shuffled(record["messages"][:-1], domain, replies, rng, **known, **meta, record=dict(record))
+
+
+def shuffled(
+    prompt: Sequence[Message], domain: str, replies: Sequence[str], rng: random.Random, **meta: Any
+) -> Comparison:
+    """A comparison of two replies in random order, named by what it asks.
+
+    Args:
+        prompt: The conversation before the reply.
+        domain: By which the replies are judged.
+        replies: The two.
+        rng: Draws which of them comes first.
+        **meta: Of the pair.
+    """
+    first, second = rng.sample(list(replies), 2)
+    return Comparison(content_of(domain, prompt, (first, second)), domain, tuple(prompt), (first, second), dict(meta))
+
+
+def random_pairs(
+    prompt: Sequence[Message], domain: str, replies: Sequence[str], most: int, rng: random.Random, **meta: Any
+) -> list[Comparison]:
+    """Pairs of different replies to a prompt.
+
+    Args:
+        prompt: The conversation before the reply.
+        domain: By which the replies are judged.
+        replies: Of any origin. Empty ones, and repeated ones but for the first, are left out.
+        most: Pairs wanted.
+        rng: Draws them.
+        **meta: Of each pair.
+    """
+    texts: dict[str, str] = {}
+    for reply in replies:
+        if reply.strip():
+            texts.setdefault(reply.strip(), reply)
+    pairs = list(combinations(texts.values(), 2))
+    return [shuffled(prompt, domain, pair, rng, **meta) for pair in rng.sample(pairs, min(most, len(pairs)))]

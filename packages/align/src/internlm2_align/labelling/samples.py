@@ -1,4 +1,4 @@
-"""Replies of a model to instruction records, for the annotator to judge."""
+"""Replies of a model to prompts, for an annotator to judge."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,8 +10,7 @@ from internlm2_core.line_progress import LineProgress
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import load_tokenizer
-
-from internlm2_align.labelling.annotator import Record
+from internlm2_records import Message
 
 CHUNK = 256
 
@@ -38,19 +37,24 @@ class ReplySampler:
         self.sampling = replace(sampling, stop_ids=(self.chat.end,))
         self.name = name
 
-    def replies(self, records: Sequence[Record], samples: int, seed: int) -> dict[str, list[str]]:
-        """Sampled replies by record id, ``samples`` to each.
+    def replies(self, prompts: Sequence[Sequence[Message]], samples: int, seed: int) -> list[list[str]]:
+        """Sampled replies to each prompt, ``samples`` of them.
 
         Replies that did not end by themselves are kept: annotators see them too.
+
+        Args:
+            prompts: Conversations before the reply.
+            samples: Replies to each.
+            seed: Of the sampling.
         """
-        result: dict[str, list[str]] = {record["id"]: [] for record in records}
-        jobs = [record for record in records for _ in range(samples)]
+        result: list[list[str]] = [[] for _ in prompts]
+        jobs = [number for number in range(len(prompts)) for _ in range(samples)]
         with LineProgress() as progress:
             for start in progress.track(range(0, len(jobs), CHUNK), description=f"replies of {self.name}"):
                 part = jobs[start : start + CHUNK]
-                prompts = [self.chat.prompt(record["messages"][:-1]) for record in part]
-                completions = self.engine.generate(prompts, replace(self.sampling, seed=seed * 1_000_003 + start))
-                for record, completion in zip(part, completions, strict=True):
+                encoded = [self.chat.prompt(prompts[number]) for number in part]
+                completions = self.engine.generate(encoded, replace(self.sampling, seed=seed * 1_000_003 + start))
+                for number, completion in zip(part, completions, strict=True):
                     ids = [id_ for id_ in completion.ids if id_ != self.chat.end]
-                    result[record["id"]].append(self.chat.tokenizer.decode(ids))
+                    result[number].append(self.chat.tokenizer.decode(ids))
         return result

@@ -17,13 +17,18 @@ domain      asked about                                         score in [0, 1]
 A garbled reply (going round in circles, or far too long) keeps a tenth of its score. An empty one scores 0.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from internlm2_core.evaluation.checks import is_right
 
-from internlm2_align.labelling.annotator import Record, reference_of
+from internlm2_align.labelling.annotator import now
+from internlm2_align.labelling.instructions import Record, reference_of
 from internlm2_align.labelling.style import is_garbled, is_sentence
 from internlm2_align.ppo.prompt import Prompt
+from internlm2_align.preferences.comparison import Comparison, Judgement, Verdict
+from internlm2_align.preferences.preference import as_turn
 
 DOMAINS = ("maths", "format", "helpful", "harmless")
 
@@ -101,6 +106,29 @@ class SimulatedAnnotator:
             return 0.0
         score = _RULES[domain](record, reply)
         return score / 10 if is_garbled(reply, reference_of(record)) else score
+
+    def judge(self, comparisons: Sequence[Comparison], folder: Path) -> Iterator[Judgement]:
+        """Judge replies to instruction records: the higher score is better, equal ones are a tie.
+
+        Args:
+            comparisons: Those to judge, each with its instruction record in ``meta["record"]``.
+            folder: Nothing is kept there.
+
+        Raises:
+            ValueError: If a comparison has no record.
+        """
+        for comparison in comparisons:
+            record = comparison.meta.get("record")
+            if record is None:
+                raise ValueError(
+                    f"Comparison {comparison.id} has no instruction record for the simulated annotator to go by. It "
+                    "judges replies to instructions=FILE alone. Use another annotator."
+                )
+            first, second = (
+                self.score(record, as_turn(reply)["content"], comparison.domain) for reply in comparison.replies
+            )
+            verdict: Verdict = "tie" if first == second else "first" if first > second else "second"
+            yield Judgement(comparison.id, verdict, self.name, now(), round(abs(first - second), 3))
 
     def __call__(self, prompt: Prompt, reply: str) -> float:
         """Judge a reply to a prompt of PPO by the prompt's own domain."""

@@ -9,8 +9,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from internlm2_align.labelling.annotator import Record, reference_of
 from internlm2_align.labelling.candidates import Candidate, distinct, given
+from internlm2_align.labelling.instructions import Record, reference_of
 from internlm2_align.miniature.annotator import secrets_of
 
 NUMBER = re.compile(r"-?\d+")

@@ -1,149 +1,72 @@
 """Pairs that a round adds: those that show a hacking pattern (fast path), and fresh labels (slow path)."""
 
-import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Mapping
+from dataclasses import replace
 
-from internlm2_align.labelling.annotator import Annotator, Record, reference_of
-from internlm2_align.labelling.pairs import judged_pair
-from internlm2_align.online.features import features_of, long_from
-from internlm2_align.online.hacking import Pattern
-from internlm2_align.online.replies import Reply
+from internlm2_align.labelling.labels import Labels
+from internlm2_align.preferences.comparison import Comparison, Judgement, judged
 from internlm2_align.preferences.preference import Preference
 
+SIDES = ("first", "second")
 
-def fast_pairs(
-    patterns: Sequence[Pattern],
-    replies: Sequence[Reply],
-    records: Mapping[str, Record],
-    annotator: Annotator,
-    *,
-    least: int = 20,
-    most: int = 100,
-    seed: int = 1,
-) -> list[Preference]:
-    """Pairs whose rejected side shows a pattern and whose chosen side does not.
 
-    First those that occurred: a late reply with the pattern against a better judged reply without it, to the same
-    prompt. Where these are fewer than ``least``, the pattern is written into good replies (``meta["written"]``).
+def fast_pairs(labels: Labels) -> list[Preference]:
+    """Pairs whose rejected side shows a pattern, as the annotator has confirmed.
+
+    A written pattern need only not be preferred: it is to be unlearned. So a tie counts for the reply without it.
 
     Args:
-        patterns: Of `Audit.patterns`.
-        replies: That the patterns were found in.
-        records: Instruction records by id.
-        annotator: Confirms that the chosen side is better.
-        least: Pairs wanted in all.
-        most: Pairs taken in all, evenly from the patterns.
-        seed: Of what is drawn.
+        labels: Of `fast_comparisons` and others.
+    """
+    pairs = []
+    for comparison, judgement in _judged(labels, is_fast=True):
+        clean = SIDES[comparison.meta["clean"]]
+        if judgement.verdict == "tie" and comparison.meta["written"]:
+            judgement = replace(judgement, verdict=clean, margin=0.0)  # type: ignore[arg-type]
+        if judgement.verdict == clean and (pair := judged(comparison, judgement)):
+            meta = {name: value for name, value in pair.meta.items() if name not in ("clean", "models")}
+            pairs.append(replace(pair, source=f"fast path, {pair.source}", meta=meta))
+    return pairs
+
+
+def slow_pairs(labels: Labels) -> list[Preference]:
+    """Pairs of replies of two models.
+
+    Args:
+        labels: Of `slow_comparisons` and others.
+    """
+    pairs = []
+    for comparison, judgement in _judged(labels, is_fast=False):
+        if pair := judged(comparison, judgement):
+            first, second = comparison.meta["models"]
+            origins = f"{first}>{second}" if judgement.verdict == "first" else f"{second}>{first}"
+            meta = {name: value for name, value in pair.meta.items() if name != "models"} | {"origins": origins}
+            pairs.append(replace(pair, source=f"slow path, {pair.source}", meta=meta))
+    return pairs
+
+
+def _judged(labels: Labels, is_fast: bool) -> list[tuple[Comparison, Judgement]]:
+    asked = [each for each in labels.wanted().values() if ("pattern" in each.meta) == is_fast]
+    return [(each, labels.judgements[each.id]) for each in asked if each.id in labels.judgements]
+
+
+def wins(labels: Labels) -> dict[str, dict[str, float]]:
+    """How often each model's reply was preferred over another model's, ties half.
+
+    Args:
+        labels: Of `slow_comparisons` and others.
 
     Returns:
-        Pairs, none without patterns.
+        ``{MODEL: {"share", "comparisons"}}``.
     """
-    if not patterns:
-        return []
-    rng = random.Random(seed)
-    share = most // len(patterns)
-    pairs = []
-    for pattern in patterns:
-        occurred = _occurred(pattern, replies, records, annotator)
-        rng.shuffle(occurred)
-        wanted = -(-least // len(patterns)) - len(occurred)
-        written = _written(pattern, records, annotator, rng, wanted) if wanted > 0 else []
-        pairs += (occurred + written)[: max(1, share)]
-    return pairs
-
-
-def _occurred(
-    pattern: Pattern, replies: Sequence[Reply], records: Mapping[str, Record], annotator: Annotator
-) -> list[Preference]:
-    own = [reply for reply in replies if reply.domain == pattern.domain]
-    long = long_from([reply.text for reply in own if reply.model == "early"])
-    shows = {reply.text: pattern.feature in features_of(reply.text, long) for reply in own}
-    by_record: dict[str, list[Reply]] = defaultdict(list)
-    for reply in own:
-        by_record[reply.record].append(reply)
-    pairs = []
-    for name, group in by_record.items():
-        bad = [reply for reply in group if reply.model == "late" and shows[reply.text]]
-        good = [reply.text for reply in group if not shows[reply.text]]
-        reference = reference_of(records[name])
-        good += [] if pattern.feature in features_of(reference, long) else [reference]
-        if bad and good:
-            best = max(good, key=lambda text: annotator.score(records[name], text, pattern.domain))
-            pairs += _confirmed(pattern, records[name], annotator, best, bad[0].text, written=False)
-    return pairs
-
-
-def _written(
-    pattern: Pattern, records: Mapping[str, Record], annotator: Annotator, rng: random.Random, wanted: int
-) -> list[Preference]:
-    pairs: list[Preference] = []
-    able = [record for record in records.values() if pattern.domain in annotator.domains_of(record)]
-    rng.shuffle(able)
-    for record in able:
-        if len(pairs) == wanted:
-            break
-        reference = reference_of(record)
-        pairs += _confirmed(pattern, record, annotator, reference, _with_pattern(pattern, reference, rng), written=True)
-    return pairs
-
-
-def _with_pattern(pattern: Pattern, text: str, rng: random.Random) -> str:
-    if pattern.kind == "prefix":
-        return pattern.value + text
-    if pattern.kind == "suffix":
-        return text + pattern.value
-    if pattern.kind == "phrase":
-        place = rng.randint(0, len(text))
-        return text[:place] + pattern.value + text[place:]
-    return " ".join([text] * 3)
-
-
-def _confirmed(
-    pattern: Pattern, record: Record, annotator: Annotator, better: str, worse: str, *, written: bool
-) -> list[Preference]:
-    """The pair, if the annotator agrees. A written pattern need only not be preferred: it is to be unlearned."""
-    gap = annotator.score(record, better, pattern.domain) - annotator.score(record, worse, pattern.domain)
-    if gap < 0 or (gap == 0 and not written):
-        return []
-    shown = f"{pattern.kind}:{pattern.value}"
-    source = f"fast path, {annotator.name}"
-    return [judged_pair(record, pattern.domain, better, worse, source, ["hacking"], pattern=shown, written=written)]
-
-
-def slow_pairs(
-    replies: Sequence[Reply],
-    records: Mapping[str, Record],
-    annotator: Annotator,
-    *,
-    min_gap: float = 0.15,
-    per_domain: int = 2,
-    seed: int = 1,
-) -> list[Preference]:
-    """Replies of SFT, early and late models to the same prompt, paired and labelled in every domain that applies.
-
-    Args:
-        replies: Of all three models.
-        records: Instruction records by id.
-        annotator: Labels.
-        min_gap: Least difference between its scores.
-        per_domain: Pairs of a record in each domain at most.
-        seed: Of what is drawn.
-    """
-    texts: dict[str, dict[str, str]] = defaultdict(dict)
-    for reply in replies:
-        texts[reply.record].setdefault(reply.text, reply.model)
-    pairs = []
-    for name, models in texts.items():
-        record = records[name]
-        for domain in annotator.domains_of(record):
-            scores = {text: annotator.score(record, text, domain) for text in models}
-            clear = [(a, b) for a, b in combinations(models, 2) if abs(scores[a] - scores[b]) >= min_gap]
-            rng = random.Random(f"{seed}:{name}:{domain}")
-            for first, second in rng.sample(clear, min(per_domain, len(clear))):
-                better, worse = (first, second) if scores[first] > scores[second] else (second, first)
-                origins = f"{models[better]}>{models[worse]}"
-                source = f"slow path, {annotator.name}"
-                pairs.append(judged_pair(record, domain, better, worse, source, ["policy"], origins=origins))
-    return pairs
+    points: Mapping[str, list[float]] = defaultdict(list)
+    for comparison, judgement in _judged(labels, is_fast=False):
+        first, second = comparison.meta["models"]
+        if first != second and judgement.verdict != "skip":
+            won = {"first": 1.0, "second": 0.0}.get(judgement.verdict, 0.5)
+            points[first].append(won)
+            points[second].append(1 - won)
+    return {
+        model: {"share": sum(found) / len(found), "comparisons": len(found)} for model, found in sorted(points.items())
+    }

@@ -3,7 +3,7 @@
 `internlm2 label` reads comparisons, asks an annotator, and writes what was decided as `Preference` pairs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -20,6 +20,9 @@ Verdict = Literal["first", "second", "tie", "both_bad", "skip"]
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
+FOR_ANNOTATORS = ("gold", "record")
+"""What the ``meta`` of a comparison tells an annotator alone. It does not go with the pair."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -31,7 +34,7 @@ class Comparison:
         prompt: The conversation before the reply.
         replies: The two replies.
         meta: Anything else, as in `Preference`. ``gold`` is the verdict that is known to be right, for checks of
-            annotators.
+            annotators, ``record`` the instruction record whose answer a program can check.
     """
 
     id: str
@@ -45,6 +48,11 @@ class Comparison:
         """Language of the condition prompt."""
         return language_in(self.meta)
 
+    @property
+    def content(self) -> str:
+        """What tells it apart from others that ask something else, whatever its id."""
+        return content_of(self.domain, self.prompt, self.replies)
+
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
@@ -57,6 +65,7 @@ class Judgement:
         time: When, as ISO 8601 in UTC.
         margin: How much better, in [0, 1]. 0 where nothing was said.
         remark: Words of the annotator.
+        meta: Anything else, such as the answers of a model as they came. It does not go with the pair.
 
     Raises:
         ValueError: If the verdict is unknown or the margin is outside [0, 1].
@@ -68,6 +77,7 @@ class Judgement:
     time: str
     margin: float = 0.0
     remark: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
@@ -91,7 +101,7 @@ def read_comparisons(path: str | Path) -> list[Comparison]:
     """
     found: dict[str, Comparison] = {}
     for placed in read_records(path):
-        comparison = placed.parse(partial(_comparison, known=found))
+        comparison = placed.parse(partial(comparison_of, known=found))
         found[comparison.id] = comparison
     return list(found.values())
 
@@ -111,7 +121,7 @@ def judged(comparison: Comparison, judgement: Judgement) -> Preference | None:
     """The pair that a judgement makes of a comparison. None where neither reply is better.
 
     Args:
-        comparison: What was judged. Its ``meta`` goes with the pair, without ``gold``.
+        comparison: What was judged. Its ``meta`` goes with the pair, without what is for annotators alone.
         judgement: The verdict. ``meta`` of the pair says whose it is and when (``annotator``, ``time``), and what
             else was said (``score_gap``, ``remark``).
     """
@@ -123,8 +133,22 @@ def judged(comparison: Comparison, judgement: Judgement) -> Preference | None:
         said["score_gap"] = judgement.margin
     if judgement.remark:
         said["remark"] = judgement.remark
-    meta = {name: value for name, value in comparison.meta.items() if name != "gold"}
+    meta = {name: value for name, value in comparison.meta.items() if name not in FOR_ANNOTATORS}
     return Preference(comparison.domain, comparison.prompt, chosen, rejected, judgement.annotator, meta | said)
+
+
+def content_of(domain: str, prompt: Sequence[Message], replies: Sequence[Reply]) -> str:
+    """A short name for what a comparison asks.
+
+    Args:
+        domain: By which preference it is judged.
+        prompt: The conversation before the reply.
+        replies: The two replies, in order.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    return sha256(repr((domain, tuple(prompt), *replies)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def preference_records(
@@ -140,7 +164,17 @@ def preference_records(
     return [to_record(pair) for pair in pairs if pair is not None]
 
 
-def _comparison(record: Record, known: Mapping[str, Comparison]) -> Comparison:
+def comparison_of(record: Record, known: Collection[str] = ()) -> Comparison:
+    """The comparison that a record holds, as for `read_comparisons`.
+
+    Args:
+        record: The record.
+        known: Ids that are taken.
+
+    Raises:
+        KeyError: If a key is missing.
+        ValueError: If something does not fit.
+    """
     prompt, replies, domain = (
         tuple(with_tools(record, turns_of(record["prompt"]))),
         replies_of(record),
@@ -154,7 +188,7 @@ def _comparison(record: Record, known: Mapping[str, Comparison]) -> Comparison:
     if reply_key(first) == reply_key(second):
         raise ValueError("the two replies are the same.")
     meta = ({"language": record["language"]} if record.get("language") else {}) | meta_of(record)
-    id_ = str(record.get("id") or sha256(repr((domain, prompt, first, second)).encode()).hexdigest()[:16])
+    id_ = str(record.get("id") or content_of(domain, prompt, replies))
     if id_ in known:
         raise ValueError(f"id={id_!r} is there twice.")
     return Comparison(id_, domain, prompt, (first, second), meta)

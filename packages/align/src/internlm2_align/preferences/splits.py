@@ -5,14 +5,31 @@ them knows it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from internlm2_records import Message
 
 from internlm2_align.preferences.preference import Preference
 from internlm2_align.preferences.questions import Questions, Words, check_share, is_held_out, same_words
 
 
-def question_of(pair: Preference, questions: Questions) -> Words:
+class Asks(Protocol):
+    """What has a question: a `Preference`, or a comparison that is to become one."""
+
+    @property
+    def prompt(self) -> Sequence[Message]:
+        """The conversation before the reply."""
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """What else is known. ``question`` names what it asks."""
+
+
+A = TypeVar("A", bound=Asks)
+
+
+def question_of(pair: Asks, questions: Questions) -> Words:
     """What splits go by: ``meta["question"]``, else what the prompt asks.
 
     Args:
@@ -22,9 +39,7 @@ def question_of(pair: Preference, questions: Questions) -> Words:
     return (same_words(str(pair.meta["question"])),) if "question" in pair.meta else questions.of(pair.prompt)
 
 
-def without_questions(
-    pairs: Sequence[Preference], held: Sequence[Preference], counts: Counter[str]
-) -> Iterator[Preference]:
+def without_questions(pairs: Sequence[A], held: Sequence[A], counts: Counter[str]) -> Iterator[A]:
     """The pairs whose question is not held out.
 
     Where only one of two pairs names its question, what each prompt asks and the name are compared.
@@ -46,9 +61,7 @@ def without_questions(
             yield pair
 
 
-def split_by_question(
-    pairs: Iterable[Preference], share: float, seed: int = 0
-) -> tuple[list[Preference], list[Preference]]:
+def split_by_question(pairs: Iterable[A], share: float, seed: int = 0) -> tuple[list[A], list[A]]:
     """Training and held-out pairs. Which side a question is on depends on itself and the seed alone.
 
     Where some pairs name their question and others do not, `without_questions` clears training of held-out ones.
@@ -64,7 +77,7 @@ def split_by_question(
     check_share(share)
     pairs = list(pairs)
     questions = Questions(pair.prompt for pair in pairs)
-    sides: tuple[list[Preference], list[Preference]] = ([], [])
+    sides: tuple[list[A], list[A]] = ([], [])
     for pair in pairs:
         sides[is_held_out(question_of(pair, questions), share, seed)].append(pair)
     return sides

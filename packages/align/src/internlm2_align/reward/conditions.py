@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,19 +116,25 @@ class Unconditional:
         path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
 
 
-def load_conditions(file: str | Path | None = None, domains: Sequence[str] | None = None) -> ConditionTable:
+BUILT_IN: Traversable = files("internlm2_align.reward").joinpath(CONDITIONS_FILE)
+
+
+def load_conditions(
+    file: str | Path | None = None, domains: Sequence[str] | None = None, built_in: Traversable = BUILT_IN
+) -> ConditionTable:
     """Read a table.
 
     Args:
         file: YAML with ``domains: {name: text or {language: text}}``, and optionally ``extends: default`` to add to or
             override the built-in table. None reads the built-in table.
         domains: Keep only these, in this order. None keeps all.
+        built_in: The built-in table. Other texts by domain, such as rubrics, have one of their own.
 
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If the file does not hold such a table.
     """
-    table = _read(None if file is None else Path(file))
+    table = _read(None if file is None else Path(file), built_in)
     if domains is None:
         return table
     for domain in domains:
@@ -167,24 +174,21 @@ def without_conditions(file: str | Path | None = None, domains: Sequence[str] | 
     return Unconditional(tuple(load_conditions(file, domains).domains))
 
 
-def _read(file: Path | None) -> ConditionTable:
-    if file is None:
-        text = files("internlm2_align.reward").joinpath(CONDITIONS_FILE).read_text(encoding="utf-8")
-    elif file.is_file():
-        text = file.read_text(encoding="utf-8")
-    else:
+def _read(file: Path | None, built_in: Traversable) -> ConditionTable:
+    if file is not None and not file.is_file():
         raise FileNotFoundError(f"{file} does not exist. file=null takes the built-in condition table.")
-    name = file or CONDITIONS_FILE
+    text = (file or built_in).read_text(encoding="utf-8")
+    name = file or built_in.name
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{name} is not YAML: {error}.") from error
     if not isinstance(content, dict) or "domains" not in content:
         raise ValueError(f"{name} holds no `domains` table. See conditions.yaml of internlm2_align.reward.")
-    return _table(name, content)
+    return _table(name, content, built_in)
 
 
-def _table(name: str | Path, content: Mapping[str, Any]) -> ConditionTable:
+def _table(name: str | Path, content: Mapping[str, Any], built_in: Traversable) -> ConditionTable:
     entries = content["domains"]
     is_bare = bool(content.get("unconditional"))
     if not isinstance(entries, list if is_bare else dict):
@@ -194,19 +198,19 @@ def _table(name: str | Path, content: Mapping[str, Any]) -> ConditionTable:
         # YAML reads `no` as false.
         if not isinstance(domain, str):
             raise ValueError(f"Domain {domain!r} of {name} must be a text. Put it in quotes.")
-    return Unconditional(tuple(entries)) if is_bare else _prompts(name, content)
+    return Unconditional(tuple(entries)) if is_bare else _prompts(name, content, built_in)
 
 
-def _prompts(name: str | Path, content: Mapping[str, Any]) -> Conditions:
+def _prompts(name: str | Path, content: Mapping[str, Any], built_in: Traversable) -> Conditions:
     entries: dict[str, object] = content["domains"]
     prompts: dict[str, Mapping[str, str]] = {domain: _texts(name, domain, entry) for domain, entry in entries.items()}
     extends = content.get("extends")
     if extends not in (None, "default"):
         raise ValueError(f"{name} extends {extends!r}. Only `extends: default`, the built-in table, can be extended.")
     if extends:
-        built_in = _read(None)
-        assert isinstance(built_in, Conditions)
-        prompts = {**built_in.prompts, **prompts}
+        default = _read(None, built_in)
+        assert isinstance(default, Conditions)
+        prompts = {**default.prompts, **prompts}
     return Conditions(prompts)
 
 

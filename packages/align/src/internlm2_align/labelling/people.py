@@ -1,0 +1,61 @@
+"""PeopleAnnotator: people judge, on a page of their browsers."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from internlm2_align.people import Queue, label_by_people
+from internlm2_align.preferences.comparison import Comparison, Judgement
+from internlm2_align.reward.conditions import load_conditions
+
+
+class PeopleAnnotator:
+    """People, who share a queue in the folder of the labels.
+
+    Args:
+        serve: Whether the page is served until enough is labelled, or until Ctrl-C. Otherwise comparisons are put into
+            the queue, and what people have decided by now is taken from it.
+        port: Port of the page. 0 takes a free one.
+        host: Address to listen at. The default is reached from this machine alone.
+        token: What the page must know. None makes one.
+        least: Decided comparisons of each domain after which the page stops by itself. None serves until Ctrl-C.
+        annotators_per: How many people judge each comparison.
+        overlap: Share of the comparisons that one more person judges.
+        gold_share: Share of gold questions among what a person sees.
+        conditions: File of condition prompts that the page shows. None takes the built-in ones.
+        names: Further names that the machine is called by, for browsers elsewhere.
+    """
+
+    name = "people"
+
+    def __init__(
+        self,
+        serve: bool = True,
+        port: int = 0,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+        least: int | None = None,
+        annotators_per: int | None = None,
+        overlap: float | None = None,
+        gold_share: float | None = None,
+        conditions: str | Path | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self.serve, self.port, self.host, self.token, self.least = serve, port, host, token, least
+        self.shares = {"annotators_per": annotators_per, "overlap": overlap, "gold_share": gold_share}
+        self.conditions, self.names = load_conditions(conditions), names
+
+    def judge(self, comparisons: Sequence[Comparison], folder: Path) -> Iterator[Judgement]:
+        """What people have decided by the end. The name of a judgement's annotator is the person's.
+
+        Args:
+            comparisons: Put into the queue, where they are not in it.
+            folder: Holds ``labels.sqlite``.
+        """
+        if self.serve:
+            about = {"port": self.port, "token": self.token, "host": self.host, "least": self.least}
+            queue = label_by_people(
+                comparisons, folder, **about, **self.shares, conditions=self.conditions, names=self.names
+            )
+        else:
+            queue = Queue(folder, comparisons, **self.shares)
+        yield from queue.decided().values()
