@@ -1,11 +1,11 @@
 """``internlm2 label`` and ``online_rlhf`` as they are typed: with an endpoint, with reward models, with people."""
 
 import json
-import os
+import re
 import shlex
-import signal
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -123,28 +123,38 @@ def test_a_round_waits_for_people(folder: Path) -> None:
     assert (folder / "online/model/model.safetensors").is_file()
 
 
-def test_people_label_until_ctrl_c(folder: Path) -> None:
-    (folder / "streams").mkdir()
-    words = ("label", "annotator=people", "input=pairs.jsonl", "output=out")
-    page = started(*words, folder=folder, streams=folder / "streams")
+def test_people_label_on_the_page_that_the_command_serves(folder: Path) -> None:
+    for name in ("out", "err"):
+        (folder / name).touch()
+    words = ("label", "annotator=people", "input=pairs.jsonl", "annotator.least=5", "output=labelled")
+    page = started(*words, folder=folder, streams=folder)
     try:
-        while "Label at http://127.0.0.1:" not in (folder / "streams/out").read_text():
-            assert page.exitcode is None, (folder / "streams/err").read_text()
+        while not (found := re.search(r"Label at (http://\S+)/#(\S+)", (folder / "out").read_text())):
+            assert page.exitcode is None, (folder / "err").read_text()
             time.sleep(0.1)
-        queue = Queue(folder / "out")
-        for _ in range(5):
-            asked = queue.next("Li Lei")
-            assert asked is not None
-            queue.judge(Judgement(asked.id, "first", "Li Lei", "2026-01-01T00:00:00+00:00"))
-        os.kill(page.pid, signal.SIGINT)
+
+        def ask(path: str, **body: Any) -> dict[str, Any]:
+            headers = {"Content-Type": "application/json", "Authorization": f"Bearer {found[2]}"}
+            data = json.dumps({"annotator": "Li Lei", "seat": "1", **body}).encode()
+            opened = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            request = urllib.request.Request(f"{found[1]}/api/{path}", data, headers)
+            answer: dict[str, Any] = json.load(opened.open(request, timeout=60))
+            return answer
+
+        shown = ask("next")["shown"]
+        for number in range(5):
+            verdict = "left" if shown["left"]["text"] == "yes" else "right"
+            said = {"comparison": shown["comparison"], "verdict": verdict, "margin": 0.5, "request": str(number)}
+            shown = ask("judge", **said)["shown"]
         page.join(120)
     finally:
         page.kill()
-    assert page.exitcode == 0, (folder / "streams/err").read_text()
-    metrics = json.loads((folder / "out/metrics.json").read_text())["sets"]["train"]
+    assert page.exitcode == 0, (folder / "err").read_text()
+    metrics = json.loads((folder / "labelled/metrics.json").read_text())["sets"]["train"]
     assert (metrics["comparisons"], metrics["pairs"], metrics["open"]) == (16, 5, 11)
-    assert {each["meta"]["annotator"] for each in read(folder / "out/train.jsonl")} == {"Li Lei"}
-    assert "11 of 16 comparisons have no judgement yet" in (folder / "streams/err").read_text()
+    pairs = read(folder / "labelled/train.jsonl")
+    assert {(each["chosen"], each["meta"]["annotator"]) for each in pairs} == {("yes", "Li Lei")}
+    assert "11 of 16 comparisons have no judgement yet" in (folder / "err").read_text() + (folder / "out").read_text()
 
 
 def test_replies_are_drawn_once(folder: Path) -> None:

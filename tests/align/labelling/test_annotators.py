@@ -64,7 +64,7 @@ def test_models_that_disagree(make_reward):
     assert (twice.verdict, twice.margin) == (alone.verdict, pytest.approx(alone.margin))
 
 
-def test_what_a_reward_model_cannot_score_is_a_counted_fault(make_reward):
+def test_what_a_reward_model_cannot_score_is_a_counted_fault(make_reward, tmp_path):
     asked = [comparison("law", "law"), comparison("q"), comparison("long", replies=("1" * 400, "2"))]
     found = {
         each.comparison: each for each in RewardAnnotator(make_reward("one", 1), max_tokens=256).judge(asked, None)
@@ -74,6 +74,8 @@ def test_what_a_reward_model_cannot_score_is_a_counted_fault(make_reward):
         "law": "no_condition",
         "long": "too_long",
     }
+    [alone] = RewardAnnotator(tmp_path / "one").judge(asked[:1], None)
+    assert alone.reason == "no_condition"
     with pytest.raises(ValueError, match="disagreement=both must be one of tie, skip"):
         RewardAnnotator("x", disagreement="both")
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -122,6 +123,27 @@ def test_the_token_is_needed_and_the_page_holds_nothing(server):
 )
 def test_who_may_ask_and_how(server, headers, status):
     assert post(server, **headers)[0] == status
+
+
+def test_a_refusal_arrives_whatever_was_sent_with_it(server):
+    for _ in range(20):
+        assert post(server, body={"remark": "a" * 60_000}, Authorization="Bearer wrong")[0] == 401
+
+
+def test_what_cannot_be_written_may_be_sent_again(server, monkeypatch):
+    def full(body):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setitem(server.desk.paths, "judge", full)
+    assert post(server, "judge") == (503, {"error": "database or disk is full"})
+
+
+def test_a_port_that_is_taken_is_named(desk, server):
+    port = server.server_address[1]
+    with pytest.raises(ValueError, match=f"port={port} of host=127.0.0.1 cannot be listened at: .*in use"):
+        LabelServer(desk, TOKEN, port=port)
+    with pytest.raises(ValueError, match=r"port=70000 of host=127.0.0.1 cannot be listened at"):
+        LabelServer(desk, TOKEN, port=70000)
 
 
 def test_paths_and_bodies_that_are_none(server):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from internlm2_align.people import Queue, label_by_people
 from internlm2_align.preferences.comparison import Comparison
+from internlm2_align.preferences.sources import read_preferences
 
 from tests.align.people.browser import CHROMIUM, Browser
 
@@ -234,7 +235,7 @@ def test_markdown_and_formulas_are_drawn(browser, serve):
     assert "**bold** $\\frac{1}{2}$" in page.text("#replies")
 
 
-def test_disagreements_and_figures(browser, serve, comparisons, says):
+def test_disagreements_figures_and_files(browser, serve, comparisons, says, tmp_path):
     server = serve(comparisons(2), annotators_per=2)
     for name, verdict in (("ann", "first"), ("bob", "second")):
         server.queue().judge(says(name, "helpful0", verdict, remark=f"by {name}"))
@@ -249,6 +250,13 @@ def test_disagreements_and_figures(browser, serve, comparisons, says):
     assert server.queue().decided()["helpful0"].verdict == "tie"
     page.click("[data-view=figures]")
     page.until("document.querySelectorAll('#table table').length === 3")
+    browser.call(
+        "Browser.setDownloadBehavior", behavior="allow", browserContextId=page.context, downloadPath=str(tmp_path)
+    )
+    page.click("#table .files button")
+    while not (tmp_path / "preferences.jsonl").is_file():
+        time.sleep(0.02)
+    assert [pair.chosen for pair in read_preferences(tmp_path / "preferences.jsonl")] == ["red 1"]
     assert "ann, bob" in page.text("#table") and "helpful\t2\t0\t0\t2" in page.text("#table")
     assert page.faults() == []
 

@@ -31,6 +31,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from internlm2_core.checkpoint.configs import CONDITIONS_FILE
 from internlm2_core.checkpoint.replacing import new_folder
 from internlm2_core.evaluation.written import write_json
 
@@ -88,7 +89,7 @@ def online_rlhf(
             _copy(ppo / "model", root / "model")
             _copy(model, root / "reward")
         entry["audit"] = rounds.run_audit(model, ppo, folder / "audit", round_)
-        if not finished(folder / "preferences") and (waits := _wait(rounds, root, round_)):
+        if not finished(folder / "preferences") and (waits := _wait(rounds, root, round_, model)):
             return waits
         entry["audit"] |= finished(folder / "preferences") or {}
         earlier = [pattern for done in entries for pattern in done["audit"]["patterns"]]
@@ -112,14 +113,14 @@ def _check_first(ppo: Path, models: Mapping[str, str]) -> None:
             raise ValueError(f"first_ppo={ppo} was run with {name}={other} instead of {name}={folder}.")
 
 
-def _wait(rounds: Rounds, root: Path, round_: int) -> dict[str, Any] | None:
+def _wait(rounds: Rounds, root: Path, round_: int, reward: Path) -> dict[str, Any] | None:
     """The pairs of a round that has enough labels, or the state of one that waits for more."""
     folder = root / f"round-{round_}"
     labels, lacking = rounds.label(folder / "audit", folder / "labels")
     if not lacking:
         rounds.add_preferences(folder / "audit", labels, folder / "preferences")
         return None
-    command = label_command(folder / "audit" / "comparisons.jsonl", folder / "labels")
+    command = label_command(folder / "audit" / "comparisons.jsonl", folder / "labels", reward / CONDITIONS_FILE)
     status = waiting(round_, labels, lacking, command)
     counts = {domain: {"there": there, "wanted": wanted} for domain, (there, wanted) in lacking.items()}
     write_state(root, round_, "labels", status, command=command, labels=counts)

@@ -1,6 +1,7 @@
 """PeopleAnnotator: people judge, on a page of their browsers."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from internlm2_align.people import Queue, label_by_people
@@ -40,9 +41,20 @@ class PeopleAnnotator:
         conditions: str | Path | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        self.serve, self.port, self.host, self.token, self.least = serve, port, host, token, least
-        self.shares = {"annotators_per": annotators_per, "overlap": overlap, "gold_share": gold_share}
-        self.conditions, self.names = load_conditions(conditions), names
+        self.serve = serve
+        self.queue = partial(Queue, annotators_per=annotators_per, overlap=overlap, gold_share=gold_share)
+        self.page = partial(
+            label_by_people,
+            port=port,
+            token=token,
+            host=host,
+            least=least,
+            annotators_per=annotators_per,
+            overlap=overlap,
+            gold_share=gold_share,
+            conditions=load_conditions(conditions),
+            names=names,
+        )
 
     def judge(self, comparisons: Sequence[Comparison], folder: Path) -> Iterator[Judgement]:
         """What people have decided by the end. The name of a judgement's annotator is the person's.
@@ -51,11 +63,5 @@ class PeopleAnnotator:
             comparisons: Put into the queue, where they are not in it.
             folder: Holds ``labels.sqlite``.
         """
-        if self.serve:
-            about = {"port": self.port, "token": self.token, "host": self.host, "least": self.least}
-            queue = label_by_people(
-                comparisons, folder, **about, **self.shares, conditions=self.conditions, names=self.names
-            )
-        else:
-            queue = Queue(folder, comparisons, **self.shares)
+        queue = (self.page if self.serve else self.queue)(folder=folder, comparisons=comparisons)
         yield from queue.decided().values()

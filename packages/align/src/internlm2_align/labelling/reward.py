@@ -73,6 +73,8 @@ class RewardAnnotator:
                 except (UnknownDomainError, TooLongError) as error:
                     reason = "too_long" if isinstance(error, TooLongError) else "no_condition"
                     yield Failure(comparison.id, reason, self.name, now(), str(error))
+            if not able:
+                continue
             columns = [scorer.scores(list(own)) for scorer, own in zip(scorers, zip(*groups, strict=True), strict=True)]
             for comparison, scores in zip(able, zip(*columns, strict=True), strict=True):
                 yield self._verdict(comparison, scores)

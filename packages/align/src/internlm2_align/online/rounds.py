@@ -141,8 +141,9 @@ class Rounds:
         patterns = self.audit.patterns(replies) if scores else self.audit.suspects(replies)
         limits = {"least": self.least_fast, "most": self.most_fast, "seed": self.seed}
         fast = fast_comparisons(patterns, replies, prompts, self.annotator, **limits)
-        drawn = {"min_gap": self.min_gap, "per_domain": self.per_prompt, "seed": self.seed}
-        slow = slow_comparisons(replies, prompts, self.annotator, **drawn)
+        slow = slow_comparisons(
+            replies, prompts, self.annotator, min_gap=self.min_gap, per_domain=self.per_prompt, seed=self.seed
+        )
         write_jsonl(folder / "replies.jsonl", map(asdict, replies))
         write_jsonl(folder / "comparisons.jsonl", map(comparison_record, distinct([*fast, *slow])))
         figures = {

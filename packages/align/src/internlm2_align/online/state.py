@@ -43,15 +43,16 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return figures
 
 
-def label_command(comparisons: Path, labels: Path) -> str:
+def label_command(comparisons: Path, labels: Path, conditions: Path) -> str:
     """What is typed to have people label.
 
     Args:
         comparisons: File of what is asked.
         labels: Folder of the answers.
+        conditions: File of condition prompts, which the page shows.
     """
     words = ["internlm2", "label", "annotator=people", f"input={comparisons}", f"output={labels}"]
-    return shlex.join(words)
+    return shlex.join([*words, f"annotator.conditions={conditions}"])
 
 
 def waiting(round_: int, labels: Labels, lacking: Mapping[str, tuple[int, int]], command: str) -> str:

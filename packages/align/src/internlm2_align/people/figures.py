@@ -28,17 +28,17 @@ Verdicts = dict[str, dict[str, str]]
 
 def figures(queue: Queue) -> dict[str, Any]:
     """The figures of a queue, see this module."""
-    comparisons = queue.comparisons()
+    known = queue.domains()
+    gold = {id_: verdict for id_, (_, verdict) in known.items() if verdict is not None}
     said = [each for each in queue.judgements() if not each.undone and each.role == "label"]
     verdicts: Verdicts = defaultdict(dict)
     for each in said:
         judgement = each.judgement
-        if judgement.verdict != "skip" and "gold" not in comparisons[judgement.comparison].meta:
+        if judgement.verdict != "skip" and judgement.comparison not in gold:
             verdicts[judgement.comparison][judgement.annotator] = judgement.verdict
-    gold = {id_: str(comparison.meta["gold"]) for id_, comparison in comparisons.items() if "gold" in comparison.meta}
     domains = {
         domain: {"open": 0, "decided": 0, "disagreed": 0, **states}
-        | _alpha([each for id_, each in verdicts.items() if comparisons[id_].domain == domain])
+        | _alpha([each for id_, each in verdicts.items() if known[id_][0] == domain])
         for domain, states in queue.states().items()
     }
     names = sorted({each.judgement.annotator for each in said})

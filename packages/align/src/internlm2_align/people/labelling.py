@@ -63,7 +63,7 @@ def label_by_people(
     """
     queue = Queue(folder, comparisons, annotators_per, overlap, gold_share)
     conditions = load_conditions() if conditions is None else conditions
-    for domain in {comparison.domain for comparison in queue.comparisons().values()}:
+    for domain in {domain for domain, _ in queue.domains().values()}:
         index_of(conditions, domain)
     if is_enough(queue, least):
         return queue

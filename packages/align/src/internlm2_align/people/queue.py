@@ -231,6 +231,14 @@ class Queue:
             rows = database.execute("SELECT * FROM comparisons ORDER BY position")
             return {row["id"]: comparison_in(row) for row in rows}
 
+    def domains(self) -> dict[str, tuple[str, str | None]]:
+        """Domain and gold verdict of each comparison, by id. The verdict of an ordinary one is None."""
+        with snapshot(self.file) as database:
+            return {
+                id_: (domain, gold)
+                for id_, domain, gold in database.execute("SELECT id, domain, gold FROM comparisons")
+            }
+
     def judgements(self) -> list[Said]:
         """Everything that was ever said, in the order of saying. What was taken back says when (``undone``)."""
         with snapshot(self.file) as database:

@@ -190,6 +190,8 @@ def _element(element: Element) -> Node:
     is_lost = text == "&" or (text.startswith("\\") and len(text) > 1) or element.get("linebreak") == "newline"
     if tag not in MATHML or is_lost:
         raise ValueError(f"{tag} {text}")
+    if tag == "mi" and len(text) > 1 and text.isascii() and text.isalpha():  # log and sin, which have room around them.
+        return ["mo", {"lspace": "0.17em", "rspace": "0.17em"}, [text]]
     children: Sequence[Node] = [_element(child) for child in element]
     attributes = {name: value for name, value in element.attrib.items() if name in MATHML_ATTRIBUTES}
     # The library leaves entities in its texts, for a serialiser that does not escape.

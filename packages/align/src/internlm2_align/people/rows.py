@@ -4,6 +4,8 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 
 from internlm2_align.people.store import comparison_in, said_in
 from internlm2_align.people.votes import Role, Said, State, settle
@@ -43,9 +45,14 @@ def by_comparison(database: sqlite3.Connection, state: State) -> Iterator[tuple[
         database: A connection.
         state: The state.
     """
-    rows = database.execute("SELECT id, wanted FROM comparisons WHERE state = ? ORDER BY position", (state,)).fetchall()
-    for row in rows:
-        yield row["id"], row["wanted"], said_of(database, row["id"])
+    rows = database.execute(
+        "SELECT wanted, position, judgements.* FROM comparisons JOIN judgements ON judgements.comparison = id "
+        "WHERE state = ? AND undone = '' ORDER BY position, number",
+        (state,),
+    )
+    for _, found in groupby(rows, key=itemgetter("position")):
+        first, *others = found
+        yield first["comparison"], first["wanted"], [said_in(row) for row in (first, *others)]
 
 
 def hold(database: sqlite3.Connection, id_: str, annotator: str, role: Role, seat: str) -> None:

@@ -9,6 +9,8 @@ rebinding), and ``Origin``, where there is one, the page itself. The page itself
 import json
 import secrets
 import socket
+import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -66,12 +68,15 @@ class LabelServer(ThreadingHTTPServer):
     """Serves the page of a desk.
 
     Args:
-        desk: Answers.
+        desk: Gives the answers.
         token: Whoever knows it may read and label everything.
         host: Address to listen at.
         port: Port to listen at. 0 takes a free one.
         names: Further names that the machine is called by, for browsers elsewhere.
         after: Called after each answered request.
+
+    Raises:
+        ValueError: If the port is taken, or the address is not one of this machine.
     """
 
     daemon_threads = False  # What is being written is written before the process ends.
@@ -89,7 +94,10 @@ class LabelServer(ThreadingHTTPServer):
         self.desk, self.token, self.after = desk, token, after
         self.names = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in names)}
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        super().__init__((host, port), _Handler)
+        try:
+            super().__init__((host, port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"port={port} of host={host} cannot be listened at: {error}.") from error
 
     @property
     def address(self) -> str:
@@ -97,6 +105,11 @@ class LabelServer(ThreadingHTTPServer):
         host, port = self.server_address[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(str(host), str(host))
         return f"http://{f'[{host}]' if ':' in host else host}:{port}/#{self.token}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say what went wrong in a request, unless the browser has left."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """End ``serve_forever``, from a request too."""
@@ -121,12 +134,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, respond: Callable[[], tuple[bytes, str]]) -> None:
         try:
+            # All of it first: a connection that is closed with something unread may lose the answer.
+            self.body = self._read()
             self._check_sender()
             status, (content, kind) = HTTPStatus.OK, respond()
         except RefusedError as refused:
             status, (content, kind) = refused.status, _json({"error": str(refused)})
         except (ValueError, KeyError) as error:
             status, (content, kind) = HTTPStatus.BAD_REQUEST, _json({"error": str(error)})
+        except sqlite3.OperationalError as error:  # The disk is full, or another process holds the file too long.
+            status, (content, kind) = HTTPStatus.SERVICE_UNAVAILABLE, _json({"error": str(error)})
         self.send_response(status)
         for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
             self.send_header(name, value)
@@ -156,17 +173,20 @@ class _Handler(BaseHTTPRequestHandler):
         name = self.path.removeprefix("/api/")
         if name not in self.server.desk.paths:
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is no such path.")
-        return _json(self.server.desk.paths[name](self._body()))
+        return _json(self.server.desk.paths[name](self._object()))
 
-    def _body(self) -> Mapping[str, Any]:
-        if self.headers.get_content_type() != "application/json":
-            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.")
-        length = self.headers.get("Content-Length", "")
+    def _read(self) -> bytes:
+        length = self.headers.get("Content-Length", "0" if self.command == "GET" else "")
         if not length.isdecimal():
             raise RefusedError(HTTPStatus.LENGTH_REQUIRED, "Content-Length must be a number.")
         if int(length) > LONGEST_BODY:
             raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"A body must be at most {LONGEST_BODY} bytes.")
-        body = json.loads(self.rfile.read(int(length)))
+        return self.rfile.read(int(length))
+
+    def _object(self) -> Mapping[str, Any]:
+        if self.headers.get_content_type() != "application/json":
+            raise RefusedError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json.")
+        body = json.loads(self.body)
         if not isinstance(body, dict):
             raise ValueError("The body must be an object.")
         return body

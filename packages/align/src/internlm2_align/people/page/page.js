@@ -26,7 +26,7 @@ function failed(error) {
 function verdictWords({ verdict, margin }) {
   if (verdict !== "left" && verdict !== "right") return word(verdict);
   const much = { 0.25: "slightly", 0.5: "clearly", 1: "much" }[margin];
-  return [word(verdict), much ? word(much) : "", word("better")].filter(Boolean).join(" ");
+  return [word(verdict), much ? word(much) : "", word("better")].filter(Boolean).join(word("space"));
 }
 
 function draw() {

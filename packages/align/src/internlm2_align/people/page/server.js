@@ -25,6 +25,7 @@ export async function ask(path, body) {
     body: JSON.stringify({ ...body, seat }),
   });
   const answer = await response.json();
+  if (response.status >= 500) throw new Error(answer.error); // It may work later.
   if (!response.ok) throw new Refused(response.status, answer.error);
   return answer;
 }
