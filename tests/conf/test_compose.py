@@ -35,6 +35,7 @@ def own_groups(job: str) -> list[str]:
 UNFIT = {
     ("pretrain", "batches", "chat"): "conversations belong to sft",
     ("pretrain", "batches", "chat_mixed"): "conversations belong to sft",
+    ("pretrain", "batches", "chat_long"): "conversations belong to sft",
     ("chat", "answers", "vllm"): "it does not stream",
     ("sft", "batches", "packed"): "token files belong to pretrain",
     ("sft", "batches", "long"): "token files belong to pretrain",
@@ -48,7 +49,9 @@ FEW = {
     ("pretrain", "callbacks"): ("default", "samples", "cluster", "watch"),
     ("sft", "callbacks"): ("default", "samples", "cluster", "watch"),
     ("reward", "callbacks"): ("reward", "watch"),
-    ("ppo", "callbacks"): ("ppo", "watch"),
+    ("ppo", "callbacks"): ("ppo", "rollouts", "watch"),
+    ("dpo", "callbacks"): ("dpo", "watch"),
+    ("dpo", "conditions"): ("none",),
 }
 
 
@@ -103,6 +106,12 @@ def test_composes_and_resolves(job: str, override: str) -> None:
     assert "_target_" in cfg["job"]
     assert cfg["name"] == job
     assert cfg["output"] == f"runs/{job}"
+
+
+def test_the_pretraining_rows_of_ppo_may_be_long() -> None:
+    cfg = composed("ppo", "batches@pretrain=long")
+    pretrain: Any = cfg["pretrain"]
+    assert pretrain["long"]["sources"]["folder"] == "runs/tokens/long" and pretrain["long_fraction"] == 0.0
 
 
 SWEEPS = [name for name in GROUPS["experiment"] if "sweeper:" in (CONF / "experiment" / f"{name}.yaml").read_text()]

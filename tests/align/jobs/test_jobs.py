@@ -32,18 +32,6 @@ def lines(path):
     return [json.loads(line) for line in Path(path).read_text().splitlines()]
 
 
-@pytest.fixture
-def labelled(tmp_path, instructions):
-    label(SimulatedAnnotator(), PairRules(), *instructions, str(tmp_path / "label"))
-    return [str(tmp_path / "label" / f"{name}.jsonl") for name in ("train", "heldout")]
-
-
-@pytest.fixture
-def reward_folder(tmp_path, sft, labelled, run_reward):
-    run_reward(sft, labelled[:1], labelled[1:], str(tmp_path / "reward"))
-    return tmp_path / "reward"
-
-
 def test_label(tmp_path, instructions, sft):
     responses = tmp_path / "responses.jsonl"
     responses.write_text(json.dumps({"id": "sum-0", "replies": ["zzz"]}) + "\n")

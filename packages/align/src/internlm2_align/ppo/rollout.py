@@ -29,6 +29,8 @@ from internlm2_align.ppo.sampling import Scored
 from internlm2_align.reward.network import RewardNetwork
 
 Net = TypeVar("Net", bound=nn.Module)
+Estimate = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Advantages and returns, [B, R] each, of rewards, values and mask."""
 
 PER_TOKEN = ("mask", "logprobs", "entropies", "reference_logprobs", "values", "advantages", "returns")
 OPTIONAL = ("engine_gaps", "live_logprobs", "live_values")
@@ -102,12 +104,11 @@ def judge_rollout(
     scored: Scored,
     actor: LanguageModel,
     reference: LanguageModel,
-    critic: RewardNetwork,
+    critic: RewardNetwork | None,
     *,
     kl_coefficient: float = 0.01,
     kl_estimator: KLEstimator = "k1",
-    gamma: float = 1.0,
-    lam: float = 0.99,
+    estimate: Estimate = gae,
     micro_batch_tokens: int = 16_384,
     keeps_graph: bool = False,
     agree: Callable[[bool], bool] = never,
@@ -118,11 +119,10 @@ def judge_rollout(
         scored: Sampled responses with their scores.
         actor: The policy that sampled.
         reference: What the actor is held close to.
-        critic: Estimates what is still to come.
+        critic: Estimates what is still to come. Without one, values are 0.
         kl_coefficient: Price of a nat of divergence from the reference, per token.
         kl_estimator: Of the divergence, see `internlm2_align.ppo.rewards`.
-        gamma: Discount.
-        lam: Lambda of the advantage estimate.
+        estimate: Advantages and returns of rewards, values and mask, such as `gae` with its constants bound.
         micro_batch_tokens: Tokens computed at once.
         keeps_graph: Whether one optimizer step over one micro-batch follows, which then needs no forward pass.
         agree: Whether the engine is believed, given whether this rank would. Ranks must make the same passes.
@@ -132,7 +132,7 @@ def judge_rollout(
     assert not keeps_graph or len(forward.batches) == 1
     with torch.set_grad_enabled(keeps_graph):
         logprobs_BR, entropies_BR, computed_B = _policy(forward, scored, actor, keeps_graph, agree)
-        [values_BR] = forward(critic, token_values, keeps_graph)
+        values_BR = torch.zeros_like(logprobs_BR) if critic is None else forward(critic, token_values, keeps_graph)[0]
     with torch.no_grad():
         [reference_BR] = forward(reference, partial(token_logprobs, temperature=scored.temperature))
         gaps_BR = _engine_gaps(forward, scored, actor, logprobs_BR.detach())
@@ -141,7 +141,7 @@ def judge_rollout(
     rewards_BR = token_rewards(
         scores_B, known["logprobs"], reference_BR, mask_BR, kl_coefficient=kl_coefficient, kl_estimator=kl_estimator
     )
-    advantages_BR, returns_BR = gae(rewards_BR, known["values"], mask_BR, gamma=gamma, lam=lam)
+    advantages_BR, returns_BR = estimate(rewards_BR, known["values"], mask_BR)
     return Rollout(
         responses=responses,
         mask=mask_BR,
@@ -153,7 +153,7 @@ def judge_rollout(
         returns=returns_BR,
         engine_gaps=gaps_BR,
         live_logprobs=logprobs_BR if keeps_graph else None,
-        live_values=values_BR if keeps_graph else None,
+        live_values=values_BR if keeps_graph and critic is not None else None,
         **known,
     )
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from internlm2_align.finite import not_finite
+from internlm2_align.ppo.advantages import gae
 from internlm2_align.ppo.audit import Judge, SampleMeans
 from internlm2_align.ppo.figures import figures, sums_of
 from internlm2_align.ppo.heldout import AnswersHeldOut
@@ -36,7 +37,7 @@ from internlm2_align.ppo.losses import policy_loss, value_loss
 from internlm2_align.ppo.price import KLPrice
 from internlm2_align.ppo.prompts import Query
 from internlm2_align.ppo.refusals import check_data, check_mismatch, check_sampling, check_strategy
-from internlm2_align.ppo.rollout import Rollout, judge_rollout, never
+from internlm2_align.ppo.rollout import Estimate, Rollout, judge_rollout, never
 from internlm2_align.ppo.sampling import Scored, sample_and_score
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.updates import (
@@ -79,6 +80,7 @@ class PPOSystem(AnswersHeldOut):
         seed: Of the sampling.
 
     Attributes:
+        estimate: Advantages and returns of rewards, values and mask.
         price: Of divergence in the current iteration.
         latest: What the last iteration sampled and learned from, for callbacks.
 
@@ -109,6 +111,7 @@ class PPOSystem(AnswersHeldOut):
         self.left_out = LeftOut(settings.most_left_out)
         self.settings, self.judge, self.price = settings, judge, KLPrice(settings)
         self.policy_loss, self.value_loss = policy_loss, value_loss
+        self.estimate: Estimate = partial(gae, gamma=settings.gamma, lam=settings.lam)
         self.iteration = 0
         self.history: list[dict[str, Any]] = []
         names = ("reward", "kl", "length", "finished", *(["judge"] if judge else []))
@@ -207,11 +210,10 @@ class PPOSystem(AnswersHeldOut):
             scored,
             self.actor,
             self.reference,
-            self.critic,
+            getattr(self, "critic", None),
             kl_coefficient=self.price.coefficient,
             kl_estimator=settings.kl_estimator,
-            gamma=settings.gamma,
-            lam=settings.lam,
+            estimate=self.estimate,
             micro_batch_tokens=settings.micro_batch_tokens,
             keeps_graph=learns and settings.mini_batches == 1 and self._is_one_micro_batch(scored),
             # Validation does not ask the other ranks: they have other numbers of batches.
