@@ -171,6 +171,8 @@ TRAINING = {
     "pretrain": "tokens={0}/tokens long_tokens={0}/long tokenizer.path={0}/base model.size.vocab_size=300",
     "sft": "init_from={0}/base conversations={0}/chats.jsonl phase.context=64",
     "reward": "checkpoint={0}/base preferences=[{0}/pairs.jsonl] heldout=[]",
+    "dpo": "checkpoint={0}/base preferences=[{0}/pairs.jsonl] heldout=[]",
+    "rloo": "checkpoint={0}/base reward={0}/reward prompts={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
     "ppo": "checkpoint={0}/base reward={0}/reward prompts={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
 }
 # What an option needs beside it.
@@ -179,6 +181,7 @@ BESIDE = {
     ("pretrain", "phase=enhancement"): "batches=long",
     ("pretrain", "model=checkpoint"): "init_from={0}/base",
     ("sft", "batches=chat_mixed"): "batches.pretrain.sources.folder={0}/tokens",
+    ("sft", "batches=chat_long"): "batches.pretrain.sources.folder={0}/tokens long_tokens={0}/long",
     ("sft", "tokenizer=trained"): "tokenizer.path={0}/base",
 }
 # What a machine without a GPU, a hub or released weights cannot build.

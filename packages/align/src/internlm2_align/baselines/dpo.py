@@ -123,8 +123,7 @@ class DPO(StepModule):
         pairs = self.mean_over_ranks(torch.tensor(float(len(batch.pairs))))
         parts = [partial(self._part, part, pairs) for part in self.micro_batches(batch.pairs)]
         count = torch.tensor(float(len(parts)), device=self.device)
-        parts = [*evened(parts, int(self.trainer.strategy.reduce(count, reduce_op="max")))]
-        sums = self.take_step(parts)
+        sums = self.take_step(evened(parts, int(self.trainer.strategy.reduce(count, reduce_op="max"))))
         means = {name: self.mean_over_ranks(value) for name, value in sums.items()}
         self.tokens += sum(pair.stored_tokens for pair in batch.pairs)
         self.log_dict({f"train/{name}": value for name, value in means.items()}, prog_bar=True)

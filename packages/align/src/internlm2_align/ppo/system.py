@@ -205,7 +205,7 @@ class PPOSystem(AnswersHeldOut):
         )
 
     def _judge(self, scored: Scored, learns: bool = False) -> Rollout:
-        settings = self.settings
+        settings, everywhere = self.settings, partial(self.trainer.strategy.reduce_boolean_decision, all=True)
         return judge_rollout(
             scored,
             self.actor,
@@ -216,8 +216,9 @@ class PPOSystem(AnswersHeldOut):
             estimate=self.estimate,
             micro_batch_tokens=settings.micro_batch_tokens,
             keeps_graph=learns and settings.mini_batches == 1 and self._is_one_micro_batch(scored),
-            # Validation does not ask the other ranks: they have other numbers of batches.
-            agree=partial(self.trainer.strategy.reduce_boolean_decision, all=True) if learns else never,
+            # Steps of the actor give the entropies that an engine does not tell. Validation, where ranks have other
+            # numbers of batches, and the critic's warm-up have none.
+            agree=never if not learns or self.is_warming_up else everywhere,
         )
 
     def _is_one_micro_batch(self, scored: Scored) -> bool:

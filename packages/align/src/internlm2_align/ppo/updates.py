@@ -115,11 +115,14 @@ def _actor_part(
     clip: float,
     temperature: float,
 ) -> StepLoss:
-    logprobs_BR = part.live_logprobs
+    logprobs_BR, entropies_BR = part.live_logprobs, part.entropies
     if logprobs_BR is None:
-        logprobs_BR = part.responses.spread(token_logprobs(actor, part.responses.pack(part.scores.device), temperature))
+        packed = part.responses.pack(part.scores.device)
+        found_2N = token_logprobs(actor, packed, temperature, with_entropy=True)
+        logprobs_BR, entropies_BR = (part.responses.spread(values_N) for values_N in found_2N)
     found = loss(logprobs_BR, part.logprobs, part.advantages, part.mask, tokens=tokens, clip=clip)
     figures = step_figures(logprobs_BR.detach(), part.logprobs, part.advantages, part.mask, tokens=tokens, clip=clip)
+    figures["entropy"] = entropies_BR.detach().sum() / tokens
     return StepLoss(found, {"policy_loss": found.detach(), **figures})
 
 
