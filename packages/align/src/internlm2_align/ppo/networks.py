@@ -97,12 +97,12 @@ class PPONetworks(StepModule):
         """Inside, ranks may call networks a different number of times, and the offloaded ones named are at hand.
 
         Args:
-            roles: Names of networks, the same on each rank.
+            roles: Names of networks, the same on each rank. Those that a system does not have are passed over.
         """
         offloaded = [getattr(self, role) for role in roles if role in self.roles.offloaded]
         for net in offloaded:
             net.to(self.device)
-        with self._lockstep([getattr(self, role) for role in roles]):
+        with self._lockstep([net for role in roles if (net := getattr(self, role)) is not None]):
             yield
         for net in offloaded:
             net.to("cpu")
