@@ -23,7 +23,7 @@ def desk(tmp_path, comparisons):
 @pytest.fixture
 def server(desk):
     with LabelServer(desk, TOKEN) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 
@@ -173,7 +173,7 @@ def test_serving_ends_by_itself_when_enough_is_decided(tmp_path, comparisons):
     lines = []
     both = [*comparisons(3), *comparisons(1, "maths")]
     settings = {"least": {"helpful": 2}, "say": lines.append, "token": TOKEN}
-    thread = threading.Thread(target=label_by_people, args=(both, tmp_path), kwargs=settings)
+    thread = threading.Thread(target=label_by_people, args=(both, tmp_path), kwargs=settings, daemon=True)
     thread.start()
     while not lines:
         thread.join(0.01)
