@@ -5,10 +5,8 @@ This is the whole composition root. It knows no package: the configuration names
 
 import copy
 import json
-import logging
 import os
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from internlm2_conf.errors import SaidError, in_one_sentence, leave, sentence, w
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, nearest, overview
 from internlm2_conf.keys import leaves
+from internlm2_conf.quiet import without_advertisements, without_overrides_of_failed_jobs
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.sweep import DONE
 from internlm2_conf.targets import call_job, leave_out
@@ -120,16 +119,10 @@ def start(asked: Asked) -> None:
     # Only this process's own words: child ranks are started from them again.
     sys.argv = [sys.argv[0], *asked.argv]
     try:
-        run()
+        with without_overrides_of_failed_jobs():
+            run()
     except ConfigCompositionException as error:
         start(replace(asked, words=asked.recipes.mended(asked.job or "", asked.words, error)))
-
-
-def without_advertisements() -> None:
-    """Without what libraries say on every start and nobody can do anything about."""
-    warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def wait_briefly() -> None:

@@ -77,6 +77,9 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
         return unknown_target(error)
     if "Config group override must be" in str(error):
         return no_option(asked)
+    if group := left_out(error, asked):
+        one = f"Choose {group}=none" if "none" in asked.recipes.groups()[group] else f"Leave out one, as ~{group}.NAME"
+        return f"~{group} cannot be left out as a whole, since {error.full_key} refers to it. {one}."
     if isinstance(error, InterpolationKeyError):
         return unfit_option(error, asked)
     if isinstance(error, MissingConfigException):
@@ -91,6 +94,19 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
     if cfg is None or isinstance(error, SaidError):
         return said
     return said + advice(said, cfg, is_about_files=isinstance(error, OSError))
+
+
+def left_out(error: BaseException, asked: Asked) -> str | None:
+    """The group that was left out (``~callbacks``) and that a reference needs.
+
+    Args:
+        error: What OmegaConf said.
+        asked: The command.
+    """
+    needed = re.search(r"Key not found: '(\w+)'|Interpolation key '(\w+)", str(error))
+    name = needed and (needed[1] or needed[2])
+    without = [word.removeprefix("~").partition("=")[0] for word in asked.words if word.startswith("~")]
+    return name if name in without and name in asked.recipes.groups() else None
 
 
 def missing_option(message: str) -> str:

@@ -1,8 +1,16 @@
-"""A job of the command as a function, for jobs that run others: rounds of online RLHF call `ppo` and `reward`."""
+"""A job of the command as a function, for jobs that run others: rounds of online RLHF call `ppo` and `reward`.
 
-from collections.abc import Iterator, Mapping
+A job on one rank is called in this process. One on several ranks is a command of its own: its ranks live as long as it
+does, and this process works alone between them.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from internlm2_conf.asked import Asked, typed
 from internlm2_conf.continuing import check_continuing
@@ -21,7 +29,7 @@ class Job:
 
     Raises:
         SaidError: If the job has no such key.
-        ValueError: If the job asks for several ranks.
+        ValueError: If the job asks for several nodes.
     """
 
     def __init__(self, name: str, keys: Mapping[str, Any] | None = None) -> None:
@@ -33,10 +41,10 @@ class Job:
             trainer = self.composed().trainer
         except HydraException as error:
             raise SaidError(f"{name}: {sentence(error, Asked(name, self.words, recipes=self.recipes))}") from None
-        if trainer.devices != 1 or trainer.num_nodes != 1:
+        if trainer.num_nodes != 1:
             raise ValueError(
-                f"devices={trainer.devices} and num_nodes={trainer.num_nodes} of {name} must be 1 inside another job, "
-                f"which works alone between its stages. `internlm2 {name}` runs on several ranks."
+                f"num_nodes={trainer.num_nodes} of {name} must be 1 inside another job, which works on one node "
+                f"between its stages. `internlm2 {name}` runs on several nodes."
             )
 
     def composed(self, **keys: Any) -> DictConfig:
@@ -48,8 +56,33 @@ class Job:
     def __call__(self, **keys: Any) -> Any:
         """Run the job, or resume it where it was stopped under the same settings."""
         cfg = self.composed(**keys)
+        if cfg.trainer.devices != 1:
+            return self._command([*self.words, *self.words_of(keys)])
         check_continuing(cfg)
         return call_job(cfg)
+
+    def _command(self, words: Sequence[str]) -> None:
+        """Run the job as a command, whose errors it prints itself.
+
+        Args:
+            words: Overrides.
+
+        Raises:
+            SaidError: If it fails.
+        """
+        sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+        own = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+        # Under Slurm this process is one task. Lightning would hold the ranks of the job against that number.
+        environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
+        command = [sys.executable, "-m", "internlm2_conf", self.name, *own, *words]
+        with subprocess.Popen(command, env=environment) as child:
+            try:
+                code = child.wait()
+            except BaseException:
+                child.terminate()
+                raise
+        if code:
+            raise SaidError(f"{self.name} failed with exit code {code}. It has said why.")
 
     def words_of(self, keys: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         """Overrides that set these keys.

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, HydraException
 from internlm2_conf.keys import direct
-from internlm2_conf.targets import takes
+from internlm2_conf.targets import HYDRAS, takes
 from omegaconf import DictConfig, OmegaConf
 
 CONF = Path(__file__).parent
@@ -120,7 +120,11 @@ class Recipes:
                 if isinstance(value, dict) and "_target_" in value
             }
             targets = {"job": found.pop("job", None), **found}
-        takers = [at for at, target in targets.items() if target and takes(target, argument, counts_any=bool(node))]
+        takers = [
+            at
+            for at, target in targets.items()
+            if target and (argument in HYDRAS or takes(target, argument, counts_any=bool(node)))
+        ]
         if not takers or (len(takers) > 1 and takers[0] != "job"):
             raise error
         return [

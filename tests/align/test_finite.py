@@ -5,12 +5,13 @@ from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.scoring import Scorer
+from internlm2_core.training import NotFiniteError
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_refused_by_name(bad):
     check_figures({"reward": 1.0, "kl": 0.0}, "in iteration 3")
-    with pytest.raises(ValueError, match=r"kl=(nan|inf|-inf) in iteration 3 must be finite"):
+    with pytest.raises(NotFiniteError, match=r"kl=(nan|inf|-inf) in iteration 3 must be finite"):
         check_figures({"reward": 1.0, "kl": bad}, "in iteration 3")
     check_weights({"a": torch.ones(3)}, "out")
     with pytest.raises(ValueError, match=r"out is not written: b holds values that are nan or infinite"):

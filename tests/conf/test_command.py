@@ -31,6 +31,10 @@ MISTAKES = {
     "unfit option, shown": (["reward", "callbacks=samples", "--cfg", "job"], "callbacks=samples does not fit reward"),
     "reference": (["verify", "folder=a/${x}"], "folder refers to x, which verify does not have."),
     "not an override": (["verify", "folder"], "folder cannot be read. Write KEY=VALUE"),
+    "group that is needed": (
+        ["pretrain", "~callbacks", "tokens=x"],
+        "~callbacks cannot be left out as a whole, since trainer.callbacks refers to it. Leave out one, as ~callbacks.",
+    ),
     "missing": (["generate", "prompt=x"], "checkpoint must be given: checkpoint=..."),
     "sweep": (
         ["reward", "+experiment=conditions", "checkpoint=x"],

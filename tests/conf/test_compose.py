@@ -36,6 +36,7 @@ def own_groups(job: str) -> list[str]:
 UNFIT = {
     ("pretrain", "batches", "chat"): "conversations belong to sft",
     ("pretrain", "batches", "chat_mixed"): "conversations belong to sft",
+    ("pretrain", "batches", "chat_long"): "conversations belong to sft",
     ("chat", "answers", "vllm"): "it does not stream",
     ("sft", "batches", "packed"): "token files belong to pretrain",
     ("sft", "batches", "long"): "token files belong to pretrain",
@@ -49,7 +50,9 @@ FEW = {
     ("pretrain", "callbacks"): ("default", "samples", "cluster", "watch"),
     ("sft", "callbacks"): ("default", "samples", "cluster", "watch"),
     ("reward", "callbacks"): ("reward", "watch"),
-    ("ppo", "callbacks"): ("ppo", "watch"),
+    ("ppo", "callbacks"): ("ppo", "rollouts", "watch"),
+    ("dpo", "callbacks"): ("dpo", "watch"),
+    ("dpo", "conditions"): ("none",),
 }
 
 
@@ -106,6 +109,12 @@ def test_composes_and_resolves(job: str, override: str) -> None:
     assert cfg["output"] == f"runs/{job}"
 
 
+def test_the_pretraining_rows_of_ppo_may_be_long() -> None:
+    cfg = composed("ppo", "batches@pretrain=long")
+    pretrain: Any = cfg["pretrain"]
+    assert pretrain["long"]["sources"]["folder"] == "runs/tokens/long" and pretrain["long_fraction"] == 0.0
+
+
 def sweeps() -> dict[str, str]:
     """The job of each experiment that is a sweep, from the command in its header."""
     texts = {name: (CONF / "experiment" / f"{name}.yaml").read_text() for name in GROUPS["experiment"]}
@@ -137,6 +146,11 @@ def test_every_job_of_a_sweep_composes_in_a_folder_of_its_own(name: str, job_nam
         fill_missing(cfg)
         resolved.append(OmegaConf.to_container(cfg.job, resolve=True, throw_on_missing=True))
     assert len(resolved) >= 2 and all(resolved.count(job) == 1 for job in resolved)
+
+
+def test_words_of_hydra_need_no_plus_sign() -> None:
+    GlobalHydra.instance().clear()
+    assert RECIPES.compose("pretrain", ["schedule._partial_=true"]).schedule._partial_ is True
 
 
 def test_the_sweeps_are_found() -> None:
@@ -175,6 +189,8 @@ TRAINING = {
     "pretrain": "tokens={0}/tokens long_tokens={0}/long tokenizer.path={0}/base model.size.vocab_size=300",
     "sft": "init_from={0}/base conversations={0}/chats.jsonl phase.context=64",
     "reward": "checkpoint={0}/base preferences=[{0}/pairs.jsonl] heldout=[]",
+    "dpo": "checkpoint={0}/base preferences=[{0}/pairs.jsonl] heldout=[]",
+    "rloo": "checkpoint={0}/base reward={0}/reward prompts={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
     "ppo": "checkpoint={0}/base reward={0}/reward prompts={0}/a heldout={0}/b domains={{a:maths}} tokens={0}/tokens",
 }
 # What an option needs beside it.
@@ -183,6 +199,7 @@ BESIDE = {
     ("pretrain", "phase=enhancement"): "batches=long",
     ("pretrain", "model=checkpoint"): "init_from={0}/base",
     ("sft", "batches=chat_mixed"): "batches.pretrain.sources.folder={0}/tokens",
+    ("sft", "batches=chat_long"): "batches.pretrain.sources.folder={0}/tokens long_tokens={0}/long",
     ("sft", "tokenizer=trained"): "tokenizer.path={0}/base",
 }
 # What a machine without a GPU, a hub or released weights cannot build.

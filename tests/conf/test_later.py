@@ -1,5 +1,7 @@
 """Jobs that other jobs run: composed as they would be typed, and refused before anything runs."""
 
+import sys
+
 import pytest
 from hydra import initialize_config_module
 from internlm2_conf.errors import SaidError
@@ -34,9 +36,56 @@ def test_a_mistyped_key_is_found_at_once():
         Job("ppo", GIVEN | {"querys": 64})
 
 
-def test_several_ranks_are_refused():
-    with pytest.raises(ValueError, match="devices=2 and num_nodes=1 of ppo must be 1 inside another job"):
-        Job("ppo", GIVEN | {"trainer": {"devices": 2}})
+def test_several_nodes_are_refused():
+    with pytest.raises(ValueError, match="num_nodes=2 of ppo must be 1 inside another job"):
+        Job("ppo", GIVEN | {"trainer": {"num_nodes": 2}})
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """The commands that are run, each of which leaves with the code that is given first."""
+    run, codes = [], [0]
+
+    class Command:
+        def __init__(self, words, env):
+            run.append(words)
+            self.names = set(env)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+        def wait(self):
+            assert "SLURM_NTASKS" not in self.names
+            if isinstance(codes[0], BaseException):
+                raise codes[0]
+            return codes[0]
+
+        def terminate(self):
+            run.append("terminated")
+
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    monkeypatch.setattr("internlm2_conf.later.subprocess.Popen", Command)
+    return run, codes
+
+
+def test_a_job_on_several_ranks_is_a_command_of_its_own(commands):
+    run, codes = commands
+    job = Job("ppo", GIVEN | {"strategy": "fsdp", "trainer": {"devices": 2}})
+    job(output="it's here", snapshots=[1, 2])
+    [[program, *words]] = run
+    assert (program, words[:3]) == (sys.executable, ["-m", "internlm2_conf", "ppo"])
+    cfg = job.recipes.compose("ppo", words[3:])
+    assert (cfg.output, cfg.snapshots, cfg.trainer.devices, cfg.layout.shard) == ("it's here", [1, 2], 2, -1)
+    codes[0] = 3
+    with pytest.raises(SaidError, match=r"^ppo failed with exit code 3\. It has said why\.$"):
+        job(output="here")
+    codes[0] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        job(output="here")
+    assert run[-1] == "terminated"
 
 
 def test_another_job_inside_is_composed_on_its_own():

@@ -94,6 +94,7 @@ def test_a_failing_job_does_not_end_a_sweep(failing: Path) -> None:
     assert result.returncode == 1
     assert f"{failing}/sweep/1: number=0 must be 1 or more." in result.stderr
     assert f"the job in {failing}/sweep/1 failed. The other jobs of the sweep ran." in result.stderr
+    assert "Error executing" not in result.stderr
     assert "Traceback" not in result.stderr
     assert [(failing / "sweep" / number / "done.json").is_file() for number in "012"] == [True, False, True]
     again = command("failing -cd mine -m number=8,1,16 hydra.sweep.dir=sweep", failing)

@@ -14,18 +14,25 @@ from internlm2_parallel.testing import TinyLM, quiet_trainer, run_ranks
 
 
 class Signal(L.Callback):
+    """To the second rank alone."""
+
+    def __init__(self, name):
+        self.name = name
+
     def on_train_batch_start(self, trainer, *args):
-        if trainer.global_step == 4:
-            os.kill(os.getpid(), signal.SIGUSR1)
+        if trainer.global_step == 4 and trainer.global_rank == 1:
+            os.kill(os.getpid(), signal.Signals[self.name])
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_what_parallel_writes_is_found(tmp_path, asynchronous):
+@pytest.mark.parametrize(("name", "leaves"), [("SIGUSR1", Preempted), ("SIGINT", SystemExit)])
+def test_what_parallel_writes_is_found(tmp_path, asynchronous, name, leaves):
     def rank():
         strategy = MeshStrategy(Layout(shard=2), checkpoints=CheckpointPolicy(asynchronous=asynchronous))
-        callbacks = [Preemption(), Signal(), Checkpoints(tmp_path, every_n_train_steps=2)]
-        with pytest.raises(Preempted):
+        callbacks = [Preemption(), Signal(name), Checkpoints(tmp_path, every_n_train_steps=2)]
+        with pytest.raises(leaves) as left:
             quiet_trainer(strategy, 2, callbacks=callbacks, enable_checkpointing=True).fit(TinyLM())
+        assert left.type is leaves
 
     run_ranks(rank, 2, join=False)
     found = newest(tmp_path)

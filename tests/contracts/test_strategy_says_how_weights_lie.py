@@ -9,6 +9,7 @@ from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
 
 ROOT = Path(__file__).parents[2]
 SEAMS = """
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 from internlm2_parallel import MeshStrategy
@@ -30,6 +31,15 @@ class GivesWholeWeights(Protocol):
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]: ...
 
 
+class WritesInBackground(Protocol):
+    def finish_writing(self) -> None: ...
+
+
+class CopiesWholeWeights(Protocol):
+    def each_whole_weight(self, net: nn.Module) -> Iterator[tuple[str, Tensor]]: ...
+    def of_first_peer(self, value: Any) -> Any: ...
+
+
 class SharesRows(Protocol):
     @property
     def data_parallel_rank(self) -> int: ...
@@ -39,8 +49,10 @@ class SharesRows(Protocol):
     def distributed_sampler_kwargs(self) -> dict[str, Any]: ...
 
 
-def ask(strategy: MeshStrategy) -> tuple[SaysHowWeightsLie, GivesWholeWeights, SharesRows]:
-    return strategy, strategy, strategy
+def ask(
+    strategy: MeshStrategy,
+) -> tuple[SaysHowWeightsLie, GivesWholeWeights, WritesInBackground, CopiesWholeWeights, SharesRows]:
+    return strategy, strategy, strategy, strategy, strategy
 
 
 class AsksForMore(Protocol):

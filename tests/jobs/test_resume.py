@@ -1,5 +1,6 @@
 """A run that is stopped and killed again and again continues each time from its newest whole checkpoint."""
 
+import json
 import os
 import re
 import signal
@@ -103,5 +104,14 @@ def test_a_killed_run_gives_a_model(folder: Path, words: Callable[..., list[str]
     assert internlm2(*words("killed", f"trainer.max_steps={step}"), folder=folder).returncode == 0
     again = load_file(folder / "killed" / "model" / "model.safetensors")
     assert all(torch.equal(again[name], weight) for name, weight in exported.items())
+    # Twice the batch from here on, and what it was is recorded.
+    changed = ["phase.batch_rows=4", "resume.change=[phase.batch_rows]", f"trainer.max_steps={step + 5}"]
+    refused = internlm2(*words("killed", *changed[::2]), folder=folder)
+    assert refused.returncode == 1 and "resume.change=[phase.batch_rows]" in refused.stderr
+    assert internlm2(*words("killed", *changed), folder=folder).returncode == 0
+    record = json.loads((folder / "killed" / "training.json").read_text())
+    assert record["figures"]["train/tokens"] == (2 * step + 4 * 5) * 32
+    [change] = json.loads((folder / "killed" / "settings.json").read_text())["changes"]
+    assert change["was"] == {"phase.batch_rows": 2}
     missing = internlm2("export", "checkpoint=nowhere", "to=exported", folder=folder)
     assert missing.returncode == 1 and "checkpoint=nowhere does not exist." in missing.stderr

@@ -9,7 +9,9 @@ from subprocess import CompletedProcess
 import pytest
 import torch
 from internlm2_core.checkpoint.released import load_released
+from internlm2_core.jobs import convert
 from internlm2_core.text import ChatEncoder, TrainedTokenizer
+from safetensors.torch import load_file
 
 from tests.command import internlm2
 
@@ -43,6 +45,10 @@ def folder(
     folder = tmp_path_factory.mktemp("sft")
     save_random_model(folder / "base", **SIZE)
     (folder / "other.json").write_text(tokenizer_file.read_text().replace("<|plugin|>", "<|plagin|>"))
+    named = tokenizer_file.read_text()
+    convert(str(folder / "base"), str(folder / "llama"), "llama")
+    (folder / "llama" / "tokenizer.json").write_text(named.replace("<|im_", "<|other_"))
+    convert(str(folder / "base"), str(folder / "llama-chat"), "llama")
     write(folder / "train.jsonl", chats(24, "yes"))
     write(folder / "en.jsonl", chats(3, "yes"))
     write(folder / "zh.jsonl", chats(5, "是"))
@@ -95,6 +101,17 @@ def test_one_pass_with_losses_by_domain_and_answers(folder: Path, tokenizer_file
     assert (folder / "run" / "model" / "tokenizer.json").read_text() == tokenizer_file.read_text()
 
 
+@pytest.mark.slow
+def test_a_folder_in_llamas_layout_is_fine_tuned_as_one_in_the_released(folder: Path) -> None:
+    for name in ("base", "llama-chat"):
+        done = sft(
+            folder, f"init_from={name}", f"output=of-{name}", "phase.steps=2", "phase.warmup_steps=0", "logger=none"
+        )
+        assert done.returncode == 0, done.stderr
+    one, other = (load_file(folder / f"of-{name}" / "model" / "model.safetensors") for name in ("base", "llama-chat"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -102,9 +119,14 @@ def test_one_pass_with_losses_by_domain_and_answers(folder: Path, tokenizer_file
         (["validation.en=asked.jsonl"], "conversations of asked.jsonl none is left"),
         (["conversations=null.jsonl"], "null.jsonl, line 2: turn 2: content=None must be a text."),
         (["tokenizer.path=other.json"], "The tokenizer is not that of base: id "),
+        (
+            ["init_from=llama"],
+            "llama/tokenizer.json lacks <|im_start|>, <|im_end|> of the chat format. The model can continue plain text. "
+            "`internlm2 convert from=llama to=NEW format=released chat_names=true` adds them",
+        ),
         (["phase.context=65"], "context=65 must be at most 64, the trained length of base"),
     ],
-    ids=["silent", "silent validation", "null", "tokenizer", "too long"],
+    ids=["silent", "silent validation", "null", "tokenizer", "no chat", "too long"],
 )
 def test_mistakes_end_in_one_sentence(folder: Path, tmp_path: Path, words: list[str], sentence: str) -> None:
     done = sft(folder, f"output={tmp_path}", *words)

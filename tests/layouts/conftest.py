@@ -16,7 +16,7 @@ def seeded_model() -> LanguageModel:
     return net
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model() -> Callable[[], LanguageModel]:
     """Makes the same small model each time; forked ranks call it."""
     return seeded_model

@@ -1,8 +1,10 @@
-"""align's PPOSystem under the layouts that it supports: those that keep whole weights on each rank while they compute.
+"""align's PPOSystem under every layout that trains the LM, but for rows and stages over ranks.
 
 Replies are chosen greedily, so that ranks and one process see the same; with one mini-batch the steps are the same too.
+Replies of the second rank's prompts are longer: ranks need other numbers of tokens, of passes and of micro-batches.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import lightning as L
@@ -17,32 +19,55 @@ from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.roles import Roles
-from internlm2_core.generation import Sampling
+from internlm2_core.generation import LocalEngine, Sampling
+from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.shares import share_of
 from internlm2_core.text.tokenizer import ByteTokenizer
 from internlm2_parallel import MeshStrategy
+from internlm2_parallel.layout import Layout
 from internlm2_parallel.pipeline import whole_state
-from internlm2_parallel.testing import LAYOUTS, quiet_trainer, run_ranks
+from internlm2_parallel.testing import LAYOUTS, RankError, quiet_trainer, run_ranks
+from internlm2_parallel.testing.table import Case
 
 ENCODER = ConversationEncoder(ByteTokenizer(), Conditions({"maths": {"en": "MM"}, "format": {"en": "F"}}), 200)
 NETS = ("actor", "critic", "reference", "reward")
+CASES = {
+    **{name: LAYOUTS[name] for name in ("ddp", "zero1", "zero2", "fsdp", "hsdp", "tensor", "tensor_sequence")},
+    "fsdp x tensor": Case(Layout(shard=2, tensor=2)),
+}
+GREEDY = Sampling(max_new_tokens=4, temperature=0)
+STEPS = 3
 
 
 def prompts() -> list[Prompt]:
     found = []
     for index in range(8):
-        messages = ({"role": "user", "content": "x" * (40 if index % 2 else 1) + str(index)},)
+        messages = ({"role": "user", "content": "x" * (25 if index % 2 else 1) + str(index)},)
         domain = "maths" if index % 2 else "format"
         found.append(Prompt(messages, tuple(ENCODER.chat.prompt(messages)), domain))
     return found
 
 
+class Uneven:
+    """Answers long prompts with ``max_new_tokens``, short ones with one token less."""
+
+    def __init__(self, net: LanguageModel) -> None:
+        self.engine = LocalEngine(net)
+
+    def generate(self, prompts, sampling):
+        found = {}
+        for less, rows in enumerate([i for i, ids in enumerate(prompts) if (len(ids) > 30) == far] for far in (1, 0)):
+            own = replace(sampling, max_new_tokens=sampling.max_new_tokens - less)
+            found |= dict(zip(rows, self.engine.generate([prompts[row] for row in rows], own), strict=True))
+        return [found[row] for row in range(len(prompts))]
+
+
 class Texts:
-    """Pre-training rows of one rank, together half as many tokens as the 8 replies of 5."""
+    """Pre-training rows of one rank, together half as many tokens as the 8 replies of 3 or 4."""
 
     def __init__(self, rank: int, size: int) -> None:
-        ids = torch.randint(0, 200, (4, 5), generator=torch.Generator().manual_seed(0))
-        batch = {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(5).expand(4, 5)}
+        ids = torch.randint(0, 200, (4, 4), generator=torch.Generator().manual_seed(0))
+        batch = {"input_ids": ids, "labels": ids.roll(-1, 1), "position_ids": torch.arange(4).expand(4, 4)}
         self.batch = {name: value[rank::size] for name, value in batch.items()}
 
     def __iter__(self):
@@ -60,62 +85,117 @@ class Queries(L.LightningDataModule):
     def train_dataloader(self) -> QueryLoader:
         share = share_of(self.trainer)
         rank, size = share["rank"], share["num_replicas"]
-        return InOrder(prompts(), 8, 5, pretrain=Texts(rank, size), dp_rank=rank, dp_size=size)
+        return InOrder(prompts(), 8, STEPS, pretrain=Texts(rank, size), dp_rank=rank, dp_size=size)
 
     def val_dataloader(self) -> HeldOutQueries:
         share = share_of(self.trainer)
-        return HeldOutQueries(prompts()[share["rank"] :: share["num_replicas"]], 8)
+        return HeldOutQueries(prompts(), 8, share["rank"], share["num_replicas"])
 
 
-def train(make_model, strategy, devices: int, micro_batch_tokens: int = 16_384):
+class SaveAfterTwo(L.Callback):
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer, system, *_) -> None:
+        if system.iteration == 2:
+            trainer.save_checkpoint(self.path)
+
+
+def train(make_model, strategy, devices, sampling=GREEDY, save=None, resume=None, iterations=STEPS, **roles):
+    """Train in this process or rank. Returns history and whole weights of the actor, the latter on the first rank."""
+    torch.set_num_threads(1)
+
     def reward():
         return from_language_model(make_model(), torch.Generator().manual_seed(5))
 
     system = PPOSystem(
-        Roles(actor=make_model, critic=lambda: without_head(reward()), reference=make_model, reward=reward),
+        Roles(make_model, lambda: without_head(reward()), reference=make_model, reward=reward, **roles),
         ENCODER,
-        sampling=Sampling(max_new_tokens=5, temperature=0),
-        settings=PPOSettings(warmup_iterations=1, max_grad_norm=0.5, micro_batch_tokens=micro_batch_tokens),
+        engine=Uneven,
+        sampling=sampling,
+        settings=PPOSettings(warmup_iterations=1, max_grad_norm=0.5, micro_batch_tokens=110),
         actor_optimizer=partial(torch.optim.AdamW, lr=1e-3),
         critic_optimizer=partial(torch.optim.AdamW, lr=1e-3),
     )
-    quiet_trainer(strategy, devices).fit(system, datamodule=Queries())
-    ranks = getattr(system.trainer.strategy, "ranks", None)
+    callbacks = [SaveAfterTwo(save)] if save else []
+    options = {"num_sanity_val_steps": 0, "limit_train_batches": iterations}
+    trainer = quiet_trainer(strategy, devices, callbacks=callbacks, **options)
+    trainer.fit(system, datamodule=Queries(), ckpt_path=resume)
+    ranks = getattr(trainer.strategy, "ranks", None)
     weights = whole_state(system.actor, ranks.pipeline) if ranks else system.actor.state_dict()
     return system.history, {name: weight.clone() for name, weight in weights.items()}
 
 
-@pytest.mark.parametrize("micro_batch_tokens", [16_384, 60], ids=["one micro-batch", "other numbers of them"])
-@pytest.mark.parametrize("name", ["ddp", "zero1"])
-def test_iterations_and_weights_equal_one_process(name, micro_batch_tokens, make_model):
-    """The second rank's prompts are the long ones: with few tokens at once it makes more micro-batches."""
-    torch.set_num_threads(1)
-    reference, reference_weights = train(make_model, "auto", 1)
-    assert [entry["iteration"] for entry in reference if "train/reward" in entry] == [1, 2, 3, 4, 5]
-    case = LAYOUTS[name]
-
+def on_ranks(make_model, case: Case, nets=NETS, **how):
     def rank():
-        strategy = MeshStrategy(case.layout, case.treatment, nets=NETS)
-        return train(make_model, strategy, case.ranks, micro_batch_tokens)
+        return train(make_model, MeshStrategy(case.layout, case.treatment, nets=nets), case.ranks, **how)
 
-    for history, weights in run_ranks(rank, case.ranks, join=False):
-        for ours, theirs in zip(history, reference, strict=True):
-            assert ours == pytest.approx(theirs, abs=1e-5)
-        if weights:  # gathered on the first rank
-            for key, weight in reference_weights.items():
-                torch.testing.assert_close(weights[key], weight, atol=1e-5, rtol=1e-4)
+    return run_ranks(rank, case.ranks, join=False, deadline_s=300)
 
 
-@pytest.mark.parametrize("name", ["fsdp", "tensor"])
-def test_layouts_under_which_sampling_would_hang_are_refused(name, make_model):
-    case = LAYOUTS[name]
+def assert_equal(found, alone) -> None:
+    history, weights = alone
+    for rank, (ours, shards) in enumerate(found):
+        assert len(ours) == len(history)
+        for entry, expected in zip(ours, history, strict=True):
+            assert entry == pytest.approx(expected, abs=1e-5)
+        assert bool(shards) == (rank == 0)  # gathered on the first rank
+        for name, weight in shards.items():
+            torch.testing.assert_close(weight, weights[name], atol=1e-5, rtol=1e-4)
 
-    def rank():
-        with pytest.raises(
-            ValueError,
-            match=r"samples with whole weights on each rank, which MeshStrategy does not keep: .*=True\. Take ddp",
-        ):
-            train(make_model, MeshStrategy(case.layout, case.treatment, nets=NETS), case.ranks)
-        return True
 
-    assert all(run_ranks(rank, case.ranks, join=False))
+@pytest.fixture(scope="module")
+def alone(make_model):
+    """What one process makes of it."""
+    history, weights = train(make_model, "auto", 1)
+    assert [entry["iteration"] for entry in history] == [1, 2, 3, 3]
+    return history, weights
+
+
+HEAVY = ("hsdp", "tensor", "tensor_sequence", "fsdp x tensor")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in HEAVY)) for n in CASES])
+def test_every_layout_trains_as_one_process_does(name, make_model, alone, tmp_path):
+    """And what it has saved on its way is continued under two others."""
+    assert_equal(on_ranks(make_model, CASES[name], save=tmp_path / "two.ckpt"), alone)
+    for other in ("fsdp", "ddp" if name != "ddp" else "zero1"):
+        assert_equal(on_ranks(make_model, CASES[other], resume=tmp_path / "two.ckpt"), alone)
+
+
+DRAWN = Sampling(max_new_tokens=4, temperature=1.5)
+
+
+def test_tensor_ranks_draw_what_one_process_draws(make_model):
+    how = {"sampling": DRAWN, "iterations": 2}
+    alone = train(make_model, "auto", 1, **how)
+    for name, sample_with in (("tensor", "shards"), ("tensor_sequence", "copies")):
+        assert_equal(on_ranks(make_model, CASES[name], sample_with=sample_with, **how), alone)
+
+
+def test_shards_sample_what_whole_weights_sample(make_model):
+    """Ranks whose replies are shorter make passes for nothing until the others are done."""
+    [(history, weights), _] = on_ranks(make_model, CASES["ddp"], sampling=DRAWN)
+    assert_equal(on_ranks(make_model, CASES["fsdp"], sampling=DRAWN, sample_with="shards"), (history, weights))
+
+
+def test_frozen_roles_may_be_whole_and_wait_in_host_memory(make_model, alone):
+    """On CPU the host is where they are anyway. This shows that they are moved without harm."""
+    offloaded = ("reference", "reward")
+    assert_equal(on_ranks(make_model, CASES["fsdp"], nets=("actor", "critic"), offloaded=offloaded), alone)
+    assert_equal(on_ranks(make_model, CASES["fsdp"], offloaded=offloaded), alone)
+
+
+@pytest.mark.parametrize(
+    ("layout", "changes", "said"),
+    [
+        (Layout(context=2), {}, r"spreads them over ranks: splits_rows=True\. Take fsdp"),
+        (Layout(pipeline=2), {}, r"spreads them over ranks: has_stages=True\. Take fsdp"),
+        (Layout(tensor=2, sequence_parallel=True), {"sample_with": "shards"}, r"whole copies of the weights, or seq"),
+        (Layout(shard=2), {"nets": ("actor",)}, r"critic of PPOSystem is trained.*nets must name it beside actor\."),
+    ],
+    ids=["rows", "stages", "sequence", "a trained network left out"],
+)
+def test_layouts_that_do_not_fit_are_refused(layout, changes, said, make_model):
+    with pytest.raises(RankError, match=said):
+        on_ranks(make_model, Case(layout), **changes)

@@ -94,6 +94,37 @@ def test_an_unfinished_folder_is_refused_in_words(tmp_path):
     run_ranks(rank, 2, join=False)
 
 
+class SaveFirst(L.Callback):
+    """Save before the first step, or in its backward pass, as a run that accumulates may."""
+
+    def __init__(self, path, in_backward):
+        self.path, self.in_backward = path, in_backward
+
+    def on_train_start(self, trainer, *args):
+        if not self.in_backward:
+            trainer.save_checkpoint(self.path)
+
+    def on_after_backward(self, trainer, *args):
+        if self.in_backward and trainer.global_step == 0:
+            trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_a_state_without_moments(tmp_path, reference, in_backward):
+    path = tmp_path / "first.ckpt"
+    records = train_case(LAYOUTS["fsdp"], callbacks=[SaveFirst(path, in_backward)], max_steps=2)
+    assert max(record.distance(reference) for record in records) < 1e-5  # saving has taken no step of the moments
+    if not in_backward:
+        records = train_case(LAYOUTS["fsdp"], ckpt_path=path)
+        assert max(record.distance(reference) for record in records) < 1e-5
+        return
+
+    def rank():  # the loop has counted a batch, whose gradients are not in the checkpoint
+        return train(MeshStrategy(Layout(shard=2)), 2, ckpt_path=path, max_steps=2).losses
+
+    assert all(len(losses) for losses in run_ranks(rank, 2, join=False))
+
+
 def test_asynchronous_copied_and_thinned(tmp_path, reference):
     local, remote = tmp_path / "local", f"file://{tmp_path}/remote"
     policy = CheckpointPolicy(asynchronous=True, remote=remote, keep_local=1)

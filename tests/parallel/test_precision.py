@@ -111,6 +111,18 @@ def wrapped_and_compiled(keeps):
     return make
 
 
+def whole_net():
+    net = TinyLlama()
+    net.compile()
+    return net
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp", "tensor", "context gather", "pipeline 1f1b"])
+def test_a_network_that_is_compiled_whole_is_refused_under_several_ranks(name):
+    with pytest.raises(RankError, match=r"compile='net' does not work with layout .* must be 'blocks' or 'none'"):
+        train_case(LAYOUTS[name], module=lambda: TinyLM(net=whole_net))
+
+
 @pytest.mark.parametrize("net", [compiled_net, wrapped_and_compiled("matmuls")], ids=["compiled", "wrapped"])
 def test_compiled_blocks_under_tensor_parallel_are_refused(net):
     with pytest.raises(RankError, match=r"compile='blocks' does not work with tensor=2"):

@@ -4,7 +4,16 @@ from collections import Counter
 
 import pytest
 from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
-from internlm2_parallel.testing import TinyLM, quiet_trainer, run_ranks
+from internlm2_parallel.testing import (
+    LAYOUTS,
+    SaveAt,
+    TinyLlama,
+    TinyLM,
+    quiet_trainer,
+    run_ranks,
+    train,
+    train_case,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -49,6 +58,24 @@ class Collectives(TorchDispatchMode):
         if func.namespace == "c10d":
             self.counts[func._opname] += 1
         return func(*args, **(kwargs or {}))
+
+
+class TiedLlama(TinyLlama):
+    """A head that is its embedding."""
+
+    def __init__(self):
+        super().__init__()
+        self.output.weight = self.model.tok_embeddings.weight
+
+
+@pytest.mark.parametrize("name", ["zero1", "fsdp"])
+def test_a_head_that_is_tied_to_the_embedding(name, tmp_path):
+    alone = train("auto", 1, module=TinyLM(net=TiedLlama))
+    saves = [SaveAt(2, tmp_path / "step-2.ckpt")]
+    records = train_case(LAYOUTS[name], module=lambda: TinyLM(net=TiedLlama), callbacks=saves)
+    assert max(record.distance(alone) for record in records) < 1e-5
+    records = train_case(LAYOUTS[name], ckpt_path=tmp_path / "step-2.ckpt", module=lambda: TinyLM(net=TiedLlama))
+    assert max(record.distance(alone, 2) for record in records) < 1e-5
 
 
 def collectives_of_a_step(layout: Layout, sharding: Sharding, micro_batches: int) -> Counter[str]:

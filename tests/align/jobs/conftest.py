@@ -8,10 +8,13 @@ import lightning as L
 import pytest
 import torch
 from internlm2_align import ConversationEncoder, PPOSystem, PreferenceData, PromptData, RewardModel
-from internlm2_align.jobs import ppo, reward
-from internlm2_align.miniature import SimulatedAnnotator
+from internlm2_align.jobs import label, ppo, reward
+from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.ppo.callbacks import SaveActors
+from internlm2_align.ppo.health import Health
 from internlm2_align.ppo.settings import PPOSettings
+from internlm2_align.ppo.store import SaveRollouts
 from internlm2_align.reward.callbacks import Curve, SaveReward
 from internlm2_align.reward.conditions import Conditions, conditions_beside
 from internlm2_align.reward.network import start_reward
@@ -90,8 +93,21 @@ def run_ppo(instructions):
             critic_optimizer=partial(torch.optim.AdamW, lr=1e-3),
             judge=SimulatedAnnotator() if judge else None,
         )
-        callbacks = [SaveActors(output, snapshots, early_share), Checkpoints(Path(output) / "checkpoints")]
+        kept = [SaveActors(output, snapshots, early_share), SaveRollouts(Path(output) / "rollouts"), Health()]
+        callbacks = [*kept, Checkpoints(Path(output) / "checkpoints")]
         data = PromptData(encoder=encoder, **(keys | changes))
         return ppo(system, data, TRAINER(callbacks=callbacks, **trained), output, 1, checkpoint, reward)
 
     return run
+
+
+@pytest.fixture
+def labelled(tmp_path, instructions):
+    label(SimulatedAnnotator(), PairRules(), *instructions, str(tmp_path / "label"), candidates=WrittenCandidates)
+    return [str(tmp_path / "label" / f"{name}.jsonl") for name in ("train", "heldout")]
+
+
+@pytest.fixture
+def reward_folder(tmp_path, sft, labelled, run_reward):
+    run_reward(sft, labelled[:1], labelled[1:], str(tmp_path / "reward"))
+    return tmp_path / "reward"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from internlm2_align.ppo.losses import clip_fraction, policy_loss, value_loss
+from internlm2_align.ppo.losses import policy_loss, step_figures, value_loss
 
 
 @pytest.mark.parametrize(
@@ -63,4 +63,8 @@ def test_the_clip_fraction_counts_tokens_whose_gradient_is_cut():
     logprobs, old = ratios.log().requires_grad_(), torch.zeros(1, 6)
     policy_loss(logprobs, old, advantages, mask, tokens=5).backward()
     without_gradient = (logprobs.grad[mask] == 0).float().mean().item()
-    assert clip_fraction(logprobs, old, advantages, mask).item() == pytest.approx(without_gradient) == 2 / 5
+    figures = step_figures(logprobs.detach(), old, advantages, mask, tokens=5)
+    assert figures["clip_fraction"].item() == pytest.approx(without_gradient) == 2 / 5
+    assert figures["ratio"].item() == pytest.approx((1.3 + 1.3 + 0.7 + 0.7 + 1.1) / 5)
+    squares = 2 * math.log(1.3) ** 2 + 2 * math.log(0.7) ** 2 + math.log(1.1) ** 2
+    assert figures["approx_kl"].item() == pytest.approx(squares / 10)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from internlm2_align.ppo.mixture import Mixture
 from internlm2_align.ppo.prompt import Prompt
-from internlm2_align.ppo.prompts import QueryLoader
+from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader
 
 
 def prompts(count):
@@ -58,6 +58,47 @@ def test_ranks_share_an_iteration():
     assert sorted(p.ids for share in shares for p in share) == sorted(p.ids for p in whole)
     with pytest.raises(ValueError, match="queries must be a multiple"):
         QueryLoader(prompts(10), 5, 3, dp_size=2)
+
+
+class RowsOfRanks:
+    """Batches of eight rows, numbered over all batches, of which each rank reads its share."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size = rank, size
+
+    def __iter__(self):
+        for start in range(0, 96, 8):
+            yield {"input_ids": torch.arange(start, start + 8)[self.rank :: self.size, None]}
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (4, 2)])
+def test_pretraining_texts_continue_on_another_number_of_ranks(before, after):
+    def on(ranks):
+        return [QueryLoader(prompts(8), 4, 6, pretrain=RowsOfRanks(r, ranks), dp_rank=r, dp_size=ranks)
+                for r in range(ranks)]  # fmt: skip
+
+    def taken(loaders, rows):
+        queries = [next(iter(loader)) for loader in loaders]
+        return sorted(
+            i for query in queries for i in query.texts.take(rows // len(loaders))["input_ids"][:, 0].tolist()
+        )
+
+    loaders = on(before)
+    assert taken(loaders, 4) == [0, 1, 2, 3]
+    resumed = on(after)
+    for loader in resumed:
+        loader.load_state_dict(loaders[0].state_dict())
+    assert taken(resumed, 4) == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(("count", "queries", "ranks"), [(13, 3, 1), (13, 3, 2), (3, 1, 2), (5, 1, 4), (4, 100, 4)])
+def test_ranks_validate_on_as_many_batches_none_of_them_empty(count, queries, ranks):
+    found = [[[p.ids[0] for p in q.prompts] for q in HeldOutQueries(prompts(count), queries, rank, ranks)]
+             for rank in range(ranks)]  # fmt: skip
+    assert len({len(batches) for batches in found}) == 1 and all(all(batches) for batches in found)
+    assert sorted(i for batches in found for batch in batches for i in batch) == list(range(count))
+    with pytest.raises(ValueError, match=r"13 held-out prompts cannot be spread over 14 ranks"):
+        HeldOutQueries(prompts(13), 3, 0, 14)
 
 
 def mixed():

@@ -6,6 +6,8 @@ import lightning as L
 import pytest
 import torch
 from internlm2_align import PPOSystem
+from internlm2_align.ppo import responses, updates
+from internlm2_align.ppo import rollout as rollout_module
 from internlm2_align.ppo.critic import without_head
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.ppo.prompts import HeldOutQueries, QueryLoader
@@ -19,6 +21,7 @@ from internlm2_align.roles import Roles
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.tokenizer import ByteTokenizer
+from internlm2_core.training import NotFiniteError
 
 CONDITIONS = Conditions({"maths": {"en": "MM"}, "format": {"en": "F"}})
 
@@ -195,9 +198,9 @@ def test_the_condition_is_before_the_query_for_the_reward_model_only(language_mo
             return super().generate(ids, sampling)
 
     class WatchedScorer(Scorer):
-        def scores(self, groups):
+        def scores(self, groups, must_be_finite=True):
             seen["reward"] = groups
-            return super().scores(groups)
+            return super().scores(groups, must_be_finite)
 
     scorer = WatchedScorer(from_language_model(language_model, torch.Generator().manual_seed(0)), encoder)
     scored = sample_and_score(
@@ -301,14 +304,89 @@ def test_half_as_much_text_as_is_sampled(make, prompts, tmp_path):
     assert texts.taken == pytest.approx(sampled / 2, abs=4 * 2)
 
 
-def test_a_reward_that_is_not_finite_stops_the_run_before_a_step(make, prompts, tmp_path):
+def test_a_score_that_is_not_finite_leaves_the_iteration_out(make, prompts, tmp_path, caplog):
+    """In the second of three iterations. What comes before and after is as if it had not been."""
     system = make()
+
+    class Broken(L.Callback):
+        def on_train_batch_start(self, trainer, system, batch, batch_idx):
+            self.before = copy_of(system.actor)
+            system.truncated = system.settings.truncation_penalty
+            penalty = float("nan") if batch_idx == 1 else 1.0
+            object.__setattr__(system.settings, "truncation_penalty", penalty)
+
+        def on_train_batch_end(self, trainer, system, outputs, batch, batch_idx):
+            assert same(copy_of(system.actor), self.before) == (batch_idx == 1)
+
+    fit(system, prompts, 3, tmp_path, callbacks=[Broken()])
+    first, second, third = system.history
+    assert "train/reward" in second["left_out"] and "train/reward" not in second
+    assert "left_out" not in {*first, *third} and system.left_out.total == 1
+    assert "is left out: train/" in caplog.text and [e["iteration"] for e in system.history] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("on_bad", "iterations"), [("stop", 1), ("skip", 10)])
+def test_scores_that_are_never_finite_end_the_run(make, prompts, tmp_path, on_bad, iterations):
+    system = make(on_bad=on_bad)
     system.configure_model()
     system.reward.v_head.weight.data.fill_(float("nan"))
     before = copy_of(system.actor), copy_of(system.critic)
-    with pytest.raises(ValueError, match=r"The reward model scores conversation 1 of 12 with \[nan\]"):
-        fit(system, prompts, 2, tmp_path)
+    with pytest.raises(
+        NotFiniteError, match=rf"{iterations} steps in a row were not finite \(the last: train/reward nan"
+    ):
+        fit(system, prompts, 12, tmp_path)
     assert same(copy_of(system.actor), before[0]) and same(copy_of(system.critic), before[1])
+    assert system.iteration == iterations - 1
+
+
+@pytest.mark.parametrize("mini_batches", [1, 2])
+def test_without_a_learning_rate_the_ratio_is_one_and_nothing_diverges(make, prompts, tmp_path, mini_batches):
+    system = make()
+    system.settings = PPOSettings(warmup_iterations=0, mini_batches=mini_batches, micro_batch_tokens=100)
+    system.make_optimizers = (partial(torch.optim.SGD, lr=0.0),) * 2
+    fit(system, prompts, 2, tmp_path)
+    for entry in system.history:
+        assert entry["train/ratio"] == pytest.approx(1, abs=1e-5) and entry["train/clip_fraction"] == 0
+        assert entry["train/approx_kl"] == pytest.approx(0, abs=1e-9)
+        assert [entry[f"train/{name}"] for name in ("kl", "kl_k2", "kl_k3")] == pytest.approx([0, 0, 0], abs=1e-4)
+        assert entry["train/engine_ratio"] == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(("mini_batches", "micro_batch_tokens", "passes"), [(1, 16_384, 1), (2, 16_384, 3), (1, 60, 2)])
+def test_no_pass_is_made_for_what_is_known(
+    make, prompts, tmp_path, monkeypatch, mini_batches, micro_batch_tokens, passes
+):
+    """One step over one micro-batch: a pass with its graph. Two: one for the rollout, and one a step. Several
+    micro-batches: the engine is believed after the first, so less than two passes in all."""
+    calls, real = [], responses.token_logprobs
+
+    def counted(net, packed, *args, **keywords):
+        calls.append(len(packed.targets))
+        return real(net, packed, *args, **keywords)
+
+    for module in (rollout_module, updates):
+        monkeypatch.setattr(module, "token_logprobs", counted)
+    system = make()
+    system.settings = PPOSettings(
+        warmup_iterations=0, mini_batches=mini_batches, micro_batch_tokens=micro_batch_tokens, pretrain_coefficient=0
+    )
+    fit(system, prompts, 1, tmp_path)
+    tokens = round(12 * system.history[0]["train/length"])
+    actor = sum(calls) - tokens  # the reference sees all of them once
+    assert (
+        actor < passes * tokens if micro_batch_tokens == 60 else actor == (passes if mini_batches == 1 else 2) * tokens
+    )
+
+
+def test_a_target_of_divergence_moves_its_price_and_a_resumed_run_knows_it(make, prompts, tmp_path):
+    system = make(kl_target=1.0, kl_horizon=24)
+    fit(system, prompts, 3, tmp_path).save_checkpoint(tmp_path / "a.ckpt")
+    prices = [entry["train/kl_coefficient"] for entry in system.history]
+    assert prices[1] == pytest.approx(0.01 * (1 - 0.2 * 12 / 24)) and prices[0] == 0.01
+    again = make(kl_target=1.0, kl_horizon=24)
+    again.configure_model()
+    again.on_load_checkpoint(torch.load(tmp_path / "a.ckpt", weights_only=True))
+    assert again.price.coefficient == system.price.coefficient != prices[2]
 
 
 def test_a_stale_engine_stops_the_run(make, prompts, tmp_path):

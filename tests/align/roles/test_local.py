@@ -48,3 +48,28 @@ def test_a_reward_model_is_not_an_actor(tmp_path, sft):
     reward = reward_of(sft, tmp_path / "reward", sft)
     with pytest.raises(ValueError, match="holds a reward model, which has no head for words"):
         local_roles(reward, reward).actor()
+
+
+def test_frozen_models_have_dtypes_of_their_own(tmp_path, sft):
+    reward = reward_of(sft, tmp_path / "reward", sft)
+    roles = local_roles(sft, reward, reference_dtype="bfloat16", reward_dtype="float64")
+    dtypes = [next(make().parameters()).dtype for make in (roles.actor, roles.critic, roles.reference, roles.reward)]
+    assert dtypes == [torch.float32, torch.float32, torch.bfloat16, torch.float64]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sample_with": "magic"}, r"^sample_with='magic' must be one of copies, shards\.$"),
+        (
+            {"offloaded": ["critic"]},
+            r"^offloaded=\['critic'\] must be among the frozen models, reference and reward\.$",
+        ),
+        ({"copy_dtype": "int8"}, r"^copy_dtype='int8' must be a floating-point dtype"),
+        ({"reference_dtype": "bf16"}, r"^reference_dtype='bf16' must be a floating-point dtype"),
+        ({"reward_dtype": "nn"}, r"^reward_dtype='nn' must be a floating-point dtype"),
+    ],
+)
+def test_what_a_role_cannot_be_is_refused(changes, said):
+    with pytest.raises(ValueError, match=said):
+        local_roles("sft", "reward", **changes)

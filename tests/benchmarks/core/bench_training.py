@@ -3,7 +3,7 @@
     pip install psutil "jsonargparse[signatures]"; pip install --no-deps litgpt==0.5.13
     OMP_NUM_THREADS=1 python tests/benchmarks/core/bench_training.py [--shape small|large] [--rounds 15]
 
-litgpt asks for an older huggingface-hub than Transformers does, hence --no-deps.
+litgpt asks for an older huggingface-hub than Transformers does, hence --no-deps. Where it is not installed it is left out.
 
 Every step: forward, loss, backward, clipping to norm 1, fused AdamW. litgpt has two variants, plain and chunked
 cross-entropy, as its own trainer uses them. `LM in Lightning` is our step as users run it, inside the Trainer.
@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -112,12 +113,7 @@ def main() -> None:
 
     eager, blocks, compiled, packaged = ours(size), ours(size), ours(size), ours(size)
     compile_network(blocks, "blocks")
-    hf, hf_compiled, lit, lit_chunked = (
-        transformers_llama(packaged),
-        transformers_llama(packaged),
-        litgpt_gpt(size),
-        litgpt_gpt(size),
-    )
+    hf, hf_compiled = transformers_llama(packaged), transformers_llama(packaged)
     for net in (compiled, hf_compiled):
         net.compile()
     speeds: list[float] = []
@@ -127,10 +123,11 @@ def main() -> None:
         "ours, compile=net": plain_step(compiled, partial(our_loss, compiled), batch),
         "transformers": plain_step(hf, partial(transformers_loss, hf), batch),
         "transformers compiled": plain_step(hf_compiled, partial(transformers_loss, hf_compiled), batch),
-        "litgpt": plain_step(lit, partial(litgpt_loss, lit, chunk=0), batch),
-        "litgpt chunked": plain_step(lit_chunked, partial(litgpt_loss, lit_chunked, chunk=128), batch),
         "sgemm": lambda: speeds.append(sgemm_gflops()),
     }
+    for name, chunk in {"litgpt": 0, "litgpt chunked": 128}.items() if find_spec("litgpt") else ():
+        lit = litgpt_gpt(size)
+        cases[name] = plain_step(lit, partial(litgpt_loss, lit, chunk=chunk), batch)
     seconds = run(size, batch, cases, options.rounds)
     del seconds["sgemm"]
     peak = sorted(speeds)[len(speeds) // 2]
@@ -143,7 +140,7 @@ def main() -> None:
             "of_sgemm": {name: round(flops / median(s) / peak, 3) for name, s in seconds.items()},
             "sgemm_gflops": round(peak, 1),
         },
-        "lightning", "transformers", "litgpt",
+        "lightning", "transformers", *(["litgpt"] if find_spec("litgpt") else []),
     )  # fmt: skip
 
 

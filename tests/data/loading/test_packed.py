@@ -204,7 +204,7 @@ def test_a_ramp_that_ranks_cannot_share_is_refused(batches):
         ramped.loader(0, 2)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 def test_reading_processes_outlive_the_signals_of_a_scheduler(batches, name):
     before = set(multiprocessing.active_children())
     loader = iter(batches.loader(num_workers=1))

@@ -4,6 +4,7 @@
 `preferences`  pairs of ours and of others, read, split by question and kept once
 `reward`       condition prompts, losses, padding-free pairs, `RewardModel`
 `ppo`          rewards, advantages and losses as pure functions, rollouts, `PPOSystem`
+`baselines`    DPO and RLOO on the same data
 `roles`        the four models of PPO and where they come from
 `labelling`    comparisons and who judges them: `Annotator`, a protocol, with people, models and endpoints behind it
 `people`       labels by people: a queue on disk, a page in the browser, agreement

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from internlm2_core.training.finite import first_not_finite
+from internlm2_core.training.finite import NotFiniteError, first_not_finite
 from torch import Tensor
 
 
@@ -25,19 +25,23 @@ def check_weights(tensors: Mapping[str, Tensor], folder: str | Path) -> None:
         )
 
 
+def not_finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Those of some figures that are nan or infinite."""
+    return {name: value for name, value in figures.items() if not math.isfinite(value)}
+
+
 def check_figures(figures: Mapping[str, float], when: str) -> None:
-    """Refuse to learn from figures that are not finite.
+    """Refuse to choose by figures that are not finite.
 
     Args:
         figures: Numbers by name, the same on all ranks, so that all of them stop.
         when: Where in training they were taken, for the message.
 
     Raises:
-        ValueError: If one is nan or infinite.
+        NotFiniteError: If one is nan or infinite.
     """
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            raise ValueError(
-                f"{name}={value} {when} must be finite. What was written before is whole. Lower the learning rate, or "
-                "take a wider precision."
-            )
+    for name, value in not_finite(figures).items():
+        raise NotFiniteError(
+            f"{name}={value} {when} must be finite. What was written before is whole. Lower the learning rate, or "
+            "take a wider precision."
+        )

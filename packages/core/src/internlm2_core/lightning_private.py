@@ -15,6 +15,8 @@ USED = (
     (L.pytorch.loops.fit_loop._FitLoop, "max_epochs"),
     (ModelCheckpoint, "_save_checkpoint"),
     (L.LightningModule(), "_trainer"),
+    (L.pytorch.trainer.connectors.logger_connector.logger_connector._LoggerConnector, "on_batch_end"),
+    (L.pytorch.trainer.connectors.logger_connector.logger_connector._LoggerConnector, "update_train_step_metrics"),
     (L.pytorch.loops.training_epoch_loop._TrainingEpochLoop, "max_steps"),
 )
 """Classes, or objects, and their attributes."""
@@ -65,6 +67,12 @@ def end_after(trainer: L.Trainer, steps: int) -> None:
     """
     trainer.fit_loop.epoch_loop.max_steps = steps
     trainer.fit_loop.max_epochs = -1
+
+
+def log_finished_step(trainer: L.Trainer) -> None:
+    """Write the figures of the last step. Lightning does so after the hook from which an interrupted run leaves."""
+    trainer._logger_connector.on_batch_end()
+    trainer._logger_connector.update_train_step_metrics()
 
 
 def is_attached(module: L.LightningModule) -> bool:

@@ -63,7 +63,7 @@ def target_logprobs(
         targets_N: The tokens, [N] int64.
         max_logits: Logits held at once. Where there are more, chunks are computed again in the backward pass.
         temperature: Divides the logits.
-        with_entropy: Compute the entropy of the distribution at each position too.
+        with_entropy: Compute the entropy of the distribution at each position too, without gradient.
 
     Returns:
         Log-probabilities, [N], or with entropies [2, N]: log-probabilities first.
@@ -88,7 +88,7 @@ def chunk_logprobs(
         head: The output projection. Its logits are raised to fp32.
         targets_N: The tokens, [N] int64.
         temperature: Divides the logits.
-        with_entropy: Compute entropies too.
+        with_entropy: Compute entropies too, without gradient.
     """
     logits_NV = head(hidden_ND).float()
     if temperature != 1:
@@ -96,8 +96,9 @@ def chunk_logprobs(
     logprobs_N = -F.cross_entropy(logits_NV, targets_N, reduction="none")
     if not with_entropy:
         return logprobs_N
-    # entr is 0 where a probability is.
-    return torch.stack((logprobs_N, torch.special.entr(logits_NV.softmax(-1)).sum(-1)))
+    with torch.no_grad():  # a figure, which no loss wants
+        entropies_N = torch.special.entr(logits_NV.softmax(-1)).sum(-1)  # entr is 0 where a probability is
+    return torch.stack((logprobs_N, entropies_N))
 
 
 def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenLosses:

@@ -1,7 +1,7 @@
 """What modules, data and callbacks ask of a strategy, as protocols. Strategies of other packages meet them by name."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypedDict, runtime_checkable
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import lightning as L
 from torch import Tensor, nn
@@ -58,6 +58,25 @@ class GathersWholeWeights(Protocol):
 
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
         """All weights by name, [...] each, on the CPU of the first rank, and nothing on the others. Collective."""
+
+
+@runtime_checkable
+class WritesInBackground(Protocol):
+    """A strategy that may still be writing a checkpoint when the next step begins."""
+
+    def finish_writing(self) -> None:
+        """Wait until everything is on disk."""
+
+
+@runtime_checkable
+class CopiesWholeWeights(Protocol):
+    """A strategy under which every rank can have a whole copy of a network, and ranks that read the same rows agree."""
+
+    def each_whole_weight(self, net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Whole weights by name, [...] each, one at a time, on every rank. Collective."""
+
+    def of_first_peer(self, value: Any) -> Any:
+        """The value of the first of the ranks that read the same rows as this one. Collective among them."""
 
 
 @runtime_checkable

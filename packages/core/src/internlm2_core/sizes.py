@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 RopeScaling = Literal["none", "linear", "dynamic", "llama3", "yarn"]
@@ -123,6 +123,11 @@ class ModelSize:
         """
         block = (8 + 6 * self.ffn_dim / self.dim) * self.dim**2 + 4 * context * self.dim
         return (4 if recomputes else 3) * self.layers * block + 6 * self.dim * self.vocab_size
+
+    def at_positions_of(self, other: "ModelSize") -> "ModelSize":
+        """The same weights with RoPE and trained length of another shape, as a new phase reads them."""
+        names = [name for name in vars(self) if name.startswith("rope_") or name == "max_positions"]
+        return replace(self, **{name: getattr(other, name) for name in names})
 
 
 def yarn_attention(factor: float) -> float:

@@ -4,12 +4,14 @@ First pipeline stages. Then in each: tensor (and sequence) -> context -> shard -
 compilation of blocks come before, when the module makes its network in ``configure_model``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
 from internlm2_parallel.context import ContextAttention, split_tokens
+from internlm2_parallel.even_rows import EvenRows
 from internlm2_parallel.memory import Weights, fill_kept, weights_for
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.names import blocks_of, is_compiled
@@ -98,8 +100,34 @@ def _parallelize_stage(
                 "DTensors of split matrices in its backward pass. It must be 'none', or tensor 1."
             )
         split_matrices(stage, ranks.tensor, how.plan or llama_plan(layout.sequence_parallel))
+    if layout.sequence_parallel and layout.context == layout.pipeline == 1:
+        EvenRows(stage, layout.tensor)
     if layout.context > 1:
         split_tokens(stage, ranks.context, how.context, ends_here=is_last)
     shard_state(stage, ranks, how.sharding, sub_group=how.sub_group, param_dtype=how.dtype)
     if weights is not None:
         fill_kept(stage, weights, ranks.weights.device_type)
+
+
+def keep_whole(module: nn.Module, nets: Sequence[str], ranks: int, device: str) -> None:
+    """Fill the networks of a module that are not split, and stay whole on each rank.
+
+    Args:
+        module: The LightningModule.
+        nets: Names of the networks that are split.
+        ranks: Ranks of the layout.
+        device: Where networks on the meta device shall be.
+
+    Raises:
+        ValueError: If one of them is trained.
+    """
+    for name, other in module.named_children():
+        if name in nets:
+            continue
+        if ranks > 1 and any(weight.requires_grad for weight in other.parameters()):
+            raise ValueError(
+                f"{name} of {type(module).__name__} is trained, and ranks would train it apart. nets must name it "
+                f"beside {', '.join(nets)}."
+            )
+        if (weights := weights_for(other)) is not None:
+            fill_kept(other, weights, device)

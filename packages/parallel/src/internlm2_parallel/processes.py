@@ -117,6 +117,18 @@ class RankedStrategy(HookedStrategy):
         dist.all_reduce(reduced, op=operation, group=group)
         return reduced / dist.get_world_size(group) if mean else reduced
 
+    def of_first_peer(self, value: Any) -> Any:
+        """The value of the first of the ranks that read the same rows as this one. Collective among them.
+
+        Args:
+            value: Of this rank. It can be pickled.
+        """
+        told = [value]
+        for mesh in (self.ranks.tensor, self.ranks.context, self.ranks.pipeline):
+            if mesh.size() > 1:
+                dist.broadcast_object_list(told, group=mesh.get_group(), group_src=0)
+        return told[0]
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Agree over all ranks of the world."""
         flag = torch.tensor(int(decision), device=self.root_device)

@@ -24,6 +24,7 @@ import torch.distributed as dist
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
@@ -34,7 +35,7 @@ from internlm2_parallel.context import ContextAttention
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy, optimizers_to_device
 from internlm2_parallel.memory import is_deferred
-from internlm2_parallel.parallelize import Treatment, parallelize
+from internlm2_parallel.parallelize import Treatment, keep_whole, parallelize
 from internlm2_parallel.pipeline import Pipeline, whole_state
 from internlm2_parallel.processes import RankedStrategy
 from internlm2_parallel.tensor import TensorContext
@@ -60,7 +61,8 @@ class MeshStrategy(RankedStrategy):
     Args:
         layout: Degrees. One may be -1.
         treatment: What is done to each network.
-        nets: Names of the networks in the LightningModule (PPO has several). Those it lacks are skipped.
+        nets: Names of the networks in the LightningModule (PPO has several). Those it lacks are skipped. Frozen ones
+            that are not named stay whole on each rank.
         shape: Sizes of the network, to refuse a layout that they do not divide before any process group exists.
         tokens: Length of a row, for the same reason.
         deferred: Make networks on the meta device and give each rank only what it keeps. They must say what their
@@ -165,13 +167,14 @@ class MeshStrategy(RankedStrategy):
 
     def setup(self, trainer: L.Trainer) -> None:
         """Split the networks, then make the optimizers over what is left on this rank."""
-        assert self.accelerator is not None and self.model is not None
+        assert self.accelerator is not None and self.model is not None and self.lightning_module is not None
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(self.model)
         for net in self.networks():
             if not is_deferred(net):
                 net.to(self.root_device)
             parallelize(net, self.ranks, self.treatment)
+        keep_whole(self.lightning_module, self.nets, self.layout.ranks, self.root_device.type)
         self.model_to_device()
         self._bind_clipping()
         self.barrier()
@@ -234,6 +237,15 @@ class MeshStrategy(RankedStrategy):
         """All weights of a network, whole, on the CPU of the first rank, nothing on the others. Collective."""
         return whole_state(net, self.ranks.pipeline)
 
+    def each_whole_weight(self, net: nn.Module) -> Iterator[tuple[str, Tensor]]:
+        """Whole weights by name, one at a time, on every rank. Collective.
+
+        Args:
+            net: A network without stages on other ranks.
+        """
+        for name, weight in weights_of(net).items():
+            yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
+
     # ---- checkpoints
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
@@ -267,9 +279,13 @@ class MeshStrategy(RankedStrategy):
         dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
         return [name for stage in stages for name in stage]
 
+    def finish_writing(self) -> None:
+        """Wait for checkpoints that are still being written or copied."""
+        self.store.close()
+
     def teardown(self) -> None:
         """Wait for checkpoints that are still being written."""
-        self.store.close()
+        self.finish_writing()
         super().teardown()
 
 

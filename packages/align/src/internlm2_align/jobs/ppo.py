@@ -13,11 +13,10 @@ released layout, and, last, ``OUTPUT/metrics.json``:
                         better: then ``model`` is the SFT model), and at the end: {"iteration",
                         "valid/reward", "valid/kl", "valid/length", "valid/finished", "valid/judge"}, each over all
                         held-out prompts and by domain as "valid/reward/DOMAIN"
-    history             one entry an iteration: {"iteration", "critic_only", "train/reward", "train/kl", "train/length",
-                        "train/finished", "train/entropy", "train/explained_variance", "train/engine_mismatch",
-                        "train/value_loss", "train/policy_loss", "train/clip_fraction", "train/pretrain_loss"} (the last
-                        three are missing while only the critic learns, the mismatch where the engine tells no
-                        log-probabilities), and one as above for each validation
+    history             one entry an iteration: {"iteration", "critic_only"} and the figures of docs/ppo.md as
+                        "train/NAME". Those of the actor's steps are missing while only the critic learns, those of the
+                        engine where it tells no log-probabilities, and all where the iteration was left out:
+                        "left_out" then names those that were not finite. And one as above for each validation
 
 Rewards are the reward model's. Divergence is in nats per response, entropy, mismatch and pre-train loss in nats per
 token. The judge's figures lie in [0, 1].

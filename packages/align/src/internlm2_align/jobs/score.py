@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from internlm2_core.line_progress import LineProgress
 from internlm2_records import Placed, Record, read_records, turns_of, with_tools
-from rich.progress import track
 
 from internlm2_align.preferences.preference import OnBad, Reply, check_on_bad, language_in, reply_key, reply_of
 from internlm2_align.preferences.sources import meta_of, records, replies_of
@@ -82,8 +82,8 @@ def score(
     draft = target.with_name(f".{target.name}.{_made_by(checkpoint, domain, language, max_tokens)}.draft")
     target.parent.mkdir(parents=True, exist_ok=True)
     done, reasons = _still_valid(draft, found, on_bad), list[str]()
-    with draft.open("a", encoding="utf-8") as lines:
-        for start in track(range(done, len(found), chunk), description="scoring"):
+    with draft.open("a", encoding="utf-8") as lines, LineProgress() as progress:
+        for start in progress.track(range(done, len(found), chunk), description="scoring"):
             scored = list(_scored(scorer, [reader.read(placed) for placed in found[start : start + chunk]]))
             reasons += [record[UNSCORED] for record in scored if record[_key(record)] is None]
             lines.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in scored))

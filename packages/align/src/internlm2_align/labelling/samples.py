@@ -6,11 +6,11 @@ from pathlib import Path
 
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation import Engine, LocalEngine, Sampling
+from internlm2_core.line_progress import LineProgress
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_records import Message
-from rich.progress import track
 
 CHUNK = 256
 
@@ -49,11 +49,12 @@ class ReplySampler:
         """
         result: list[list[str]] = [[] for _ in prompts]
         jobs = [number for number in range(len(prompts)) for _ in range(samples)]
-        for start in track(range(0, len(jobs), CHUNK), description=f"replies of {self.name}", transient=True):
-            part = jobs[start : start + CHUNK]
-            encoded = [self.chat.prompt(prompts[number]) for number in part]
-            completions = self.engine.generate(encoded, replace(self.sampling, seed=seed * 1_000_003 + start))
-            for number, completion in zip(part, completions, strict=True):
-                ids = [id_ for id_ in completion.ids if id_ != self.chat.end]
-                result[number].append(self.chat.tokenizer.decode(ids))
+        with LineProgress() as progress:
+            for start in progress.track(range(0, len(jobs), CHUNK), description=f"replies of {self.name}"):
+                part = jobs[start : start + CHUNK]
+                encoded = [self.chat.prompt(prompts[number]) for number in part]
+                completions = self.engine.generate(encoded, replace(self.sampling, seed=seed * 1_000_003 + start))
+                for number, completion in zip(part, completions, strict=True):
+                    ids = [id_ for id_ in completion.ids if id_ != self.chat.end]
+                    result[number].append(self.chat.tokenizer.decode(ids))
         return result

@@ -26,7 +26,8 @@ class IterationProgress(ProgressLine):
         """Move on."""
         assert isinstance(pl_module, PPOSystem)
         last = pl_module.history[-1]
-        self.move(pl_module.iteration, figures=f"reward {last['train/reward']:+.2f} kl {last['train/kl']:.2f}")
+        said = f"reward {last['train/reward']:+.2f} kl {last['train/kl']:.2f}" if "train/kl" in last else "left out"
+        self.move(pl_module.iteration, figures=said)
 
 
 class SaveActors(SaveLast):

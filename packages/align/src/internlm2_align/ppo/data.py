@@ -151,7 +151,7 @@ class PromptData(L.LightningDataModule):
     def val_dataloader(self) -> HeldOutQueries:
         """Held-out prompts of this data-parallel rank."""
         rank, size = place_of(self)
-        return HeldOutQueries(self.heldout_prompts[rank::size], self.queries)
+        return HeldOutQueries(self.heldout_prompts, self.queries, rank, size)
 
     test_dataloader = predict_dataloader = val_dataloader
 

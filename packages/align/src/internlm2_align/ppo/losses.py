@@ -58,20 +58,35 @@ def value_loss(values_BR: Tensor, returns_BR: Tensor, mask_BR: Tensor, *, tokens
     return 0.5 * _masked_sum((values_BR.float() - returns_BR) ** 2, mask_BR) / tokens
 
 
-def clip_fraction(
-    logprobs_BR: Tensor, old_logprobs_BR: Tensor, advantages_BR: Tensor, mask_BR: Tensor, *, clip: float = 0.2
-) -> Tensor:
-    """Share of response tokens whose gradient is cut off, as TRL and torchtune count it.
-
-    A ratio outside the trust interval is not cut where the advantage pulls it back.
+def step_figures(
+    logprobs_BR: Tensor,
+    old_logprobs_BR: Tensor,
+    advantages_BR: Tensor,
+    mask_BR: Tensor,
+    *,
+    tokens: Tensor | float,
+    clip: float = 0.2,
+) -> dict[str, Tensor]:
+    """How far a step finds the policy from the one that sampled. Sums over the same denominator as the loss.
 
     Args:
         logprobs_BR: Log-probabilities under the policy in training, [B, R].
         old_logprobs_BR: Under the policy that sampled, [B, R].
         advantages_BR: From `gae`, [B, R].
         mask_BR: Bool, [B, R], true on response tokens.
+        tokens: Denominator, a scalar: response tokens of the optimizer step.
         clip: Half width of the trust interval.
+
+    Returns:
+        Scalars. ``clip_fraction``: share of tokens whose gradient is cut off, as TRL and torchtune count it (a ratio
+        outside the trust interval is not cut where the advantage pulls it back). ``ratio``: mean ratio. ``approx_kl``:
+        half the mean square of log-ratios, in nats per token, TRL's ``approxkl`` without padding.
     """
-    ratio_BR = torch.where(mask_BR, logprobs_BR.float() - old_logprobs_BR.float(), 0.0).exp()
+    log_ratio_BR = torch.where(mask_BR, logprobs_BR.float() - old_logprobs_BR.float(), 0.0)
+    ratio_BR = log_ratio_BR.exp()
     is_cut_BR = ratio_BR.clamp(1 - clip, 1 + clip) * advantages_BR < ratio_BR * advantages_BR
-    return (is_cut_BR & mask_BR).sum() / mask_BR.sum()
+    return {
+        "clip_fraction": (is_cut_BR & mask_BR).sum() / tokens,
+        "ratio": _masked_sum(ratio_BR, mask_BR) / tokens,
+        "approx_kl": log_ratio_BR.square().sum() / 2 / tokens,
+    }

@@ -1,26 +1,32 @@
 """The four networks of PPO in Lightning: made, optimised, saved and loaded. `PPOSystem` trains them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.generation.answers import complete
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.optim import decay_groups
+from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie
 from internlm2_core.text import load_tokenizer
 from internlm2_core.training import StepModule
 from internlm2_records import Message
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from internlm2_align.finite import check_weights
+from internlm2_align.ppo.responses import Responses, token_logprobs, token_values
 from internlm2_align.reward.conditions import conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
-from internlm2_align.roles.local import Roles, local_roles
+from internlm2_align.roles.local import Roles, dtype_of, local_roles
+from internlm2_align.roles.lockstep import Lockstep
+from internlm2_align.roles.rollouts import PeersEngine, whole_copy
 
 TRAINED = ("actor.", "critic.")
 
@@ -74,6 +80,46 @@ class PPONetworks(StepModule):
         return [
             make(decay_groups(net, self.weight_decay)) for make, net in zip(self.make_optimizers, nets, strict=True)
         ]
+
+    def sampler(self) -> Engine:
+        """What replies with the actor's weights. Collective."""
+        how = self.trainer.strategy
+        if not (isinstance(how, SaysHowWeightsLie) and (how.gathers_weights or how.splits_layers)):
+            return self.make_engine(self.actor)
+        assert isinstance(how, CopiesWholeWeights)
+        net, dtype = self.actor, dtype_of(self.roles.copy_dtype, "copy_dtype")
+        if self.roles.sample_with == "copies":
+            net = whole_copy(net, how, dtype)
+        return PeersEngine(self.make_engine(net), how.of_first_peer)
+
+    @contextmanager
+    def at_work(self, *roles: str) -> Iterator[None]:
+        """Inside, ranks may call networks a different number of times, and the offloaded ones named are at hand.
+
+        Args:
+            roles: Names of networks, the same on each rank. Those that a system does not have are passed over.
+        """
+        offloaded = [getattr(self, role) for role in roles if role in self.roles.offloaded]
+        for net in offloaded:
+            net.to(self.device)
+        with self._lockstep([net for role in roles if (net := getattr(self, role)) is not None]):
+            yield
+        for net in offloaded:
+            net.to("cpu")
+
+    def _lockstep(self, nets: Sequence[nn.Module]) -> AbstractContextManager[None]:
+        how = self.trainer.strategy
+        if not (isinstance(how, SaysHowWeightsLie) and how.gathers_weights):
+            return nullcontext()
+
+        def least(number: int) -> int:
+            return int(self.trainer.strategy.reduce(torch.tensor(number, device=self.device), reduce_op="min"))
+
+        return Lockstep(nets, least, self._pass_one_token)
+
+    def _pass_one_token(self, net: nn.Module) -> Tensor:
+        packed = Responses([[0]], [[0]]).pack(self.device)
+        return token_values(net, packed) if isinstance(net, RewardNetwork) else token_logprobs(net, packed)  # type: ignore[arg-type]
 
     @property
     def speech(self) -> Sampling:

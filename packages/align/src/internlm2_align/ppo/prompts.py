@@ -1,7 +1,7 @@
 """What PPO asks in its iterations: batches of prompts that resume exactly."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from internlm2_core.batch import Batch
@@ -77,34 +77,47 @@ class QueryLoader:
         return self.mixture.of_iteration(number)[self.dp_rank :: self.dp_size]
 
     def state_dict(self) -> dict[str, Any]:
-        """Iterations given, and the pre-training rows taken."""
-        texts = {} if self.texts is None else {"pretrain": self.texts.state_dict()}
+        """Iterations given, the pre-training rows that each rank has taken, and how many ranks they were."""
+        texts = {} if self.texts is None else {"pretrain": self.texts.state_dict(), "ranks": self.dp_size}
         return {"iteration": self.iteration, **texts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where ``state`` was taken."""
+        """Continue where ``state`` was taken, on any number of ranks.
+
+        Where the rows that all have taken do not divide by the ranks, the last few are read once more.
+        """
         self.iteration = state["iteration"]
         if "pretrain" in state and self.texts is not None:
-            self.texts.load_state_dict(state["pretrain"])
+            texts = state["pretrain"]
+            self.texts.load_state_dict({**texts, "rows": texts["rows"] * state["ranks"] // self.dp_size})
 
 
-@dataclass(frozen=True)
 class HeldOutQueries:
-    """Held-out prompts in order, for validation.
+    """Held-out prompts in order, for validation. Each rank has as many batches as the others, none of them empty.
 
-    Attributes:
-        prompts: All of this rank's prompts.
-        queries: Prompts of a batch.
+    Args:
+        prompts: All held-out prompts.
+        queries: Prompts of a batch, about.
+        dp_rank: This data-parallel rank.
+        dp_size: Number of data-parallel ranks.
+
+    Raises:
+        ValueError: If there are fewer prompts than ranks.
     """
 
-    prompts: Sequence[Prompt]
-    queries: int
+    def __init__(self, prompts: Sequence[Prompt], queries: int, dp_rank: int = 0, dp_size: int = 1) -> None:
+        if (count := len(prompts)) < dp_size:
+            raise ValueError(f"{count} held-out prompts cannot be spread over {dp_size} ranks: each needs one or more.")
+        self.prompts = prompts[dp_rank::dp_size]
+        # Of the rank with the most prompts, but at most those of the rank with the fewest.
+        self.batches = min(-(-count // (dp_size * queries)), count // dp_size)
 
     def __len__(self) -> int:
         """Batches."""
-        return -(-len(self.prompts) // self.queries)
+        return self.batches
 
     def __iter__(self) -> Iterator[Query]:
         """All batches."""
-        for start in range(0, len(self.prompts), self.queries):
-            yield Query(self.prompts[start : start + self.queries])
+        ends = [number * len(self.prompts) // self.batches for number in range(self.batches + 1)]
+        for start, end in pairwise(ends):
+            yield Query(self.prompts[start:end])

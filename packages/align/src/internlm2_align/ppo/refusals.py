@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 from internlm2_core.generation import Sampling
-from internlm2_core.shares import SaysHowWeightsLie
+from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie
 
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -84,27 +84,28 @@ def check_lengths(prompts: Sequence[Prompt], encoder: ConversationEncoder, max_n
 
 
 def check_strategy(trainer: L.Trainer) -> None:
-    """Refuse strategies under which ranks wait for each other's weights while they sample.
-
-    Ranks sample replies of different lengths and must not need each other then.
+    """Refuse strategies under which replies cannot be sampled or scored.
 
     Raises:
-        ValueError: If the strategy gathers weights in a forward pass, or splits rows or layers, or does not say
-            whether it does.
+        ValueError: If the strategy splits rows or stages, or does not say how weights lie or how they are copied.
     """
     how = trainer.strategy
     name = type(how).__name__
     if isinstance(how, SaysHowWeightsLie):
-        names = ("gathers_weights", "splits_rows", "splits_layers", "has_stages")
-        if found := [f"{field}=True" for field in names if getattr(how, field)]:
+        if found := [f"{field}=True" for field in ("splits_rows", "has_stages") if getattr(how, field)]:
             raise ValueError(
-                f"PPO samples with whole weights on each rank, which {name} does not keep: {', '.join(found)}. Take "
-                "ddp or zero1."
+                f"PPO samples replies and scores them, for which each rank needs whole rows and all blocks. {name} "
+                f"spreads them over ranks: {', '.join(found)}. Take fsdp, hsdp or tensor."
+            )
+        if (how.gathers_weights or how.splits_layers) and not isinstance(how, CopiesWholeWeights):
+            raise ValueError(
+                f"{name} shards or splits weights and does not say how they are copied (see "
+                "internlm2_core.shares.CopiesWholeWeights). Take a strategy of internlm2_parallel."
             )
     elif trainer.world_size > 1:
         raise ValueError(
-            f"PPO samples with whole weights on each rank, and {name} does not say whether it keeps them whole (see "
-            "internlm2_core.shares.SaysHowWeightsLie). Take ddp or zero1 of internlm2_parallel."
+            f"{name} does not say whether it keeps weights whole (see internlm2_core.shares.SaysHowWeightsLie). Take a "
+            "strategy of internlm2_parallel."
         )
 
 

@@ -65,7 +65,8 @@ def sample_and_score(
         encoder.group_of_ids(prompt.ids, completion.ids, prompt.domain, prompt.language)
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
-    scores = torch.tensor([score for (score,) in scorer.scores(groups)])
+    # Ranks decide together what happens where one is not finite.
+    scores = torch.tensor([score for (score,) in scorer.scores(groups, must_be_finite=False)])
     device = scorer.net.v_head.weight.device
     return Scored(
         responses=Responses([prompt.ids for prompt in prompts], [completion.ids for completion in completions]),

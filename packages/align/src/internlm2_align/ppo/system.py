@@ -22,19 +22,22 @@ import torch
 from internlm2_core.batch import Batch, divisor
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.shares import share_of
+from internlm2_core.shares import SaysHowWeightsLie, share_of
 from internlm2_core.training import StepLoss
+from internlm2_core.training.finite import LeftOut
 from torch import Tensor
 from torch.optim import Optimizer
 
-from internlm2_align.finite import check_figures
+from internlm2_align.finite import not_finite
+from internlm2_align.ppo.advantages import gae
 from internlm2_align.ppo.audit import Judge, SampleMeans
+from internlm2_align.ppo.figures import figures, sums_of
+from internlm2_align.ppo.heldout import AnswersHeldOut
 from internlm2_align.ppo.losses import policy_loss, value_loss
-from internlm2_align.ppo.networks import PPONetworks
+from internlm2_align.ppo.price import KLPrice
 from internlm2_align.ppo.prompts import Query
 from internlm2_align.ppo.refusals import check_data, check_mismatch, check_sampling, check_strategy
-from internlm2_align.ppo.rewards import sequence_kl
-from internlm2_align.ppo.rollout import Rollout, figures, judge_rollout
+from internlm2_align.ppo.rollout import Estimate, Rollout, judge_rollout, never
 from internlm2_align.ppo.sampling import Scored, sample_and_score
 from internlm2_align.ppo.settings import PPOSettings
 from internlm2_align.ppo.updates import (
@@ -54,9 +57,11 @@ SAMPLING = Sampling(max_new_tokens=256, top_p=0.9)
 SETTINGS = PPOSettings()
 ACTOR_OPTIMIZER = partial(torch.optim.AdamW, lr=1e-6, betas=(0.9, 0.95), weight_decay=0.0)
 CRITIC_OPTIMIZER = partial(torch.optim.AdamW, lr=5e-6, betas=(0.9, 0.95), weight_decay=0.0)
+ITERATION = -1
+"""What iterations that are left out are counted as, beside the steps of optimizers 0 and 1."""
 
 
-class PPOSystem(PPONetworks):
+class PPOSystem(AnswersHeldOut):
     """PPO with condition prompts, critic warm-up and pre-train loss.
 
     Args:
@@ -74,9 +79,16 @@ class PPOSystem(PPONetworks):
         weight_decay: Of the matrices of actor and critic. Norms do not decay. The report names none for PPO.
         seed: Of the sampling.
 
+    Attributes:
+        estimate: Advantages and returns of rewards, values and mask.
+        price: Of divergence in the current iteration.
+        latest: What the last iteration sampled and learned from, for callbacks.
+
     Raises:
         ValueError: If ``sampling`` asks for what ratios cannot follow.
     """
+
+    latest: tuple[Query, Scored, Rollout] | None = None
 
     def __init__(
         self,
@@ -96,8 +108,10 @@ class PPOSystem(PPONetworks):
         check_sampling(sampling)
         optimizers = (actor_optimizer, critic_optimizer)
         super().__init__(roles, encoder, engine, sampling, optimizers, weight_decay, settings.max_grad_norm, seed)
-        self.settings, self.judge = settings, judge
+        self.left_out = LeftOut(settings.most_left_out)
+        self.settings, self.judge, self.price = settings, judge, KLPrice(settings)
         self.policy_loss, self.value_loss = policy_loss, value_loss
+        self.estimate: Estimate = partial(gae, gamma=settings.gamma, lam=settings.lam)
         self.iteration = 0
         self.history: list[dict[str, Any]] = []
         names = ("reward", "kl", "length", "finished", *(["judge"] if judge else []))
@@ -121,26 +135,38 @@ class PPOSystem(PPONetworks):
         """One iteration.
 
         Raises:
-            ValueError: If a score, a loss or another figure is not finite, or the engine samples from other weights.
+            NotFiniteError: If too many iterations or steps in a row were not finite.
+            ValueError: If the engine samples from other weights.
         """
         number = self.iteration + 1
-        rollout = self._judge(self.sample(query, seed=self.seed * 1_000_003 + self.iteration))
+        scored = self.sample(query, seed=self.seed * 1_000_003 + self.iteration)
+        rollout = self._judge(scored, learns=True)
         found = {f"train/{name}": value for name, value in self._figures(rollout).items()}
-        # Before the first step: the networks are as they were.
-        check_figures(found, f"in iteration {number}")
-        check_mismatch(found.get("train/engine_mismatch", 0.0), self.settings.max_mismatch, number)
-        losses = self._learn(rollout, self._texts(query, rollout))
-        check_figures(losses, f"in iteration {number}")
-        found |= losses
-        self.history.append({"iteration": number, "critic_only": self.is_warming_up, **found})
+        entry: dict[str, Any] = {"iteration": number, "critic_only": self.is_warming_up}
+        # Before the first step: the networks are as they were. All ranks have the same figures and decide alike.
+        if bad := not_finite(found):
+            self.left_out.note(ITERATION, is_finite=False, is_taken=False)
+            self.left_out.end_if_too_many(ITERATION, self, bad)
+            self.history.append(entry | {"left_out": sorted(bad)})
+        else:
+            self.left_out.note(ITERATION, is_finite=True, is_taken=True)
+            check_mismatch(found.get("train/engine_mismatch", 0.0), self.settings.max_mismatch, number)
+            losses = self._learn(rollout, self._texts(query, rollout))
+            # Steps that were left out have been told and counted. Their losses are not figures.
+            found |= {name: value for name, value in losses.items() if name not in not_finite(losses)}
+            found |= {f"train/{name}": value for name, value in self.price.note(found["train/kl"]).items()}
+            self.history.append(entry | found)
+            self.log_dict(found)
+            self.log("reward", found["train/reward"], prog_bar=True, logger=False)
+        self.latest = (query, scored, rollout.without_graph())
         self.iteration += 1
-        self.log_dict(found)
-        self.log("reward", found["train/reward"], prog_bar=True, logger=False)
 
     def _figures(self, rollout: Rollout) -> dict[str, float]:
-        sums = rollout.sums()
+        sums = sums_of(rollout)
         total = self.trainer.strategy.reduce(torch.stack([*sums.values()]), reduce_op="mean")
-        return figures(dict(zip(sums, total, strict=True)))
+        found = dict(zip(sums, total, strict=True))
+        self.price.responses = round(float(found["responses"]) * share_of(self.trainer)["num_replicas"])
+        return figures(found)
 
     def _texts(self, query: Query, rollout: Rollout) -> Batch | None:
         """Pre-training rows in proportion to what all ranks have sampled, as many on each of them."""
@@ -167,62 +193,42 @@ class PPOSystem(PPONetworks):
     def _mean(self, value: float) -> float:
         return float(self.mean_over_ranks(torch.tensor(value)))
 
-    def validation_step(self, query: Query, batch_idx: int) -> None:
-        """Sample replies to held-out prompts, always from the same random numbers, and look at them."""
-        scored = self.sample(query, seed=self.seed * 1_000_003 + 500_000 + batch_idx)
-        rollout = self._judge(scored)
-        kl_B = sequence_kl(rollout.logprobs, rollout.reference_logprobs, rollout.mask).tolist()
-        lengths_B = rollout.mask.sum(1).tolist()
-        for row, prompt in enumerate(query.prompts):
-            values = [scored.scores[row].item(), kl_B[row], lengths_B[row], float(scored.finished[row])]
-            if self.judge is not None:
-                values.append(self.judge(prompt, scored.texts[row]))
-            self.means.add(prompt.domain, values)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the means and keep them in the history."""
-        self.history.append({"iteration": self.iteration, **self._log_means("valid")})
-
-    test_step = validation_step
-
-    def on_test_epoch_end(self) -> None:
-        """Log the means as ``test/NAME``."""
-        self._log_means("test")
-
-    def predict_step(self, query: Query, batch_idx: int) -> list[str]:
-        """Sampled replies to the prompts of a query."""
-        return self.sample(query, seed=self.seed * 1_000_003 + 500_000 + batch_idx).texts
-
-    def _log_means(self, stage: str) -> dict[str, float]:
-        reduce = partial(self.trainer.strategy.reduce, reduce_op="sum")
-        found = {f"{stage}/{name}": value for name, value in self.means.compute(reduce).items()}
-        check_figures(found, f"after iteration {self.iteration}")
-        self.means.reset()
-        self.log_dict(found)
-        return found
-
     def sample(self, query: Query, seed: int) -> Scored:
         """Sample and score one response to each prompt. Ranks that share rows sample the same replies."""
-        return sample_and_score(
-            query.prompts,
-            self.make_engine(self.actor),
-            self.speech,
-            Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
-            seed=seed + share_of(self.trainer)["rank"] * 7_919,
-            truncation_penalty=self.settings.truncation_penalty,
-        )
+        with self.at_work("actor", "reward"):
+            return sample_and_score(
+                query.prompts,
+                self.sampler(),
+                self.speech,
+                Scorer(self.reward, self.encoder, self.settings.micro_batch_tokens),
+                seed=seed + share_of(self.trainer)["rank"] * 7_919,
+                truncation_penalty=self.settings.truncation_penalty,
+            )
 
-    def _judge(self, scored: Scored) -> Rollout:
-        return judge_rollout(
-            scored,
-            self.actor,
-            self.reference,
-            self.critic,
-            kl_coefficient=self.settings.kl_coefficient,
-            gamma=self.settings.gamma,
-            lam=self.settings.lam,
-            micro_batch_tokens=self.settings.micro_batch_tokens,
-        )
+    def _judge(self, scored: Scored, learns: bool = False) -> Rollout:
+        settings, everywhere = self.settings, partial(self.trainer.strategy.reduce_boolean_decision, all=True)
+        with self.at_work("actor", "reference", "critic"):
+            return judge_rollout(
+                scored,
+                self.actor,
+                self.reference,
+                self.critic,
+                kl_coefficient=self.price.coefficient,
+                kl_estimator=settings.kl_estimator,
+                estimate=self.estimate,
+                micro_batch_tokens=settings.micro_batch_tokens,
+                keeps_graph=learns and settings.mini_batches == 1 and self._is_one_micro_batch(scored),
+                # Steps of the actor give the entropies that an engine does not tell. Validation, where ranks have other
+                # numbers of batches, and the critic's warm-up have none.
+                agree=never if not learns or self.is_warming_up else everywhere,
+            )
+
+    def _is_one_micro_batch(self, scored: Scored) -> bool:
+        """Whether a step can begin with the backward pass: one micro-batch on each rank, weights in place."""
+        how = self.trainer.strategy
+        stays = not (isinstance(how, SaysHowWeightsLie) and (how.gathers_weights or how.splits_layers))
+        is_one = sum(scored.responses.lengths) <= self.settings.micro_batch_tokens
+        return how.reduce_boolean_decision(stays and is_one, all=True)
 
     def _critic_step(self, rollout: Rollout) -> dict[str, float]:
         tokens = self.mean_over_ranks(rollout.mask.sum())
@@ -259,7 +265,12 @@ class PPOSystem(PPONetworks):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add iteration and history."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["ppo"] = {"iteration": self.iteration, "history": list(self.history), "seed": self.seed}
+        checkpoint["ppo"] = {
+            "iteration": self.iteration,
+            "history": list(self.history),
+            "seed": self.seed,
+            "kl_coefficient": self.price.coefficient,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up iteration and history.
@@ -272,3 +283,4 @@ class PPOSystem(PPONetworks):
         if kept["seed"] != self.seed:
             raise ValueError(f"The checkpoint was taken with seed={kept['seed']}, this run has {self.seed}.")
         self.iteration, self.history = kept["iteration"], kept["history"]
+        self.price.coefficient = kept["kl_coefficient"]

@@ -13,7 +13,7 @@ from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.training import StepLoss
 from torch import Tensor
 
-from internlm2_align.ppo.losses import clip_fraction
+from internlm2_align.ppo.losses import step_figures
 from internlm2_align.ppo.responses import token_logprobs, token_values
 from internlm2_align.ppo.rollout import Rollout
 from internlm2_align.reward.network import RewardNetwork
@@ -43,6 +43,7 @@ def mini_batches(
         order = torch.randperm(rows, generator=generator).tolist()
         for part in range(parts):
             yield rollout.select(order[part::parts]), texts[part]
+            rollout = rollout.without_graph()
 
 
 def dealt(batch: Batch, parts: int) -> list[Batch | None]:
@@ -74,7 +75,9 @@ def critic_losses(
 
 
 def _critic_part(critic: RewardNetwork, part: Rollout, tokens: Tensor | float, loss: Callable[..., Tensor]) -> StepLoss:
-    values_BR = part.responses.spread(token_values(critic, part.responses.pack(part.scores.device)))
+    values_BR = part.live_values
+    if values_BR is None:
+        values_BR = part.responses.spread(token_values(critic, part.responses.pack(part.scores.device)))
     found = loss(values_BR, part.returns, part.mask, tokens=tokens)
     return StepLoss(found, {"value_loss": found.detach()})
 
@@ -112,11 +115,15 @@ def _actor_part(
     clip: float,
     temperature: float,
 ) -> StepLoss:
-    logprobs_BR = part.responses.spread(token_logprobs(actor, part.responses.pack(part.scores.device), temperature))
+    logprobs_BR, entropies_BR = part.live_logprobs, part.entropies
+    if logprobs_BR is None:
+        packed = part.responses.pack(part.scores.device)
+        found_2N = token_logprobs(actor, packed, temperature, with_entropy=True)
+        logprobs_BR, entropies_BR = (part.responses.spread(values_N) for values_N in found_2N)
     found = loss(logprobs_BR, part.logprobs, part.advantages, part.mask, tokens=tokens, clip=clip)
-    share = clip_fraction(logprobs_BR.detach(), part.logprobs, part.advantages, part.mask, clip=clip)
-    clipped = share * part.mask.sum() / tokens
-    return StepLoss(found, {"policy_loss": found.detach(), "clip_fraction": clipped})
+    figures = step_figures(logprobs_BR.detach(), part.logprobs, part.advantages, part.mask, tokens=tokens, clip=clip)
+    figures["entropy"] = entropies_BR.detach().sum() / tokens
+    return StepLoss(found, {"policy_loss": found.detach(), **figures})
 
 
 def pretrain_losses(

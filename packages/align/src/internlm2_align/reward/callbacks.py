@@ -1,5 +1,6 @@
 """Lightning callbacks of reward training: its course in a few dozen points, and the folder of the trained model."""
 
+import math
 import time
 from typing import Any
 
@@ -41,6 +42,8 @@ class Curve(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Add a step. Close the stretch at its end."""
+        if any(not math.isfinite(float(trainer.callback_metrics[name])) for name in NAMES):
+            return  # the step was left out, which is told and counted elsewhere
         for name in NAMES:
             self._sums[name] += float(trainer.callback_metrics[name])
         self.pairs += sum(len(row.margin) for row in batch)

@@ -23,13 +23,13 @@ from internlm2_core.training import StepLoss, StepModule
 from internlm2_records import Message
 from torch import Tensor
 
-from internlm2_align.finite import check_figures, check_weights
+from internlm2_align.finite import check_weights
 from internlm2_align.preferences.preference import Reply
 from internlm2_align.reward.conditions import ConditionTable, conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.losses import reward_loss
 from internlm2_align.reward.metrics import PairMetrics
-from internlm2_align.reward.network import RewardNetwork, load_reward, save_reward
+from internlm2_align.reward.network import RewardNetwork, check_reward, load_reward, save_reward
 from internlm2_align.reward.pairs import PairBatch, PairRow
 from internlm2_align.reward.scoring import Scorer
 
@@ -48,6 +48,7 @@ class RewardModel(StepModule):
         loss: ``loss(chosen_P, rejected_P, margin_P=, pairs=)``: `reward_loss` with its constants bound.
         weight_decay: Of the matrices. Norms do not decay.
         max_grad_norm: Gradients are clipped to this global norm. 0 clips nothing.
+        most_left_out: Steps in a row that are left out because they are not finite, see `StepModule`.
     """
 
     net: RewardNetwork
@@ -61,8 +62,9 @@ class RewardModel(StepModule):
         loss: Callable[..., Tensor] = reward_loss,
         weight_decay: float = 0.01,
         max_grad_norm: float = 1.0,
+        most_left_out: int = 10,
     ) -> None:
-        super().__init__(max_grad_norm)
+        super().__init__(max_grad_norm, most_left_out)
         self.make_net, self.make_optimizer, self.schedule = net, optimizer, schedule
         self.encoder, self.loss = encoder, loss
         self.weight_decay = weight_decay
@@ -103,7 +105,7 @@ class RewardModel(StepModule):
             The loss of the global batch, a scalar.
 
         Raises:
-            ValueError: If the loss is not finite.
+            NotFiniteError: If too many steps in a row were not finite.
         """
         # Data-parallel strategies average gradients, so a sum over the mean number of pairs is the global mean.
         pairs = self.mean_over_ranks(torch.tensor(float(sum(len(row.margin) for row in batch))))
@@ -113,7 +115,6 @@ class RewardModel(StepModule):
         chosen_P, rejected_P = torch.cat(sides, dim=1)
         shares = torch.stack((own_loss, (chosen_P > rejected_P).sum() / pairs))
         loss, accuracy = self.trainer.strategy.reduce(shares, reduce_op="mean")
-        check_figures({"loss": float(loss)}, f"at step {self.trainer.global_step}")
         extreme = self.trainer.strategy.reduce(torch.cat((chosen_P, rejected_P)).abs().max(), reduce_op="max")
         logged = {"train/loss": loss, "train/accuracy": accuracy, "train/largest_score": extreme}
         self.log_dict(logged, prog_bar=True)
@@ -164,7 +165,7 @@ class RewardModel(StepModule):
     def arguments(self) -> dict[str, Any]:
         """Those that a checkpoint file can hold."""
         names = ("encoder", "schedule", "loss", "weight_decay", "max_grad_norm")
-        kept = {name: getattr(self, name) for name in names}
+        kept = {name: getattr(self, name) for name in names} | {"most_left_out": self.left_out.most}
         return kept | {"net": partial(RewardNetwork, self.net.size), "optimizer": self.make_optimizer}
 
     @classmethod
@@ -184,6 +185,7 @@ class RewardModel(StepModule):
             ValueError: If it holds no reward head.
         """
         folder = Path(folder)
+        check_reward(folder)  # before its tokenizer and conditions are missed
         encoder = ConversationEncoder(load_tokenizer(folder), conditions or conditions_beside(folder), max_tokens)
         model = cls(partial(load_reward, folder), encoder, **settings)
         model.configure_model()

@@ -144,13 +144,23 @@ def load_reward(folder: str | Path) -> RewardNetwork:
     """
     folder = Path(folder)
     size = read_size(folder)
+    check_reward(folder)
+    _, first = next(iter(read_model(folder)))
+    return _from_folder(folder, size, first.dtype, partial(read_model, folder))
+
+
+def check_reward(folder: Path) -> None:
+    """Refuse a folder without a reward head.
+
+    Raises:
+        FileNotFoundError: If the folder is not a model folder.
+        ValueError: If it holds another model.
+    """
     if "v_head.weight" not in map(released_name, tensor_files(folder)):
         raise ValueError(
             f"{folder} holds no v_head.weight (score.weight in Llama's layout), so it is not a reward model. Train one "
             f"from it with `internlm2 reward checkpoint={folder}`."
         )
-    _, first = next(iter(read_model(folder)))
-    return _from_folder(folder, size, first.dtype, partial(read_model, folder))
 
 
 def _from_folder(folder: str | Path, size: ModelSize, dtype: torch.dtype, weights: Weights) -> RewardNetwork:

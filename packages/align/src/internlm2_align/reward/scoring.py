@@ -26,11 +26,15 @@ class Scorer:
         self.net, self.encoder, self.budget_tokens = net, encoder, budget_tokens
 
     @torch.no_grad()
-    def scores(self, groups: Sequence[Group]) -> list[list[float]]:
+    def scores(self, groups: Sequence[Group], must_be_finite: bool = True) -> list[list[float]]:
         """Scores of the replies of groups that the encoder has made.
 
+        Args:
+            groups: Prompts with their replies.
+            must_be_finite: Whether a score that is not finite is refused.
+
         Raises:
-            ValueError: If a score is not finite.
+            ValueError: If a score is not finite and must be.
         """
         lengths = [group.stored_tokens for group in groups]
         budget = max([self.budget_tokens, *lengths])
@@ -47,7 +51,7 @@ class Scorer:
         finally:
             self.net.train(was_training)
         for number, scores in enumerate(result, 1):
-            if not all(map(math.isfinite, scores)):
+            if must_be_finite and not all(map(math.isfinite, scores)):
                 raise ValueError(
                     f"The reward model scores conversation {number} of {len(result)} with {scores}, which must be "
                     "finite. Its weights are broken, or too large for its precision."

@@ -1,6 +1,6 @@
-"""All four models in one process, on one device."""
+"""All four models in the processes of one run. Where a strategy shards or splits them, each rank holds its part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,8 @@ from internlm2_align.ppo.critic import start_critic
 from internlm2_align.reward.network import RewardNetwork, load_reward
 
 CriticFrom = Literal["reward", "actor"]
+SampleWith = Literal["copies", "shards"]
+FROZEN = ("reference", "reward")
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,30 @@ class Roles:
         critic: Estimates what is still to come.
         reference: What the actor is held close to.
         reward: Scores whole responses.
+        sample_with: What samples where the actor's weights are sharded or split over ranks. ``copies``: each rank
+            gathers a whole copy before sampling and drops it afterwards. ``shards``: the weights as they are, for
+            actors of which no device can hold a copy. Each token then waits for all ranks.
+        copy_dtype: Dtype of the copies. None takes that of the actor's weights.
+        offloaded: Frozen models (``reference``, ``reward``) that wait in host memory while they are not needed.
+
+    Raises:
+        ValueError: If ``sample_with`` or ``offloaded`` names what there is not.
     """
 
     actor: Callable[[], LanguageModel]
     critic: Callable[[], RewardNetwork]
     reference: Callable[[], LanguageModel]
     reward: Callable[[], RewardNetwork]
+    sample_with: SampleWith = "copies"
+    copy_dtype: str | None = None
+    offloaded: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.sample_with not in get_args(SampleWith):
+            raise ValueError(f"sample_with={self.sample_with!r} must be one of {', '.join(get_args(SampleWith))}.")
+        if trained := set(self.offloaded) - set(FROZEN):
+            raise ValueError(f"offloaded={sorted(trained)} must be among the frozen models, {' and '.join(FROZEN)}.")
+        dtype_of(self.copy_dtype, "copy_dtype")
 
 
 def local_roles(
@@ -40,32 +60,60 @@ def local_roles(
     reward: str | Path,
     reference: str | Path | None = None,
     critic: CriticFrom = "reward",
-    frozen_dtype: str | None = None,
+    reference_dtype: str | None = None,
+    reward_dtype: str | None = None,
+    sample_with: SampleWith = "copies",
+    copy_dtype: str | None = None,
+    offloaded: Sequence[str] = (),
 ) -> Roles:
-    """Roles from two folders.
+    """Roles from two folders. Actor and critic have the dtype that the Trainer's precision sets.
 
     Args:
         actor: The SFT model in released or Llama layout, or an actor to continue from.
         reward: The reward model.
         reference: The SFT model, if ``actor`` has been trained since. None takes ``actor``.
         critic: Which of the two the critic starts from, ``reward`` (the report's choice) or ``actor``.
-        frozen_dtype: Dtype of reference and reward, e.g. ``bfloat16``. None keeps that of the files.
-
-    Raises:
-        ValueError: If the critic starts from something else.
+        reference_dtype: Dtype of the reference, e.g. ``bfloat16``. None keeps that of the files.
+        reward_dtype: Dtype of the reward model. None keeps that of the files.
+        sample_with: See `Roles`.
+        copy_dtype: See `Roles`.
+        offloaded: See `Roles`.
 
     Returns:
         Makers. That of the reward model refuses one whose tokenizer is not the actor's.
+
+    Raises:
+        ValueError: If a dtype is not one of torch's floating-point ones, or ``critic`` names something else.
     """
     if critic not in get_args(CriticFrom):
         raise ValueError(f"critic={critic} must be one of {', '.join(get_args(CriticFrom))}.")
-    dtype = None if frozen_dtype is None else getattr(torch, frozen_dtype)
     return Roles(
         actor=partial(_actor, actor),
         critic=partial(start_critic, reward if critic == "reward" else actor),
-        reference=partial(load_model, reference or actor, dtype=dtype),
-        reward=partial(_reward, reward, actor, dtype),
+        reference=partial(load_model, reference or actor, dtype=dtype_of(reference_dtype, "reference_dtype")),
+        reward=partial(_reward, reward, actor, dtype_of(reward_dtype, "reward_dtype")),
+        sample_with=sample_with,
+        copy_dtype=copy_dtype,
+        offloaded=tuple(offloaded),
     )
+
+
+def dtype_of(name: str | None, argument: str) -> torch.dtype | None:
+    """A floating-point dtype by its name in torch.
+
+    Args:
+        name: ``bfloat16``, for one. None gives None.
+        argument: What it was given as.
+
+    Raises:
+        ValueError: If torch has no such dtype.
+    """
+    if name is None:
+        return None
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"{argument}={name!r} must be a floating-point dtype such as bfloat16 or float32.")
+    return dtype
 
 
 def _actor(folder: str | Path) -> LanguageModel:

@@ -6,9 +6,11 @@ import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
+from internlm2_core.callbacks.interrupt import Interrupt, leave
 from internlm2_core.lightning_private import HookedCheckpoint
 from internlm2_core.training.found import newest_first, step_of
 
@@ -17,7 +19,8 @@ class Checkpoints(HookedCheckpoint):
     """Lightning's `ModelCheckpoint` as every training job uses it: each state once, as ``step-N.ckpt``.
 
     Its folder is the one place that a run is resumed from (`internlm2_core.training.found`), and where a run that is
-    pre-empted or interrupted saves its state. ``last.ckpt`` is a link to the newest.
+    pre-empted or interrupted saves its state. ``last.ckpt`` is a link to the newest. Ctrl-C ends a run after its
+    optimizer step, with a checkpoint of it.
 
     Args:
         dirpath: The folder.
@@ -60,6 +63,7 @@ class Checkpoints(HookedCheckpoint):
             enable_version_counter=False,
         )
         self.keep_last, self.keep_every_n_steps = keep_last, keep_every_n_steps
+        self._interrupt, self._step = Interrupt(), 0
 
     def saved(self, trainer: L.Trainer, path: Path) -> None:
         """Let ``last.ckpt`` lead there, and remove what is not to be kept."""
@@ -68,17 +72,43 @@ class Checkpoints(HookedCheckpoint):
             if self.monitor is None and self.keep_last > 0:
                 thin(path.parent, trainer.global_step, self.keep_last, self.keep_every_n_steps)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listen to Ctrl-C, if a run resumes from here."""
+        super().on_train_start(trainer, pl_module)
+        self._step = trainer.global_step
+        if self.monitor is None and self.dirpath is not None:
+            self._interrupt.listen(says=trainer.is_global_zero)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        """Save when it is time. After an optimizer step that anybody has interrupted, save and leave on all ranks.
+
+        Raises:
+            KeyboardInterrupt: If anybody has.
+        """
+        super().on_train_batch_end(trainer, *args)
+        is_between_steps, self._step = trainer.global_step != self._step, trainer.global_step
+        if self.monitor is not None or self.dirpath is None or not is_between_steps:
+            return
+        if trainer.strategy.reduce_boolean_decision(self._interrupt.is_asked, all=False):
+            self._save_unless_there(trainer)
+            leave(trainer)
+
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the last state, so that a run that is started again knows that it is done."""
         super().on_train_end(trainer, pl_module)
         if self.monitor is None and self.dirpath is not None and trainer.global_step > 0:
-            path = Path(self.dirpath) / f"step-{trainer.global_step}.ckpt"
-            if not trainer.strategy.broadcast(path.exists()):
-                self.save_now(trainer)
+            self._save_unless_there(trainer)
+
+    def _save_unless_there(self, trainer: L.Trainer) -> None:
+        assert self.dirpath is not None
+        path = Path(self.dirpath) / f"step-{trainer.global_step}.ckpt"
+        if not trainer.strategy.broadcast(path.exists()):
+            self.save_now(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Tell who interrupts a run what is lost, and how it continues."""
         super().on_exception(trainer, pl_module, exception)
+        self._interrupt.forget()
         if not isinstance(exception, KeyboardInterrupt) or not trainer.is_global_zero or self.dirpath is None:
             return
         step = trainer.global_step
@@ -86,6 +116,11 @@ class Checkpoints(HookedCheckpoint):
         kept = f"{self.dirpath} holds step {saved}" if saved else f"There is no checkpoint in {self.dirpath} yet"
         lost = f"{step - saved} steps since are lost" if step > saved else "nothing is lost"
         print(f"Interrupted after step {step}. {kept}: {lost}. The same command resumes.", file=sys.stderr)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give Ctrl-C back."""
+        super().teardown(trainer, pl_module, stage)
+        self._interrupt.forget()
 
 
 def thin(folder: Path, step: int, keep: int, keep_every: int | None) -> None:

@@ -10,6 +10,7 @@ from internlm2_core.checkpoint.folder import read_json, read_tensors
 from internlm2_core.checkpoint.llama import load_llama, read_llama
 from internlm2_core.checkpoint.released import load_released
 from internlm2_core.nn.language_model import LanguageModel
+from internlm2_core.sizes import ModelSize
 
 
 def layout_of(folder: str | Path) -> str:
@@ -41,7 +42,12 @@ def read_model(folder: str | Path) -> Iterator[tuple[str, Tensor]]:
     return read_llama(folder) if layout_of(folder).startswith("llama") else read_tensors(folder)
 
 
-def load_model(folder: str | Path, attend: nn.Module | None = None, dtype: torch.dtype | None = None) -> LanguageModel:
+def load_model(
+    folder: str | Path,
+    attend: nn.Module | None = None,
+    positions: ModelSize | None = None,
+    dtype: torch.dtype | None = None,
+) -> LanguageModel:
     """A language model from a folder of released or Llama layout.
 
     Inside ``torch.device("meta")`` the tensors are left in the folder, for a strategy to fill in.
@@ -49,6 +55,7 @@ def load_model(folder: str | Path, attend: nn.Module | None = None, dtype: torch
     Args:
         folder: The model folder.
         attend: Attention back end. None takes the fastest on this machine.
+        positions: Take RoPE and trained length from this size instead of the config, as a new phase does.
         dtype: Dtype of the weights. None takes that of the files.
 
     Raises:
@@ -57,4 +64,5 @@ def load_model(folder: str | Path, attend: nn.Module | None = None, dtype: torch
     layout = layout_of(folder)
     if layout.endswith("reward"):
         raise ValueError(f"{folder} holds a reward model, which has no head for words, and not a language model.")
-    return load_llama(folder, attend, dtype) if layout == "llama" else load_released(folder, attend, dtype=dtype)
+    load = load_llama if layout == "llama" else load_released
+    return load(folder, attend, positions, dtype)

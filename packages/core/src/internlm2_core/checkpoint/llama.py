@@ -146,12 +146,18 @@ def read_llama(folder: Path) -> Iterator[tuple[str, Tensor]]:
             yield "output.weight", tensor.clone()
 
 
-def load_llama(folder: str | Path, attend: nn.Module | None = None, dtype: torch.dtype | None = None) -> LanguageModel:
+def load_llama(
+    folder: str | Path,
+    attend: nn.Module | None = None,
+    positions: ModelSize | None = None,
+    dtype: torch.dtype | None = None,
+) -> LanguageModel:
     """A language model from a folder in Llama's layout. A tied head becomes a copy of the embedding.
 
     Args:
         folder: The model folder.
         attend: Attention back end. None takes the fastest on this machine.
+        positions: Take RoPE and trained length from this size instead of the config, as a new phase does.
         dtype: Dtype of the weights. None takes that of the files.
 
     Raises:
@@ -160,6 +166,8 @@ def load_llama(folder: str | Path, attend: nn.Module | None = None, dtype: torch
     folder = Path(folder)
     config = read_json(folder / "config.json")
     size = size_of(config, folder / "config.json")
+    if positions:
+        size = size.at_positions_of(positions)
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype or dtype_of(folder, config))
     fill_or_defer(allocated(net), partial(read_llama, folder), folder)

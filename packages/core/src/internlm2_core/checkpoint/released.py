@@ -102,8 +102,7 @@ def load_released(
         )
     size = size_of(config, folder / "config.json")
     if positions:
-        names = [name for name in vars(size) if name.startswith("rope_") or name == "max_positions"]
-        size = replace(size, **{name: getattr(positions, name) for name in names})
+        size = size.at_positions_of(positions)
     dtype = dtype or dtype_of(folder, config)
     with torch.device("meta"):
         net = LanguageModel(size, attend).to(dtype)

@@ -7,8 +7,9 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.checkpoint.folder import fill_or_defer
-from internlm2_core.checkpoint.released import load_released, read_size
+from internlm2_core.checkpoint.released import read_size
 from internlm2_core.nn.attend import AttendLike, attend_of
 from internlm2_core.nn.init import STD, drawn_weights
 from internlm2_core.nn.language_model import HeadLoss, LanguageModel
@@ -36,7 +37,7 @@ def start_model(
 
     Args:
         size: The shape. With ``init_from`` its positions (RoPE, trained length) are taken and the rest must agree.
-        init_from: A model folder in released layout. None starts from random weights.
+        init_from: A model folder in released or Llama layout. None starts from random weights.
         seed: Seed of the random weights.
         attend: The attention back end: a name, a module or a function, see `attend_of`.
         max_logits: See `LanguageModel`.
@@ -60,7 +61,7 @@ def start_model(
 
         fill_or_defer(net, weights, "seed")
     else:
-        net = load_released(init_from, module, size, torch.get_default_dtype())
+        net = load_model(init_from, module, size, torch.get_default_dtype())
         for name, value in vars(size).items():
             if getattr(net.size, name) != value:
                 raise ValueError(f"{name}={value} must be {getattr(net.size, name)}, as in {init_from}.")

@@ -1,8 +1,8 @@
 """Loss on held-out text, per source: nats per token and bits per byte.
 
-Bits per byte do not depend on the tokenizer. They are the loss of all tokens over the UTF-8 bytes that they spell. A
-token that ends a document counts in the loss and spells nothing. A token that opens one is never predicted, and is not
-counted.
+Bits per byte do not depend on the tokenizer. They are the loss of all tokens over the UTF-8 bytes that they spell, also
+where a row ends inside a character. A token that ends a document counts in the loss and spells nothing. A token that
+opens one is never predicted, and is not counted.
 """
 
 import math
@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import torch
+
 from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
 from internlm2_core.text import Tokenizer
-from internlm2_core.text.tokenizer import special_ids
+from internlm2_core.text.spelt import added_spaces, byte_counts
 
 
 class Batches(Protocol):
@@ -39,7 +41,7 @@ class HeldOutLoss:
     """
 
     kind: ClassVar[str] = "held_out_loss"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -78,11 +80,9 @@ class HeldOutLoss:
         batches = self.make_batches(
             source=source, context=self.context, batch_rows=self.batch_rows, max_rows=self.max_rows
         )
-        total = Reading()
+        total, spells = Reading(), Spelling(subject.tokenizer)
         for batch in batches.loader():
-            labels = batch["labels"].flatten()
-            num_bytes = spelt_bytes(subject.tokenizer, labels[labels != IGNORE].tolist())
-            total += Reading(*subject.batch_loss(batch), num_bytes)
+            total += Reading(*subject.batch_loss(batch), spells.bytes_of(batch))
         if not total.tokens or not total.num_bytes:
             raise ValueError(f"The held-out source {name!r} has no tokens to predict.")
         return total
@@ -115,12 +115,27 @@ class Reading:
         }
 
 
-def spelt_bytes(tokenizer: Tokenizer, ids: list[int]) -> int:
-    """UTF-8 bytes that tokens spell, without special tokens.
+class Spelling:
+    """Counts the bytes that the labels of a batch spell.
 
     Args:
-        tokenizer: Spells them.
-        ids: Token ids.
+        tokenizer: Whose ids they are.
     """
-    special = set(special_ids(tokenizer).values())
-    return len(tokenizer.decode([id_ for id_ in ids if id_ not in special]).encode())
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.counts, self.begin = torch.tensor(byte_counts(tokenizer)), tokenizer.begin
+        self.added = added_spaces(tokenizer)
+
+    def bytes_of(self, batch: Batch) -> int:
+        """UTF-8 bytes of all labels.
+
+        Args:
+            batch: Packed rows.
+        """
+        labels = batch["labels"].cpu()
+        found = int(self.counts[labels[labels != IGNORE]].sum())
+        if self.added and self.begin:
+            # Without a beginning the first token of a text is not predicted.
+            opens = (batch["input_ids"].cpu() == self.begin[0]) & (labels != IGNORE)
+            found -= self.added * int(opens.sum())
+        return found

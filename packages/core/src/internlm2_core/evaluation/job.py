@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Task
 from internlm2_core.evaluation.written import write_json, write_jsonl
 from internlm2_core.generation import Engine, LocalEngine
+from internlm2_core.line_progress import LineProgress
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text import load_tokenizer
 
@@ -67,8 +67,7 @@ def run_suite(subject: Subject, suite: Mapping[str, Task], output: Path) -> dict
         output: Folder of the results. Samples are written to ``OUTPUT/samples``.
     """
     tasks: dict[str, dict[str, Any]] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn()) as bars:
+    with LineProgress() as bars:
         for name, task in suite.items():
             bar = bars.add_task(name, total=1)
             start = time.perf_counter()

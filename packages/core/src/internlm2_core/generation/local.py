@@ -181,8 +181,7 @@ class Decoder:
         for row, prompt in enumerate(prompts):
             prompts_BT[row, : len(prompt)] = torch.as_tensor(prompt)
         prompts_BT, lengths_B = prompts_BT.to(device), torch.tensor(lengths, device=device)
-        size, capacity, dtype = net.size, longest + sampling.max_new_tokens, net.output.weight.dtype
-        self.cache = KeyValueCache(size.layers, len(prompts), capacity, size.num_kv_heads, size.head_dim, dtype, device)
+        self.cache = KeyValueCache(net.size.layers, len(prompts), longest + sampling.max_new_tokens, device)
         self.cache.prompts_B = lengths_B
         self.logits_BV = self._prefill(prompts_BT, lengths_B, prefill_tokens)
         self.seen_BV: Tensor | None = None

@@ -14,37 +14,36 @@ from torch import Tensor
 class KeyValueCache:
     """Preallocated cache of all layers, in the size of the kv heads.
 
+    Memory is taken when the first keys arrive. They say how many heads this process computes, of which width and dtype.
+
     Args:
         layers: Layers L.
         rows: Rows B.
         capacity: Tokens S of a row.
-        num_kv_heads: Key/value groups G (the local ones under tensor parallelism).
-        head_dim: Head width H.
-        dtype: Dtype of keys and values.
-        device: Where they live.
+        device: Where keys and values live.
 
     Attributes:
         prompts_B: Length of each row's prompt while it comes in chunks and padded, [B] int64. Dynamic RoPE then scales
             the first chunk as the last, and each row by itself. None once the prompts are there.
     """
 
-    def __init__(
-        self,
-        layers: int,
-        rows: int,
-        capacity: int,
-        num_kv_heads: int,
-        head_dim: int,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        # Heads before tokens: the layout that attention reads, so that no decoding step copies the cache.
-        shape = (layers, rows, num_kv_heads, capacity, head_dim)
-        self.keys_LBGSH = torch.zeros(shape, dtype=dtype, device=device)
-        self.values_LBGSH = torch.zeros(shape, dtype=dtype, device=device)
+    def __init__(self, layers: int, rows: int, capacity: int, device: torch.device) -> None:
+        self.layers, self.rows = layers, rows
+        self.keys_LBGSH = self.values_LBGSH = torch.empty(0, device=device)
         self.lengths_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.capacity, self.longest, self.even = capacity, 0, True
         self.prompts_B: Tensor | None = None
+
+    def allocate(self, like_BTGH: Tensor) -> None:
+        """Take memory, if there is none yet.
+
+        Args:
+            like_BTGH: The first keys, [B, T, G, H].
+        """
+        if not self.keys_LBGSH.numel():
+            # Heads before tokens: the layout that attention reads, so that no decoding step copies the cache.
+            shape = (self.layers, self.rows, like_BTGH.shape[2], self.capacity, like_BTGH.shape[3])
+            self.keys_LBGSH, self.values_LBGSH = like_BTGH.new_zeros(shape), like_BTGH.new_zeros(shape)
 
     def layer(self, index: int) -> "LayerCache":
         """The slice that one block reads and extends."""
@@ -118,6 +117,7 @@ class LayerCache:
             Mixed values, [B, T, N, H].
         """
         cache, T = self.cache, q_BTNH.shape[1]
+        cache.allocate(k_BTGH)
         keys_BGSH, values_BGSH = cache.keys_LBGSH[self.index], cache.values_LBGSH[self.index]
         end = cache.length_after(T)
         self._store(keys_BGSH, k_BTGH)

@@ -42,10 +42,11 @@ class ChatFormat:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, own = tokenizer, special_ids(tokenizer)
         if missing := [name for name in ("<|im_start|>", "<|im_end|>") if name not in own]:
+            folder = "FOLDER" if tokenizer.path is None else tokenizer.path.parent
             raise ValueError(
                 f"The tokenizer {tokenizer.path} lacks {', '.join(missing)} of the chat format. The model can continue "
-                "plain text. `internlm2 convert from=FOLDER to=NEW format=released chat_names=true` adds them, and "
-                "fine-tuning teaches them."
+                f"plain text. `internlm2 convert from={folder} to=NEW format=released chat_names=true` adds them, and "
+                "fine-tuning of NEW teaches them."
             )
         self.start, self.end = own["<|im_start|>"], own["<|im_end|>"]
         self.newline = tokenizer.encode("\n")

@@ -5,7 +5,7 @@ overflow, and the run continues as if it had not been. Many in a row mean that t
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning as L
@@ -59,30 +59,29 @@ class LeftOut:
         self.total += not is_taken
         self._in_a_row[index] = 0 if is_finite else self._in_a_row.get(index, 0) + 1
 
-    def end_if_too_many(self, index: int, module: L.LightningModule, loss: Tensor, norm: Tensor) -> None:
+    def end_if_too_many(self, index: int, module: L.LightningModule, figures: Mapping[str, float]) -> None:
         """Say that a step was left out because something is not finite, or end the run.
 
         Args:
             index: Which optimizer's step it was.
             module: Whose weights were not changed.
-            loss: Of the step on this rank, a scalar.
-            norm: Of its gradient, a scalar.
+            figures: Of the step on this rank, such as its loss and the norm of its gradient.
 
         Raises:
             NotFiniteError: If there were too many in a row.
         """
         step, count = module.global_step, self._in_a_row[index]
-        figures = f"loss {float(loss):.4g}, gradient norm {float(norm):.4g}"
+        said = ", ".join(f"{name} {figure:.4g}" for name, figure in figures.items())
         if count >= self.most:
             broken = first_not_finite(module.named_parameters())
             weights = f"{broken} is not finite" if broken else "the weights are finite"
             raise NotFiniteError(
-                f"After step {step}, {count} steps in a row were not finite (the last: {figures}), and "
+                f"After step {step}, {count} steps in a row were not finite (the last: {said}), and "
                 f"most_left_out={self.most} ends the run. Here {weights}. Resume from the last checkpoint with a lower "
                 "learning rate, or look at the data that follow it."
             )
         if module.trainer.is_global_zero:
-            log.warning("A step after step %d is left out: %s (%d in a row)", step, figures, count)
+            log.warning("A step after step %d is left out: %s (%d in a row)", step, said, count)
 
 
 def are_finite(tensors: Iterable[Tensor]) -> bool:

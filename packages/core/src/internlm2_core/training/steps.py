@@ -187,7 +187,7 @@ class StepModule(L.LightningModule):
             self._step_schedule(index)
         if not is_finite:
             self._lower_loss_scale(optimizer.optimizer)
-            self.left_out.end_if_too_many(index, self, total, norm)
+            self.left_out.end_if_too_many(index, self, {"loss": float(total), "gradient norm": float(norm)})
         return sums
 
     def clip_by_norm(self, optimizer: Optimizer) -> Tensor:

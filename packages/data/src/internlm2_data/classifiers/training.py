@@ -15,6 +15,7 @@ from internlm2_data.classifiers.labels import Labelled
 from internlm2_data.classifiers.linear import Numbers, fit_linear
 from internlm2_data.classifiers.source import LabelSource
 from internlm2_data.stages.manifest import write_json
+from internlm2_data.stages.progress import LineProgress
 
 Split = tuple[list[str], Numbers]
 Fit = Callable[[Split, Split, Sequence[str]], Classifier]
@@ -54,7 +55,9 @@ def train_classifier(
                 f"Of {len(texts)} labelled texts {len(labels)} are for {name}. It needs good and bad ones of each of "
                 f"targets={list(targets)}."
             )
-    model = (fit or _fit_linear)(splits["train"], splits["validation"], targets)
+    with LineProgress() as progress:
+        progress.add_task(f"training on {len(splits['train'][0])} texts", total=None)
+        model = (fit or _fit_linear)(splits["train"], splits["validation"], targets)
     scores = combined(model.scores(splits["validation"][0]))
     threshold = choose_threshold(scores, _to_drop(splits["validation"][1], drop), drop, precision)
     languages = [text.language for text in texts if text.split == "test"]

@@ -15,6 +15,7 @@ from internlm2_data.dedup.sign_tasks import SignTask, sign_task, signed_before
 from internlm2_data.fingerprint import fingerprint
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.manifest import is_done, undone, write_json
+from internlm2_data.stages.progress import LineProgress
 from internlm2_data.stages.run import Shard, StageRun, remove_others
 from internlm2_data.stages.sieves import Sifted
 from internlm2_data.verdict import Drop, apply
@@ -72,7 +73,9 @@ class Dedup:
             return store.open()
 
         gone = [start + row for task, start in zip(past, starts, strict=False) for row in task.removed()]
-        removals = resolve(records, self.settings, shingles_of, gone)
+        with LineProgress(has_bar=False) as progress:
+            progress.add_task(f"{self.name}: resolve", total=None)
+            removals = resolve(records, self.settings, shingles_of, gone)
         for path in folder.glob("shingles-*"):
             path.unlink()
         own = int(starts[len(past)])

@@ -155,9 +155,10 @@ class Loader:
 
 
 def outlive_signals(worker: int) -> None:
-    """Let a reading process outlive the signals that a scheduler sends to every process of a run.
+    """Let a reading process outlive the signals that a scheduler, or Ctrl-C, sends to every process of a run.
 
     The run finishes its step, saves and leaves, and may need a batch for it. A reader that is killed would end it.
+    After Ctrl-C a step may take any time, and torch ends the readers of a run that is gone.
 
     Args:
         worker: Number of the process.
@@ -168,6 +169,7 @@ def outlive_signals(worker: int) -> None:
 
     for name in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(name, leave_later)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Rows(Dataset[Batch]):

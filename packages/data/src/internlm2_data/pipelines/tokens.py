@@ -19,6 +19,7 @@ from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
 from internlm2_data.stages.funnel import show_faults
 from internlm2_data.stages.manifest import undone, write_json
+from internlm2_data.stages.progress import LineProgress
 from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
 from internlm2_data.tokens.encoding import TextEncoder
 from internlm2_data.tokens.token_file import TokenSource
@@ -137,22 +138,30 @@ def _merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encode
     places = sorted({place for manifest in manifests for place in manifest["places"]})
     earlier = [path for kind in KINDS for ending in ENDINGS for path in (output / kind).glob(f"*{ending}")]
     remove_others(earlier, {Path(f"{output / place}{ending}") for place in places for ending in ENDINGS})
-    cards = []
-    for place in places:
-        about = {
-            "name": place,
-            "bytes": sum(manifest["places"].get(place, {"bytes": 0})["bytes"] for manifest in manifests),
-            "tokenizer_sha256": encoder.sha256,
-            "begin": encoder.begin,
-        }
-        with TokenWriter(output / place, encoder.vocabulary, about) as writer:
-            for task, manifest in zip(tasks, manifests, strict=True):
-                if place in manifest["places"]:
-                    source = TokenSource(task.folder / place)
-                    for document in range(len(source)):
-                        writer.add(source.read(document).tolist())
-        cards.append(json.loads(Path(f"{output / place}.json").read_text("utf-8")))
-    return cards
+    with LineProgress() as progress:
+        return [
+            _merged(place, tasks, manifests, output, encoder)
+            for place in progress.track(places, description="token files")
+        ]
+
+
+def _merged(
+    place: str, tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder
+) -> dict[str, Any]:
+    about = {
+        "name": place,
+        "bytes": sum(manifest["places"].get(place, {"bytes": 0})["bytes"] for manifest in manifests),
+        "tokenizer_sha256": encoder.sha256,
+        "begin": encoder.begin,
+    }
+    with TokenWriter(output / place, encoder.vocabulary, about) as writer:
+        for task, manifest in zip(tasks, manifests, strict=True):
+            if place in manifest["places"]:
+                source = TokenSource(task.folder / place)
+                for document in range(len(source)):
+                    writer.add(source.read(document).tolist())
+    card: dict[str, Any] = json.loads(Path(f"{output / place}.json").read_text("utf-8"))
+    return card
 
 
 def _show(cards: Records, faults: Records) -> None:

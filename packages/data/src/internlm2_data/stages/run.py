@@ -9,13 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from internlm2_data.executor import Executor, Failure
 from internlm2_data.fingerprint import file_stamp, fingerprint
 from internlm2_data.io.items import Fault
 from internlm2_data.io.shards import ShardReader, ShardWriter
 from internlm2_data.stages.manifest import undone, write_json
+from internlm2_data.stages.progress import LineProgress
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
 from internlm2_data.tokens.encoding import TextEncoder
@@ -109,7 +108,7 @@ class StageRun:
         """
         results, failures = [], []
         with ExitStack() as stack:
-            bar = stack.enter_context(progress()) if tasks else None
+            bar = stack.enter_context(LineProgress()) if tasks else None
             line = bar.add_task(stage, total=len(tasks)) if bar else None
             for task, result in zip(tasks, self.executor.map(function, tasks), strict=True):
                 if isinstance(result, Failure):
@@ -211,8 +210,3 @@ def _count_tokens(path: Path, counter: TextEncoder, tally: Tally) -> None:
     while batch := list(islice(documents, 64)):
         for document, ids in zip(batch, counter.encode([d.text for d in batch]), strict=True):
             tally.tokens[document.cell] += len(ids)
-
-
-def progress() -> Progress:
-    """The bar of a stage."""
-    return Progress(TextColumn("{task.description:>14}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
 from internlm2_data.stages.manifest import write_json
+from internlm2_data.stages.progress import LineProgress
 from internlm2_data.tokens.token_file import tokenizer_digest
 from internlm2_data.vocabulary.specials import SPECIAL_TOKENS
 
@@ -60,7 +60,8 @@ def train_vocabulary(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    with Console().status(f"training a vocabulary of {size}"):
+    with LineProgress() as progress:
+        progress.add_task(f"training a vocabulary of {size}", total=None)
         tokenizer.train_from_iterator(_pieces(sample), trainer)
     if tokenizer.get_vocab_size() < size:
         raise ValueError(

@@ -1,7 +1,9 @@
 """Weights and optimizer state as one flat dictionary of named tensors, and back."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,13 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from internlm2_parallel.names import named_weights
+
+MOMENTS = "state."
+"""What names of moments begin with in the flat state of an optimizer."""
+
+NOTHING: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+
 FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
@@ -24,29 +33,79 @@ def weights_of(module: nn.Module) -> dict[str, Any]:
     return dict(get_model_state_dict(module, options=FLAT))
 
 
-def optimizers_of(module: nn.Module, optimizers: Sequence[Optimizer]) -> dict[str, Any]:
+def optimizers_of(module: nn.Module, optimizers: Sequence[Optimizer], makes_moments: bool = False) -> dict[str, Any]:
     """State of each optimizer by weight name, still split.
 
     Args:
         module: The LightningModule.
         optimizers: Optimizers over its weights.
+        makes_moments: Make those of an optimizer that has taken no step, to read into them.
     """
-    states = (get_optimizer_state_dict(module, optimizer, options=FLAT) for optimizer in optimizers)
-    return {f"optimizer_{index}": state for index, state in enumerate(states)}
+    found: dict[str, Any] = {}
+    for index, optimizer in enumerate(optimizers):
+        with nullcontext() if makes_moments else without_a_step(optimizer):
+            found[f"optimizer_{index}"] = get_optimizer_state_dict(module, optimizer, options=FLAT)
+    return found
 
 
-def set_state(module: nn.Module, optimizers: Sequence[Optimizer], state: dict[str, Any]) -> None:
+@contextmanager
+def without_a_step(optimizer: Optimizer) -> Iterator[None]:
+    """Inside, torch does not step an optimizer without moments to get some, which would count as a step ever after.
+
+    It does so where no weight has a gradient.
+    """
+    weight = next(weight for group in optimizer.param_groups for weight in group["params"])
+    lends = not optimizer.state and weight.grad is None
+    if lends:
+        weight.grad = torch.zeros_like(weight)
+    try:
+        yield
+    finally:
+        if lends:
+            weight.grad = None
+
+
+def take_moments_that_lack(state: dict[str, Any], stored: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Take the moments out of a state that a checkpoint does not have, as one that was saved before the first step.
+
+    Args:
+        state: ``weights`` and ``optimizer_N``. It is changed.
+        stored: Names in the checkpoint.
+
+    Returns:
+        What was taken out, by ``optimizer_N``.
+    """
+    taken: dict[str, dict[str, Any]] = {}
+    for part in state.keys() - {"weights"}:
+        lacking = [name for name in state[part] if name.startswith(MOMENTS) and f"{part}.{name}" not in stored]
+        taken[part] = {name: state[part].pop(name) for name in lacking}
+    return taken
+
+
+def set_state(
+    module: nn.Module,
+    optimizers: Sequence[Optimizer],
+    state: dict[str, Any],
+    fresh: Mapping[str, Mapping[str, Any]] = NOTHING,
+) -> None:
     """Put weights and optimizer state, perhaps from another layout, in place.
 
     Args:
         module: The LightningModule. Weights that ``state`` lacks stay.
         optimizers: Optimizers over its weights.
         state: ``weights`` and ``optimizer_N``.
+        fresh: Moments that ``state`` lacks, by ``optimizer_N``. Their weights begin without any.
     """
     options = StateDictOptions(flatten_optimizer_state_dict=True, strict=False)
     set_model_state_dict(module, state["weights"], options=options)
     for index, optimizer in enumerate(optimizers):
-        set_optimizer_state_dict(module, optimizer, optim_state_dict=state[f"optimizer_{index}"], options=FLAT)
+        part = f"optimizer_{index}"
+        lacking = fresh.get(part, {})
+        set_optimizer_state_dict(module, optimizer, optim_state_dict={**state[part], **lacking}, options=FLAT)
+        without = {name.removeprefix(MOMENTS).rpartition(".")[0] for name in lacking}
+        for name, weight in named_weights(module):
+            if name in without:
+                optimizer.state.pop(weight, None)
 
 
 def random_state() -> dict[str, Any]:

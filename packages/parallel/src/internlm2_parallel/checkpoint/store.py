@@ -19,7 +19,14 @@ from torch.optim import Optimizer
 from internlm2_parallel.checkpoint.folder import completed, draft_of, recover
 from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
-from internlm2_parallel.checkpoint.state import optimizers_of, random_state, set_random_state, set_state, weights_of
+from internlm2_parallel.checkpoint.state import (
+    optimizers_of,
+    random_state,
+    set_random_state,
+    set_state,
+    take_moments_that_lack,
+    weights_of,
+)
 from internlm2_parallel.checkpoint.writer import AtomicWriter
 from internlm2_parallel.names import named_weights
 
@@ -118,12 +125,13 @@ class CheckpointStore:
             return checkpoint
         if not completed(source):
             raise FileNotFoundError(f"ckpt_path={source} is not a whole checkpoint.")
-        state = {"weights": weights_of(module), **optimizers_of(module, optimizers)}
+        state = {"weights": weights_of(module), **optimizers_of(module, optimizers, makes_moments=True)}
+        stored = FileSystemReader(source).read_metadata().state_dict_metadata
         if not strict:
-            stored = FileSystemReader(source).read_metadata().state_dict_metadata
             state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
+        fresh = take_moments_that_lack(state, stored)
         load(state, checkpoint_id=source)
-        set_state(module, optimizers, state)
+        set_state(module, optimizers, state, fresh)
         checkpoint = torch.load(source / "trainer.pt", map_location="cpu", weights_only=safely)
         checkpoint["state_dict"] = state["weights"]
         own = source / f"rank-{dist.get_rank()}.pt"

@@ -128,7 +128,7 @@ def finish_writing(trainer: L.Trainer) -> None:
     """Have on disk what is still in memory: once a job is requeued, Slurm kills its ranks within milliseconds."""
     log_finished_step(trainer)
     if isinstance(trainer.strategy, MeshStrategy):
-        trainer.strategy.store.close()
+        trainer.strategy.finish_writing()
     else:
         trainer.strategy.checkpoint_io.teardown()
 

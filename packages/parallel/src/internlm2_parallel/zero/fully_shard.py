@@ -9,6 +9,7 @@ FSDP2 stores weights as split as the optimizer state. The other extents say when
   sub-group (partial), nothing (replica).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -91,9 +92,19 @@ def _after_forward(sharding: Sharding, mesh: DeviceMesh, sub_group: int) -> bool
 
 
 def units(net: nn.Module) -> list[nn.Module]:
-    """Modules whose weights are gathered together: the embedding and every block. The root keeps the rest."""
+    """Modules whose weights are gathered together: the embedding and every block. The root keeps the rest.
+
+    A weight that is used elsewhere too, as an embedding that is tied to the head, stays with the root.
+    """
     found = (*called(net, "tok_embeddings"), *blocks_of(net))
-    return [module for module in found if any(True for _ in module.parameters())]
+    used = uses_of(net)
+    own = [(module, uses_of(module)) for module in found]
+    return [module for module, uses in own if uses and all(used[weight] == uses[weight] for weight in uses)]
+
+
+def uses_of(net: nn.Module) -> Counter[int]:
+    """How often each weight is used, by its identity."""
+    return Counter(id(weight) for _, weight in net.named_parameters(remove_duplicate=False))
 
 
 @contextmanager

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from internlm2_data.miniature.machine.chinese import news, reviews
 from internlm2_data.miniature.machine.packages import package_texts
 from internlm2_data.miniature.machine.pages import standard_library_pages, write_warc
 from internlm2_data.miniature.machine.repositories import copy_repositories
 from internlm2_data.stages.manifest import write_json
+from internlm2_data.stages.progress import LineProgress
 
 
 def collect(output: str | Path, web_bytes: int, prose_bytes: int, chinese_bytes: int, code_bytes: int) -> None:
@@ -41,8 +40,9 @@ def collect(output: str | Path, web_bytes: int, prose_bytes: int, chinese_bytes:
         "reviews": lambda: _write_jsonl(folder / "chinese/reviews.jsonl.gz", reviews(), chinese_bytes // 4),
         "code": lambda: copy_repositories(folder / "code", code_bytes),
     }
-    for name in track(steps, description="text of this machine"):
-        sizes[name] = steps[name]()
+    with LineProgress() as progress:
+        for name in progress.track(steps, description="text of this machine"):
+            sizes[name] = steps[name]()
     write_json(card, {"caps": caps, "bytes": sizes})
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from internlm2_data.document import Document
@@ -17,6 +16,7 @@ from internlm2_data.miniature.written.hay import Hay, gather_hay
 from internlm2_data.miniature.written.instructions.words import LANGUAGES
 from internlm2_data.miniature.written.kinds import KINDS
 from internlm2_data.stages.manifest import write_json
+from internlm2_data.stages.progress import LineProgress
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,9 @@ class WrittenPipeline:
         for kind in KINDS.keys() - self.sizes.keys():
             (output / f"{kind}.jsonl").unlink(missing_ok=True)
         counts = {}
-        for kind, size in track(self.sizes.items(), description="written documents"):
-            counts[kind] = _write_documents(output / f"{kind}.jsonl", written(kind, size, self.seed, hay))
+        with LineProgress() as progress:
+            for kind, size in progress.track(self.sizes.items(), description="written documents"):
+                counts[kind] = _write_documents(output / f"{kind}.jsonl", written(kind, size, self.seed, hay))
         write_json(output / "counts.json", {"seed": self.seed, "kinds": counts})
         _show(counts)
 

@@ -1,0 +1,71 @@
+"""`internlm2 online_rlhf` whose PPO and reward training run on two ranks each, while it works alone between them."""
+
+import json
+
+import pytest
+import torch
+from internlm2_align.preferences.preference import Preference, to_record
+from internlm2_align.reward.conditions import Conditions
+from internlm2_align.reward.network import from_language_model, save_reward
+from internlm2_core.checkpoint import load_released, save_released
+from safetensors.torch import load_file
+
+from tests.command import internlm2
+
+
+def instruction(number: int) -> dict:
+    total = number + 3
+    turns = [("user", f"#{number}: {number} + 3 = ?"), ("assistant", f"The sum is {total}.")]
+    messages = [{"role": role, "content": text} for role, text in turns]
+    check = {"kind": "number", "value": total}
+    return {"id": f"sum-{number}", "task": "arithmetic", "language": "en", "messages": messages,
+            "answer": str(total), "check": check}  # fmt: skip
+
+
+def write(path, records) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture
+def folder(tmp_path, make_model, tokenizer_file):
+    net = make_model()
+    save_released(tmp_path / "sft", net.size, net.state_dict().items(), tokenizer_file)
+    scored = from_language_model(net, torch.Generator().manual_seed(1))
+    conditions = Conditions({"maths": {"en": "M"}})
+    save_reward(tmp_path / "scores", net.size, scored.state_dict(), tokenizer_file, conditions)
+    write(tmp_path / "train.jsonl", map(instruction, range(12)))
+    write(tmp_path / "heldout.jsonl", map(instruction, range(100, 104)))
+    for name, start in (("pairs", 0), ("held", 100)):
+        turns = ({"role": "user", "content": "2 + 2 = ?"},)
+        write(tmp_path / f"{name}.jsonl", (
+            to_record(Preference("maths", ({**turns[0], "content": f"{n} + 3 = ?"},), str(n + 3), str(n + 4)))
+            for n in range(start, start + 8)
+        ))  # fmt: skip
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_two_rounds_of_two_ranks(folder):
+    ranks = {"strategy": "fsdp", "trainer.devices": 2, "trainer.accelerator": "cpu", "trainer.log_every_n_steps": 1}
+    ppo = ranks | {"queries": 4, "iterations": 2, "validate_every": 2, "settings.warmup_iterations": 1,
+                   "pretrain": "null", "sampling.max_new_tokens": 4, "max_tokens": 256}  # fmt: skip
+    reward = ranks | {"batches.budget_tokens": 1024, "max_tokens": 256}
+    done = internlm2(
+        "online_rlhf", "checkpoint=sft", "reward=scores", "preferences=[pairs.jsonl]",
+        "heldout_preferences=[held.jsonl]", "instructions=train.jsonl", "heldout=heldout.jsonl",
+        "domains={arithmetic: maths}", "rounds=2", "output=out", "round.prompts=6", "round.max_tokens=256",
+        "round.probe.sampling.max_new_tokens=4", "round.probe.samples=1",
+        *(f"stages.ppo.{key}={value}" for key, value in ppo.items()),
+        *(f"stages.reward.{key}={value}" for key, value in reward.items()),
+        folder=folder, timeout_s=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    first, second = json.loads((folder / "out" / "metrics.json").read_text())["rounds"]
+    assert first["ppo"]["iterations"] == second["ppo"]["iterations"] == 2
+    assert second["reward"]["pairs"]["train"]["used"] >= 8
+    trained = load_released(folder / "out" / "round-2" / "ppo" / "last")
+    changed = [not torch.equal(w, trained.state_dict()[n]) for n, w in load_file(
+        folder / "sft" / "model.safetensors").items()]  # fmt: skip
+    assert any(changed) and (folder / "out" / "round-2" / "ppo" / "checkpoints").is_dir()
+    # Two ranks have written their own parts of the checkpoint.
+    assert list((folder / "out" / "round-2" / "ppo" / "checkpoints").glob("*.ckpt/rank-1.pt"))
