@@ -77,7 +77,7 @@ class Judgement:
     time: str
     margin: float = 0.0
     remark: str = ""
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)  # the others tell judgements apart
 
     def __post_init__(self) -> None:
         if self.verdict not in VERDICTS:
