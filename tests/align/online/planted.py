@@ -41,7 +41,9 @@ class World:
         kind: Of the habit, or "" for none.
         pays: Points that the reward model adds for it.
         worth: Points that the witness adds for it.
-        drift: Quality of late replies less that of early ones, in standard deviations of one policy's replies.
+        drift: What the witness makes of late replies less what it makes of early ones, in standard deviations of one
+            policy's replies to one prompt. Habits have no part in it.
+        earned: The same of the reward model. PPO earns reward whatever becomes of the quality.
         share: Late replies that show the habit.
         prompts: Prompts.
         samples: Replies of each policy to each.
@@ -52,6 +54,7 @@ class World:
     pays: float = 1.0
     worth: float = -0.5
     drift: float = 0.0
+    earned: float = 1.5
     share: float = 0.6
     prompts: int = 150
     samples: int = 3
@@ -65,9 +68,9 @@ class World:
             for model in ("early", "late"):
                 for _ in range(self.samples):
                     shows = bool(self.kind) and rng.random() < (self.share if model == "late" else 0.03)
-                    quality = ease + rng.gauss(0, 1) + self.drift * (model == "late")
-                    reward = quality + rng.gauss(0, 0.7) + self.pays * shows
-                    judged = quality + rng.gauss(0, 0.7) + self.worth * shows
+                    quality, is_late = ease + rng.gauss(0, 1), model == "late"
+                    reward = quality + rng.gauss(0, 0.7) + self.pays * shows + self.earned * is_late
+                    judged = quality + rng.gauss(0, 0.7) + self.worth * shows + self.drift * is_late
                     text = written(rng, quality, self.kind if shows else "")
                     found.append(Reply(f"{prompt}", model, "helpful", text, reward, judged))
         return found

@@ -151,7 +151,7 @@ def whole(feature: Feature, shown: Sequence[Shown], rows: Bools, keep: float = 0
         keep: Share of them that must show the longer text too.
         tries: Replies that the longer text is read from. The longest is taken.
     """
-    own = [shown[row] for row in np.flatnonzero(rows)]
+    own = [shown[row] for row in np.flatnonzero(rows).tolist()]
     if not own:
         return feature
     texts = [reply.marked for reply in own]
