@@ -1,8 +1,8 @@
 """Processes that are killed at random points of training, export and convert.
 
-After every kill the checkpoint holds exactly the weights of an undisturbed run at its step, no step that was saved before is
-lost, and the model folder is one whole model. INTERNLM2_KILLS=200 kills more often: with it, 66 kills each of training, export
-and convert all passed on 2026-11-29, beside other work on two cores.
+After every kill the checkpoint holds exactly the weights of an undisturbed run at its step, no step that was saved before
+is lost, and the model folder is one whole model. INTERNLM2_KILLS=200 kills more often: with it, 66 kills each of training,
+export and convert all passed on 2026-11-29, beside other work on two cores.
 """
 
 import hashlib

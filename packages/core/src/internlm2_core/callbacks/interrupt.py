@@ -56,7 +56,7 @@ def leave(trainer: L.Trainer) -> None:
         trainer: Between two steps.
 
     Raises:
-        KeyboardInterrupt: Always.
+        KeyboardInterrupt: If it is called.
     """
     log_finished_step(trainer)
     if isinstance(trainer.strategy, WritesInBackground):
