@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
@@ -51,6 +52,20 @@ def _computing(method: Callable[..., Any]) -> Any:
             return method(self, *args, **kwargs)
 
     return call
+
+
+def _evaluating(method: Callable[..., Any]) -> Any:
+    """The same without gradients, and never in inference mode, which Lightning evaluates in where collectives are nccl.
+
+    Weights that are gathered in inference mode cannot be trained on afterwards.
+    """
+
+    @wraps(method)
+    def call(self: "MeshStrategy", *args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(mode=False), torch.no_grad():
+            return method(self, *args, **kwargs)
+
+    return _computing(call)
 
 
 class MeshStrategy(RankedStrategy):
@@ -228,9 +243,9 @@ class MeshStrategy(RankedStrategy):
             yield
 
     training_step = _computing(HookedStrategy.training_step)
-    validation_step = _computing(HookedStrategy.validation_step)
-    test_step = _computing(HookedStrategy.test_step)
-    predict_step = _computing(HookedStrategy.predict_step)
+    validation_step = _evaluating(HookedStrategy.validation_step)
+    test_step = _evaluating(HookedStrategy.test_step)
+    predict_step = _evaluating(HookedStrategy.predict_step)
     backward = _computing(HookedStrategy.backward)
 
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
@@ -238,11 +253,7 @@ class MeshStrategy(RankedStrategy):
         return whole_state(net, self.ranks.pipeline)
 
     def each_whole_weight(self, net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-        """Whole weights by name, one at a time, on every rank. Collective.
-
-        Args:
-            net: A network without stages on other ranks.
-        """
+        """Whole weights of a network without stages, by name, one at a time, on every rank. Collective."""
         for name, weight in weights_of(net).items():
             yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
 
