@@ -6,6 +6,7 @@ const WORDS = {
     raw: "Raw", rawTitle: "Show texts as they were written (v)", nameTitle: "You. Click to change.",
     yourName: "Your name, kept with each of your labels", begin: "Begin",
     leftBetter: "Left is better", rightBetter: "Right is better", left: "left", right: "right",
+    "leftBetter/narrow": "Upper is better", "rightBetter/narrow": "Lower is better", "left/narrow": "upper", "right/narrow": "lower",
     much: "much", clearly: "clearly", slightly: "slightly", tie: "tie", both_bad: "both bad", bothBad: "Both bad",
     skip: "Skip", undo: "Undo", remark: "Remark (r)", lookAgain: "Look again (Enter)", better: "better",
     nothingLeft: "Nothing is left for you to judge. Others may hold some, or leave some that you can judge later.",
@@ -26,6 +27,7 @@ const WORDS = {
     raw: "原文", rawTitle: "显示原始文本 (v)", nameTitle: "你的名字，点击可更改",
     yourName: "你的名字（随每条标注保存）", begin: "开始",
     leftBetter: "左边更好", rightBetter: "右边更好", left: "左边", right: "右边",
+    "leftBetter/narrow": "上面更好", "rightBetter/narrow": "下面更好", "left/narrow": "上面", "right/narrow": "下面",
     much: "好得多", clearly: "明显", slightly: "略好", tie: "一样好", both_bad: "都不好", bothBad: "都不好",
     skip: "跳过", undo: "撤销", remark: "备注 (r)", lookAgain: "再看看 (Enter)", better: "更好",
     nothingLeft: "现在没有需要你标注的内容。其他人可能正在标注一部分，稍后也许会有。",
@@ -45,9 +47,15 @@ const WORDS = {
 
 let language = localStorage.getItem("language") || (navigator.language.startsWith("zh") ? "zh" : "en");
 
+// On a narrow screen the two replies lie one above the other. The width is that of page.css.
+const narrow = matchMedia("(max-width: 760px)");
+
 export function word(name, values = {}) {
-  return (WORDS[language][name] ?? name).replace(/\{(\w+)\}/g, (_, key) => values[key]);
+  const words = WORDS[language];
+  return ((narrow.matches && words[`${name}/narrow`]) || (words[name] ?? name)).replace(/\{(\w+)\}/g, (_, key) => values[key]);
 }
+
+narrow.addEventListener("change", translate);
 
 export function switchLanguage() {
   language = language === "zh" ? "en" : "zh";
