@@ -52,8 +52,8 @@ def test_two_rounds_of_two_ranks(folder):
     reward = ranks | {"batches.budget_tokens": 1024, "max_tokens": 256}
     done = internlm2(
         "online_rlhf", "checkpoint=sft", "reward=scores", "preferences=[pairs.jsonl]",
-        "heldout_preferences=[held.jsonl]", "instructions=train.jsonl", "heldout=heldout.jsonl",
-        "domains={arithmetic: maths}", "rounds=2", "output=out", "round.prompts=6", "round.max_tokens=256",
+        "heldout_preferences=[held.jsonl]", "prompts=train.jsonl", "heldout=heldout.jsonl", "annotator=simulated",
+        "domains={arithmetic: maths}", "rounds=2", "output=out", "round.prompts_per_round=6", "round.max_tokens=256",
         "round.probe.sampling.max_new_tokens=4", "round.probe.samples=1",
         *(f"stages.ppo.{key}={value}" for key, value in ppo.items()),
         *(f"stages.reward.{key}={value}" for key, value in reward.items()),

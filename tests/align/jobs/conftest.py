@@ -9,7 +9,7 @@ import pytest
 import torch
 from internlm2_align import ConversationEncoder, PPOSystem, PreferenceData, PromptData, RewardModel
 from internlm2_align.jobs import label, ppo, reward
-from internlm2_align.labelling.pairs import PairRules
+from internlm2_align.labelling.sources import Instructions
 from internlm2_align.miniature import SimulatedAnnotator, WrittenCandidates
 from internlm2_align.ppo.callbacks import SaveActors
 from internlm2_align.ppo.health import Health
@@ -103,7 +103,8 @@ def run_ppo(instructions):
 
 @pytest.fixture
 def labelled(tmp_path, instructions):
-    label(SimulatedAnnotator(), PairRules(), *instructions, str(tmp_path / "label"), candidates=WrittenCandidates)
+    source = Instructions(*instructions, candidates=WrittenCandidates)
+    label(SimulatedAnnotator(), source, str(tmp_path / "label"))
     return [str(tmp_path / "label" / f"{name}.jsonl") for name in ("train", "heldout")]
 
 
