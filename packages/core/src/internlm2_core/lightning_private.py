@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 
 USED = (
     (ExperimentWriter, "_check_log_dir_exists"),
@@ -15,8 +16,8 @@ USED = (
     (L.pytorch.loops.fit_loop._FitLoop, "max_epochs"),
     (ModelCheckpoint, "_save_checkpoint"),
     (L.LightningModule(), "_trainer"),
-    (L.pytorch.trainer.connectors.logger_connector.logger_connector._LoggerConnector, "on_batch_end"),
-    (L.pytorch.trainer.connectors.logger_connector.logger_connector._LoggerConnector, "update_train_step_metrics"),
+    (_LoggerConnector, "on_batch_end"),
+    (_LoggerConnector, "update_train_step_metrics"),
     (L.pytorch.loops.training_epoch_loop._TrainingEpochLoop, "max_steps"),
 )
 """Classes, or objects, and their attributes."""
