@@ -48,7 +48,7 @@ class WithoutLine(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write what does not begin so."""
-        return len(text) if text.startswith(self.beginning) else self.stream.write(text)
+        return len(text) if text.startswith(self.beginning) else int(self.stream.write(text))
 
     def flush(self) -> None:
         """Flush the stream."""
