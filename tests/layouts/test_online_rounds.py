@@ -1,4 +1,4 @@
-"""`internlm2 online_rlhf` whose PPO and reward training run on two ranks each, while it works alone between them."""
+"""`internlm2 online_rlhf` whose PPO runs on two ranks, while it works alone before and after."""
 
 import json
 
@@ -8,7 +8,6 @@ from internlm2_align.preferences.preference import Preference, to_record
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.network import from_language_model, save_reward
 from internlm2_core.checkpoint import load_released, save_released
-from safetensors.torch import load_file
 
 from tests.command import internlm2
 
@@ -45,27 +44,23 @@ def folder(tmp_path, make_model, tokenizer_file):
 
 
 @pytest.mark.slow
-def test_two_rounds_of_two_ranks(folder):
-    ranks = {"strategy": "fsdp", "trainer.devices": 2, "trainer.accelerator": "cpu", "trainer.log_every_n_steps": 1}
-    ppo = ranks | {"queries": 4, "iterations": 2, "validate_every": 2, "settings.warmup_iterations": 1,
-                   "pretrain": "null", "sampling.max_new_tokens": 4, "max_tokens": 256}  # fmt: skip
-    reward = ranks | {"batches.budget_tokens": 1024, "max_tokens": 256}
+def test_a_round_whose_ppo_runs_on_two_ranks(folder):
+    keys = {"strategy": "fsdp", "trainer.devices": 2, "trainer.accelerator": "cpu", "queries": 4, "iterations": 2,
+            "validate_every": 2, "settings.warmup_iterations": 1, "pretrain": "null", "sampling.max_new_tokens": 4,
+            "max_tokens": 256}  # fmt: skip
     done = internlm2(
         "online_rlhf", "checkpoint=sft", "reward=scores", "preferences=[pairs.jsonl]",
         "heldout_preferences=[held.jsonl]", "prompts=train.jsonl", "heldout=heldout.jsonl", "annotator=simulated",
-        "domains={arithmetic: maths}", "rounds=2", "output=out", "round.prompts_per_round=6", "round.max_tokens=256",
+        "domains={arithmetic: maths}", "rounds=1", "output=out", "round.prompts_per_round=6", "round.max_tokens=256",
         "round.probe.sampling.max_new_tokens=4", "round.probe.samples=1",
-        *(f"stages.ppo.{key}={value}" for key, value in ppo.items()),
-        *(f"stages.reward.{key}={value}" for key, value in reward.items()),
+        *(f"stages.ppo.{key}={value}" for key, value in keys.items()),
         folder=folder, timeout_s=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    first, second = json.loads((folder / "out" / "metrics.json").read_text())["rounds"]
-    assert first["ppo"]["iterations"] == second["ppo"]["iterations"] == 2
-    assert second["reward"]["pairs"]["train"]["used"] >= 8
-    trained = load_released(folder / "out" / "round-2" / "ppo" / "last")
-    changed = [not torch.equal(w, trained.state_dict()[n]) for n, w in load_file(
-        folder / "sft" / "model.safetensors").items()]  # fmt: skip
-    assert any(changed) and (folder / "out" / "round-2" / "ppo" / "checkpoints").is_dir()
-    # Two ranks have written their own parts of the checkpoint.
-    assert list((folder / "out" / "round-2" / "ppo" / "checkpoints").glob("*.ckpt/rank-1.pt"))
+    [entry] = json.loads((folder / "out" / "metrics.json").read_text())["rounds"]
+    assert entry["ppo"]["iterations"] == 2 and set(entry["audit"]["models"]) == {"sft", "early", "late"}
+    ppo = folder / "out" / "round-1" / "ppo"
+    begun, trained = load_released(folder / "sft").state_dict(), load_released(ppo / "last").state_dict()
+    assert any(not torch.equal(weight, trained[name]) for name, weight in begun.items())
+    # Both ranks have written their parts of the checkpoint.
+    assert list((ppo / "checkpoints").glob("*.ckpt/rank-1.pt"))
