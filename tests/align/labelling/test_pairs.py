@@ -91,8 +91,8 @@ def test_pairs_that_a_models_own_reply_loses_come_first_and_are_a_slice_of_their
 
     for seed in range(10):
         [first, second] = label([record], Longest(), PairRules(seed=seed), candidates=write)
-        assert first.rejected == "y" and "own_mistake" in first.meta["slices"]
-        assert second.rejected != "y" and "own_mistake" not in second.meta["slices"]
+        assert first.rejected == "y" and "own_reply" in first.meta["slices"]
+        assert second.rejected != "y" and "written" in second.meta["slices"]
 
 
 def test_random_pairs_are_of_different_replies():

@@ -1,9 +1,9 @@
 """From the replies to a prompt to comparisons: which two are worth judging.
 
 An annotator that scores replies is shown pairs whose scores differ clearly and whose better side may win, so that pairs
-of different origins get equal chances: first an origin pair is drawn, then one of its pairs. Pairs that a model's own
-reply loses come before all others: they are rare, and they show the mistakes that the reward model will have to judge
-in PPO. They are the slice ``own_mistake``. All other annotators get pairs drawn at random.
+of different origins get equal chances: first an origin pair is drawn, then one of its pairs. Where a model's own reply
+loses, one such pair comes first: they are rare, and they show what the reward model will have to judge in PPO. They are
+the slice ``own_reply``, the others ``written``. All other annotators get pairs drawn at random.
 """
 
 import random
@@ -81,13 +81,14 @@ def _clear(
     rng = random.Random(f"{rules.seed}:{record['id']}:{domain}")
     origins = sorted(by_origin)
     rng.shuffle(origins)
-    origins.sort(key=lambda origin: origin[1] != SAMPLED)
+    own = [origin for origin in origins if origin[1] == SAMPLED][:1]
+    origins = own + [origin for origin in origins if origin not in own]
     pairs = []
     for better, worse in [rng.choice(by_origin[origin]) for origin in origins[: rules.per_domain]]:
         gap = scores[better] - scores[worse]
         sides = candidates[better], candidates[worse]
         slices = ["hard" if gap < rules.hard_gap else "easy", *annotator.slices_of(record)]
-        slices += ["own_mistake"] if sides[1].origin == SAMPLED else []
+        slices.append("own_reply" if sides[1].origin == SAMPLED else "written")
         meta = {"origins": ">".join(side.origin for side in sides), "slices": slices}
         pairs.append(comparison_of_record(record, domain, [side.reply for side in sides], rng, **meta))
     return pairs

@@ -36,13 +36,13 @@ def test_training_leaves_out_a_share_of_the_prompts(task):
     alone = dict.fromkeys(TASKS, 0.0) | {task: 1.0}
     train, prompts = ({*map(content, write_set(name, 4000, 3, Shares(), alone))} for name in ("train", "prompts"))
     trainable = {*map(content, write_set("train", 4000, 5, Shares(), alone))}
-    # Of 0.74, the share of all instances that are prompts, 0.24 are not in training.
+    # Of 0.76, the share of all instances that are prompts, 0.1 are not in training.
     if task == "arithmetic":
-        assert len(prompts - train - trainable) / len(prompts) == pytest.approx(0.24 / 0.74, abs=0.03)
+        assert len(prompts - train - trainable) / len(prompts) == pytest.approx(0.1 / 0.76, abs=0.03)
     elif task == "sorting":
-        assert len(prompts - train - trainable) / len(prompts) == pytest.approx(0.24 / 0.74, abs=0.1)
+        assert len(prompts - train - trainable) / len(prompts) == pytest.approx(0.1 / 0.76, abs=0.08)
     else:
-        assert len(prompts - train - trainable) / len(prompts) > 0.2
+        assert len(prompts - train - trainable) / len(prompts) > 0.08
 
 
 def test_what_is_held_out_is_held_out_for_every_seed(sets):

@@ -47,9 +47,9 @@ class Shares:
         ValueError: If they are more than a half together, or one of them is 0.
     """
 
-    heldout: float = 0.16
-    lookalike: float = 0.1
-    unseen: float = 0.24
+    heldout: float = 0.15
+    lookalike: float = 0.09
+    unseen: float = 0.1
 
     def __post_init__(self) -> None:
         """Check that some is left to train on."""
