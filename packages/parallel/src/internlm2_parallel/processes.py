@@ -129,6 +129,14 @@ class RankedStrategy(HookedStrategy):
                 dist.broadcast_object_list(told, group=mesh.get_group(), group_src=0)
         return told[0]
 
+    def over_stages(self, names: list[str]) -> list[str]:
+        """The names of all stages of a pipeline, in order, given those of this rank's. Collective."""
+        if self.layout.pipeline == 1:
+            return names
+        stages: list[list[str]] = [[] for _ in range(self.layout.pipeline)]
+        dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
+        return [name for stage in stages for name in stage]
+
     def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
         """Agree over all ranks of the world."""
         flag = torch.tensor(int(decision), device=self.root_device)

@@ -21,7 +21,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -273,7 +272,7 @@ class MeshStrategy(RankedStrategy):
         assert self.lightning_module is not None
         target = Path(self.broadcast(str(filepath)))
         optimizers = self.optimizers if checkpoint.pop("optimizer_states", None) is not None else []
-        names = [names_in_groups(self.lightning_module, optimizer, self._over_stages) for optimizer in optimizers]
+        names = [names_in_groups(self.lightning_module, optimizer, self.over_stages) for optimizer in optimizers]
         self.store.save(target, checkpoint, self.lightning_module, optimizers, str(self.layout), names)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
@@ -282,13 +281,6 @@ class MeshStrategy(RankedStrategy):
         source = Path(self.broadcast(str(checkpoint_path)))
         strict = self.lightning_module.strict_loading
         return self.store.load(source, self.lightning_module, self.optimizers, str(self.layout), strict, weights_only)
-
-    def _over_stages(self, names: list[str]) -> list[str]:
-        if self.layout.pipeline == 1:
-            return names
-        stages: list[list[str]] = [[] for _ in range(self.layout.pipeline)]
-        dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
-        return [name for stage in stages for name in stage]
 
     def finish_writing(self) -> None:
         """Wait for checkpoints that are still being written or copied."""
