@@ -16,8 +16,9 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 
 @pytest.fixture(autouse=True)
 def own_handler() -> Iterator[None]:
-    """Lightning leaves Ctrl-C ignored in a process whose run was interrupted."""
-    before = signal.getsignal(signal.SIGINT)
+    """Ctrl-C interrupts, as in a terminal: a shell starts jobs in the background with Ctrl-C ignored, and Lightning
+    leaves it ignored in a process whose run was interrupted."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
