@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from internlm2_align import ConversationEncoder, PreferenceData
-from internlm2_align.baselines.dpo import DPO, SaveDPO, WholePairs, start_actor
+from internlm2_align.actors import start_actor
+from internlm2_align.baselines.dpo import DPO, SaveDPO, WholePairs
 from internlm2_align.jobs import dpo
 from internlm2_align.reward.conditions import Unconditional
 from internlm2_core.callbacks import Checkpoints

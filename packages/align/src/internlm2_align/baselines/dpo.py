@@ -12,16 +12,14 @@ from typing import Any
 import lightning as L
 import torch
 from internlm2_core.callbacks.export import SaveLast, gathered
-from internlm2_core.checkpoint import save_released
-from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.optim import MakeOptimizer, Schedule, optimizer_and_schedule
 from internlm2_core.training import StepLoss, StepModule
 from torch import Tensor
 
+from internlm2_align.actors import save_actor
 from internlm2_align.baselines.losses import dpo_loss
 from internlm2_align.budget import plan_batches
-from internlm2_align.finite import check_weights
 from internlm2_align.ppo.responses import Responses, token_logprobs
 from internlm2_align.ppo.updates import evened
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -29,15 +27,6 @@ from internlm2_align.reward.model import ADAMW, CONSTANT
 from internlm2_align.reward.pairs import EncodedPair, PairBatches, PairLoader
 
 Pairs = Sequence[EncodedPair]
-
-
-def start_actor(folder: str | Path) -> LanguageModel:
-    """The network of a model folder, in torch's default dtype, which the Trainer's precision sets.
-
-    Raises:
-        FileNotFoundError: If the folder does not exist.
-    """
-    return load_model(folder, dtype=torch.get_default_dtype())
 
 
 class WholeBatch:
@@ -168,11 +157,7 @@ class DPO(StepModule):
         Raises:
             ValueError: If a weight is not finite.
         """
-        tensors = dict(self.actor.state_dict()) if tensors is None else tensors
-        path = self.encoder.tokenizer.path
-        assert path is not None
-        check_weights(tensors, folder)
-        save_released(folder, self.actor.size, tensors.items(), path)
+        save_actor(folder, self.actor, self.encoder.tokenizer, tensors)
 
 
 class SaveDPO(SaveLast):

@@ -40,14 +40,20 @@ CREATE TABLE IF NOT EXISTS seats (
 
 
 @contextmanager
+def _connected(file: Path) -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)) as database:
+        database.row_factory = sqlite3.Row
+        yield database
+
+
+@contextmanager
 def transaction(file: Path) -> Iterator[sqlite3.Connection]:
     """One transaction that reads and writes: committed at the end, rolled back on an error.
 
     Args:
         file: The database.
     """
-    with closing(sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)) as database:
-        database.row_factory = sqlite3.Row
+    with _connected(file) as database:
         database.execute("PRAGMA synchronous = FULL")
         database.execute("PRAGMA foreign_keys = ON")
         database.execute("BEGIN IMMEDIATE")
@@ -66,8 +72,7 @@ def snapshot(file: Path) -> Iterator[sqlite3.Connection]:
     Args:
         file: The database.
     """
-    with closing(sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)) as database:
-        database.row_factory = sqlite3.Row
+    with _connected(file) as database:
         database.execute("BEGIN")
         yield database
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from internlm2_core.checkpoint import save_released
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.generation.answers import complete
 from internlm2_core.nn.language_model import LanguageModel
@@ -19,7 +18,7 @@ from internlm2_records import Message
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from internlm2_align.finite import check_weights
+from internlm2_align.actors import save_actor
 from internlm2_align.ppo.responses import Responses, token_logprobs, token_values
 from internlm2_align.reward.conditions import conditions_beside
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -137,11 +136,7 @@ class PPONetworks(StepModule):
         Raises:
             ValueError: If a weight is not finite.
         """
-        tensors = dict(self.actor.state_dict()) if tensors is None else tensors
-        path = self.encoder.tokenizer.path
-        assert path is not None
-        check_weights(tensors, folder)
-        save_released(folder, self.actor.size, tensors.items(), path)
+        save_actor(folder, self.actor, self.encoder.tokenizer, tensors)
 
     @classmethod
     def load(cls, actor: str | Path, reward: str | Path, **settings: Any) -> Self:

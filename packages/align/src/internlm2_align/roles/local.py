@@ -12,6 +12,7 @@ from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text import load_tokenizer
 
+from internlm2_align.actors import start_actor
 from internlm2_align.ppo.critic import start_critic
 from internlm2_align.reward.network import RewardNetwork, load_reward
 
@@ -88,7 +89,7 @@ def local_roles(
     if critic not in get_args(CriticFrom):
         raise ValueError(f"critic={critic} must be one of {', '.join(get_args(CriticFrom))}.")
     return Roles(
-        actor=partial(_actor, actor),
+        actor=partial(start_actor, actor),
         critic=partial(start_critic, reward if critic == "reward" else actor),
         reference=partial(load_model, reference or actor, dtype=dtype_of(reference_dtype, "reference_dtype")),
         reward=partial(_reward, reward, actor, dtype_of(reward_dtype, "reward_dtype")),
@@ -114,11 +115,6 @@ def dtype_of(name: str | None, argument: str) -> torch.dtype | None:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise ValueError(f"{argument}={name!r} must be a floating-point dtype such as bfloat16 or float32.")
     return dtype
-
-
-def _actor(folder: str | Path) -> LanguageModel:
-    # As the Trainer's precision sets it: bfloat16 of the file would lose most of the small steps.
-    return load_model(folder, dtype=torch.get_default_dtype())
 
 
 def _reward(folder: str | Path, actor: str | Path, dtype: torch.dtype | None) -> RewardNetwork:
