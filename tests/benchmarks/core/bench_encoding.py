@@ -1,6 +1,6 @@
 """Encoding of documents and of conversations against Transformers' fast tokenizer, the same vocabulary and ids.
 
-    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python tests/benchmarks/data/bench_encoding.py [--rounds 7]
+    OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false python tests/benchmarks/core/bench_encoding.py [--rounds 7]
         [--megabytes 2] [--size 8192]
 
 The text is Python source of the standard library. A vocabulary is trained on it first. Speeds are CPU seconds, so several
@@ -12,11 +12,7 @@ import json
 import statistics
 import sysconfig
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 from internlm2_core.checkpoint.tokenizer_files import write_tokenizer
@@ -24,6 +20,7 @@ from internlm2_core.text import ChatFormat, load_tokenizer
 from internlm2_data.tokens.encoding import TextEncoder
 from internlm2_data.vocabulary import train_vocabulary
 from internlm2_records import Message
+from peers import ratio, show, take_turns
 
 BATCH = 64
 
@@ -47,23 +44,6 @@ def conversations(texts: list[str]) -> list[list[Message]]:
             asked, said = text[start : start + 500], text[start + 500 : start + 1000]
             found.append([{"role": "user", "content": asked}, {"role": "assistant", "content": said}])
     return found
-
-
-def take_turns(cases: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """CPU seconds of each case in each round, after one round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for turn in range(rounds + 1):
-        for name, case in cases.items():
-            start = time.process_time()
-            case()
-            if turn:
-                seconds[name].append(time.process_time() - start)
-    return seconds
-
-
-def ratio(slower: list[float], faster: list[float]) -> dict[str, float]:
-    low, middle, high = statistics.quantiles((a / b for a, b in zip(slower, faster, strict=True)), n=4)
-    return {"median": round(middle, 3), "from": round(low, 3), "to": round(high, 3)}
 
 
 def main() -> None:
@@ -104,8 +84,6 @@ def main() -> None:
         )
     size = sum(len(text.encode()) for text in texts) / 1e6
     figures = {
-        "date": date.today().isoformat(),
-        **{name: version(name) for name in ("tokenizers", "transformers")},
         "vocabulary": options.size,
         "megabytes": round(size, 2),
         "conversations": len(chats),
@@ -115,7 +93,7 @@ def main() -> None:
             name: ratio(seconds[f"{name}, transformers"], seconds[name]) for name in ("documents", "conversations")
         },
     }
-    print(json.dumps(figures, indent=2))
+    show(figures, "tokenizers", "transformers")
 
 
 if __name__ == "__main__":
