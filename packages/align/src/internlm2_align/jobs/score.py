@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from internlm2_core.line_progress import LineProgress
 from internlm2_records import Placed, Record, read_records, turns_of, with_tools
+from internlm2_records.progress import LineProgress
 
 from internlm2_align.preferences.preference import OnBad, Reply, check_on_bad, language_in, reply_key, reply_of
 from internlm2_align.preferences.sources import meta_of, records, replies_of

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.generation import Engine, LocalEngine, Sampling
-from internlm2_core.line_progress import LineProgress
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.chat import ChatFormat
 from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_records import Message
+from internlm2_records.progress import LineProgress
 
 CHUNK = 256
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from internlm2_records.progress import LineProgress
 
 from internlm2_core.checkpoint.any_layout import load_model
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Task
 from internlm2_core.evaluation.written import write_json, write_jsonl
 from internlm2_core.generation import Engine, LocalEngine
-from internlm2_core.line_progress import LineProgress
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text import load_tokenizer
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from internlm2_records.progress import LineProgress
 from rich.console import Console
 from rich.table import Table
 
@@ -15,7 +16,6 @@ from internlm2_data.classifiers.labels import Labelled
 from internlm2_data.classifiers.linear import Numbers, fit_linear
 from internlm2_data.classifiers.source import LabelSource
 from internlm2_data.stages.manifest import write_json
-from internlm2_data.stages.progress import LineProgress
 
 Split = tuple[list[str], Numbers]
 Fit = Callable[[Split, Split, Sequence[str]], Classifier]

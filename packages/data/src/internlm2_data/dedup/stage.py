@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from internlm2_records.progress import LineProgress
 
 from internlm2_data.dedup.clusters import Removal, Rows, Shingles, resolve
 from internlm2_data.dedup.records import ShardRecords
@@ -15,7 +16,6 @@ from internlm2_data.dedup.sign_tasks import SignTask, sign_task, signed_before
 from internlm2_data.fingerprint import fingerprint
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.manifest import is_done, undone, write_json
-from internlm2_data.stages.progress import LineProgress
 from internlm2_data.stages.run import Shard, StageRun, remove_others
 from internlm2_data.stages.sieves import Sifted
 from internlm2_data.verdict import Drop, apply

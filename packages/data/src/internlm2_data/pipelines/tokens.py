@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from internlm2_records.progress import LineProgress
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +20,6 @@ from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
 from internlm2_data.stages.funnel import show_faults
 from internlm2_data.stages.manifest import undone, write_json
-from internlm2_data.stages.progress import LineProgress
 from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
 from internlm2_data.tokens.encoding import TextEncoder
 from internlm2_data.tokens.token_file import TokenSource

@@ -9,12 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from internlm2_records.progress import LineProgress
+
 from internlm2_data.executor import Executor, Failure
 from internlm2_data.fingerprint import file_stamp, fingerprint
 from internlm2_data.io.items import Fault
 from internlm2_data.io.shards import ShardReader, ShardWriter
 from internlm2_data.stages.manifest import undone, write_json
-from internlm2_data.stages.progress import LineProgress
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
 from internlm2_data.tokens.encoding import TextEncoder

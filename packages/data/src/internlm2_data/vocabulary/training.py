@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from internlm2_records.progress import LineProgress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
 from internlm2_data.stages.manifest import write_json
-from internlm2_data.stages.progress import LineProgress
 from internlm2_data.tokens.token_file import tokenizer_digest
 from internlm2_data.vocabulary.specials import SPECIAL_TOKENS
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from internlm2_records.progress import LineProgress
+
 from internlm2_data.miniature.machine.chinese import news, reviews
 from internlm2_data.miniature.machine.packages import package_texts
 from internlm2_data.miniature.machine.pages import standard_library_pages, write_warc
 from internlm2_data.miniature.machine.repositories import copy_repositories
 from internlm2_data.stages.manifest import write_json
-from internlm2_data.stages.progress import LineProgress
 
 
 def collect(output: str | Path, web_bytes: int, prose_bytes: int, chinese_bytes: int, code_bytes: int) -> None:

@@ -7,6 +7,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 
+from internlm2_records.progress import LineProgress
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,6 @@ from internlm2_data.miniature.written.hay import Hay, gather_hay
 from internlm2_data.miniature.written.instructions.words import LANGUAGES
 from internlm2_data.miniature.written.kinds import KINDS
 from internlm2_data.stages.manifest import write_json
-from internlm2_data.stages.progress import LineProgress
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 import time
 
-from internlm2_data.stages.progress import LineProgress
+import pytest
+from internlm2_records.progress import LineProgress
 
 
-def test_a_log_file_gets_lines_even_while_one_item_takes_long(capsys):
+def test_a_log_file_gets_lines_even_while_one_item_takes_long(capsys: pytest.CaptureFixture[str]) -> None:
     found, until = "", time.monotonic() + 60
     with LineProgress(every_s=0.01) as progress:
         done, task = progress.add_task("ready", total=1, completed=1), progress.add_task("sums [x]", total=3)

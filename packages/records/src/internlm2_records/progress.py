@@ -1,4 +1,7 @@
-"""How far a job is: a bar, or a plain line twice a minute where the output is not a terminal."""
+"""How far a job is: a bar, or a plain line twice a minute where the output is not a terminal.
+
+It is here because all packages that read records tell how far they are, and import no other package in common.
+"""
 
 import threading
 from collections.abc import Sequence
@@ -27,7 +30,7 @@ class LineProgress(Progress):
                 super().start()
             return
         self._ended.clear()
-        # A shard may take longer than the time between two lines.
+        # One item may take longer than the time between two lines.
         self._thread = threading.Thread(target=self._write_lines, name="progress", daemon=True)
         self._thread.start()
 
