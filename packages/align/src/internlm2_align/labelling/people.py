@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from internlm2_align.people import Queue, label_by_people
 from internlm2_align.preferences.comparison import Comparison, Judgement
@@ -42,16 +43,15 @@ class PeopleAnnotator:
         names: Sequence[str] = (),
     ) -> None:
         self.serve = serve
-        self.queue = partial(Queue, annotators_per=annotators_per, overlap=overlap, gold_share=gold_share)
+        shares: dict[str, Any] = {"annotators_per": annotators_per, "overlap": overlap, "gold_share": gold_share}
+        self.queue = partial(Queue, **shares)
         self.page = partial(
             label_by_people,
+            **shares,
             port=port,
             token=token,
             host=host,
             least=least,
-            annotators_per=annotators_per,
-            overlap=overlap,
-            gold_share=gold_share,
             conditions=load_conditions(conditions),
             names=names,
         )
