@@ -29,6 +29,14 @@ def test_json_and_back():
     assert document.num_bytes == 6
 
 
+@pytest.mark.parametrize(("language", "source", "cell"), [
+    ("en", "news/2020", "en-news_2020"), ("en", "../../etc", "en-_etc"), ("zh", "新闻", "zh-新闻"),
+    ("c++", "code", "c++-code"), ("en", "fine-web.v1", "en-fine-web.v1"), ("", "a b\\c", "_-a_b_c"), ("en", "..", "en-_"),
+])  # fmt: skip
+def test_a_cell_is_the_name_of_a_file(language, source, cell):
+    assert Document("x", language=language, source=source).cell == cell
+
+
 def test_unknown_fields_go_to_meta_and_a_text_is_needed():
     assert Document.from_json({"text": "x", "stars": 5}).meta == {"stars": 5}
     with pytest.raises(ValueError, match="must have a string under the key `text`"):

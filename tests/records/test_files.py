@@ -1,8 +1,10 @@
 """Records of every kind of file, each with its place."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,13 +23,14 @@ def write(folder):
     (folder / "a.jsonl").write_bytes(LINES)
     (folder / "b.jsonl.gz").write_bytes(gzip.compress(LINES))
     (folder / "c.ndjson.zst").write_bytes(zstandard.compress(LINES))
+    (folder / "c2.jsonlines.xz").write_bytes(lzma.compress(LINES))
     (folder / "d.json").write_text(json.dumps(RECORDS))
     (folder / "e.json.gz").write_bytes(gzip.compress(json.dumps(RECORDS).encode()))
     pq.write_table(table, folder / "f.parquet")
     for name, writer in (("g.arrow", pa.ipc.new_stream), ("h.arrow", pa.ipc.new_file)):
         with pa.OSFile(str(folder / name), "wb") as out, writer(out, table.schema) as stream:
             stream.write_table(table)
-    return {name: unit for unit, names in (("line", "a.jsonl b.jsonl.gz c.ndjson.zst"), ("record", "d.json e.json.gz"),
+    return {name: unit for unit, names in (("line", "a.jsonl b.jsonl.gz c.ndjson.zst c2.jsonlines.xz"), ("record", "d.json e.json.gz"),
             ("row", "f.parquet g.arrow h.arrow")) for name in names.split()}  # fmt: skip
 
 
@@ -36,6 +39,19 @@ def test_every_kind_of_file(tmp_path):
         found = list(read_records(tmp_path / name))
         assert [placed.value for placed in found] == RECORDS, name
         assert [placed.place for placed in found] == [f"{tmp_path / name}, {unit} {n}" for n in (1, 2)]
+
+
+def test_columns_of_text(tmp_path):
+    (tmp_path / "a.csv.bz2").write_bytes(bz2.compress("\ufeffn,s\n1,é\n".encode()))
+    assert [placed.value for placed in read_records(tmp_path / "a.csv.bz2")] == [{"n": "1", "s": "é"}]
+
+
+def test_zstd_with_the_largest_window(tmp_path):
+    window = zstandard.ZstdCompressionParameters(window_log=28, write_content_size=False)
+    packer = zstandard.ZstdCompressor(compression_params=window).compressobj()
+    data = packer.compress(LINES) + packer.flush()
+    (tmp_path / "a.jsonl.zst").write_bytes(data)
+    assert [placed.value for placed in read_records(tmp_path / "a.jsonl.zst")] == RECORDS
 
 
 def test_a_folder_is_read_by_name_without_the_reports_in_it(tmp_path):
@@ -52,7 +68,7 @@ def test_a_broken_record_stops_nobody(tmp_path):
     for placed, sentence in (
         (broken, r"a\.jsonl, line 3 is broken JSON: .*\.$"),
         (listed, r"a\.jsonl, line 4 is not a JSON object but a list\.$"),
-        (binary, r"a\.jsonl, line 5 is not UTF-8 \(invalid start byte\).*\.gz or \.zst\.$"),
+        (binary, r"a\.jsonl, line 5 is not UTF-8 \(invalid start byte\).*\.gz, \.zst, \.xz, \.bz2\.$"),
     ):
         with pytest.raises(ValueError, match=sentence):
             placed.record()

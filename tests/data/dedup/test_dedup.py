@@ -96,6 +96,40 @@ def test_the_newest_is_kept_and_named(tmp_path):
     assert next(d for d in gone if d.id == documents[2].id).trail[-1]["value"] >= 0.7
 
 
+def test_a_document_goes_only_if_it_is_near_the_one_that_is_kept(tmp_path):
+    """Each text shares most of its words with the one before it, the last none with the first."""
+    rng = np.random.default_rng(0)
+    words = rng.choice(WORDS["en"], 600, replace=False).tolist()
+    chain = [" ".join(words[10 * step : 10 * step + 100]) for step in range(12)]
+    documents = [Document(text, type="prose", dump=f"d{99 - step}") for step, text in enumerate(chain)]
+    kept, gone = run_on(tmp_path, documents)
+    left = {document.id: document for document in kept}
+    assert len(gone) == 6 and len(kept) == 6
+    for document in gone:
+        keeper = left[document.trail[-1]["kept"]]
+        similarity = jaccard(*(shingle_set(text, False, 5) for text in (document.text, keeper.text)))
+        assert similarity >= 0.7 and document.trail[-1]["value"] == round(similarity, 4)
+
+
+def test_copies_of_one_text_in_any_number_leave_the_newest(tmp_path):
+    words = " ".join(WORDS["en"][:200])
+    texts = [f"{words} {number}" for number in range(120)]
+    documents = [Document(text, type="prose", dump=f"d{(7 * n) % 120:03d}") for n, text in enumerate(texts)]
+    kept, gone = run_on(tmp_path, documents)
+    assert [document.dump for document in kept] == ["d119"] and len(gone) == 119
+
+
+def test_passages_of_one_capture_stay_and_older_captures_go(tmp_path):
+    def page(text, date):
+        return Document(" ".join(text.split()), url="http://a/page", type="webpage", date=date)
+
+    passages = [page(" ".join(WORDS["en"][100 * n : 100 * n + 100]), "2021-05-01") for n in range(3)]
+    older = page(" ".join(WORDS["en"][700:800]), "2020-05-01")
+    kept, gone = run_on(tmp_path, [older, *passages])
+    assert {document.id for document in kept} == {document.id for document in passages}
+    assert [document.trail[-1]["rule"] for document in gone] == ["dedup.url"]
+
+
 def test_same_clusters_whatever_the_workers_and_on_a_second_run(tmp_path):
     documents = [Document(text, language=lang, type="prose") for lang, text in planted(150, 1)]
     one = run_on(tmp_path / "a", documents, workers=0)

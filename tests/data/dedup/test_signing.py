@@ -10,13 +10,14 @@ from internlm2_data.dedup.records import normal_url
 from internlm2_data.dedup.signing import permutations, shingle_set, sign
 
 TEXT = re.compile(
+    r"(?<=[^\W_])(?: |\))*[+*/<>=^%#]|(?<=[^\W_])(?: |\))*-(?= *\d)|(?<=[+*/<>=^%#])[ ]*[+*/<>=^%#]|[\u2200-\u22ff±]|"
     r"[\u0e00-\u0e7f\u3041-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_\u0e00-\u0e7f\u3041-\u9fff\uf900-\ufaff]+"
 )
 CODE = re.compile(r"\w+|[^\w\s]")
 
 
 def reference(text, is_code):
-    tokens = CODE.findall(text) if is_code else TEXT.findall(text.lower())
+    tokens = CODE.findall(text) if is_code else [token.strip(" )") for token in TEXT.findall(text.lower())]
     return {tuple(tokens[i : i + 5]) for i in range(max(1, len(tokens) - 4))} if tokens else set()
 
 
@@ -28,6 +29,7 @@ SAMPLES = [
     ("カタカナとひらがな、漢字", False),
     ("def f(x):\n    return x + 1  # add\n", True),
     ("if (a_b == 3) { c[0] += 1; }", True),
+    ("Let x = 7 - 3 and y >= (x + 2)/4, in C++ or C#; 2020-01-02, a well-known - and long - word ± 3 ≤ 4.", False),
     ("a b", False),
     ("", False),
     ("...!?", False),
@@ -57,6 +59,25 @@ def test_case_punctuation_and_space_do_not_count_and_indentation_in_code_neither
     one, other = "if x:\n    return a[1]", "if x :\n\treturn a[ 1 ]"
     assert np.array_equal(shingle_set(one, True, 5), shingle_set(other, True, 5))
     assert not np.array_equal(shingle_set("Foo(a, b, c)", True, 5), shingle_set("foo(a, b, c)", True, 5))
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("7 + 3", "7 - 3"), ("7+3", "73"), ("x = 7 * 3", "x = 7 / 3"), ("written in C", "written in C++"),
+    ("a language like C#", "a language like C"), ("where x < 3", "where x > 3"), ("where x ≤ 3", "where x ≥ 3"),
+    ("about 50%", "about 50"), ("f(x)^2", "f(x) 2"), ("七＋三", "七三"),
+])  # fmt: skip
+def test_signs_of_mathematics_and_code_count(one, other):
+    exact = sign([one, other], [False, False], DedupSettings()).exact
+    assert exact[0] != exact[1]
+
+
+@pytest.mark.parametrize(("one", "other"), [
+    ("a point, and - so - on", "a point and so on"), ("well-known", "well known"), ("* one\n* two", "- one\n- two"),
+    ("# Heading\ntext", "Heading\n=======\ntext"), ("> quoted", "quoted"),
+])  # fmt: skip
+def test_marks_of_lists_and_headings_do_not_count(one, other):
+    exact = sign([one, other], [False, False], DedupSettings()).exact
+    assert exact[0] == exact[1]
 
 
 def test_minima_are_those_of_the_permutations():

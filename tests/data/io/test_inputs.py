@@ -1,8 +1,11 @@
+import bz2
 import gzip
 import json
+import lzma
 import tracemalloc
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,12 +109,75 @@ def test_expanding_inputs(tmp_path):
     (tmp_path / "b").mkdir()
     for name in ("b/2.txt", "b/1.txt", "a.jsonl", "b/x.bin", "_hidden.txt"):
         (tmp_path / name).write_text("{}")
-    assert [p.name for p in expand_inputs([tmp_path])] == ["a.jsonl", "1.txt", "2.txt"]
+    assert [p.name for p in expand_inputs([tmp_path])] == ["a.jsonl", "1.txt", "2.txt", "x.bin"]
     assert [p.name for p in expand_inputs([f"{tmp_path}/b/*.txt", tmp_path / "a.jsonl"])] == [
         "1.txt",
         "2.txt",
         "a.jsonl",
     ]
+
+
+def test_nothing_in_a_folder_is_passed_over_without_a_word(tmp_path):
+    (tmp_path / "card").mkdir()
+    lines = b'{"text": "one"}\n'
+    for name, data in {
+        "a.jsonl.xz": lzma.compress(lines), "b.jsonl.bz2": bz2.compress(lines), "c.jsonlines": lines,
+        "d.csv": b'text,n\n"one, ""two""\nthree",4\ncut\n', "e.tsv": b"content\tn\none\t2\n", "f.arc.gz": b"?",
+        "README.md": b"# What this is", "card/README.md": b"# A text of its own",
+    }.items():  # fmt: skip
+        (tmp_path / name).write_bytes(data)
+    found = [thing for path in expand_inputs([tmp_path]) for thing in read_items(path)]
+    texts = [thing.content for thing in found if isinstance(thing, Item)]
+    assert texts == ["one", "one", "one", b"# A text of its own", 'one, "two"\nthree', "one"]
+    faults = {Path(thing.file).name: thing.what for thing in found if isinstance(thing, Fault)}
+    assert faults.keys() == {"README.md", "d.csv", "f.arc.gz"}
+    assert faults["d.csv"] == "has 1 cells for 2 columns" and "no reader knows" in faults["f.arc.gz"]
+    assert "describes the records" in faults["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "what"),
+    [
+        ('[{"text": "a"}, {"text": "b"}]', ["a", "b"], []),
+        ('\ufeff\n[\n {\n  "text": "a"\n },\n\n {"text": "' + "b" * 200_000 + '"}\n]\n', ["a", "b" * 200_000], []),
+        ("[]", [], []),
+        ('[{"text": "a"}, {"text": "b"', ["a"], ["and the rest are no items"]),
+        ('[{"text": "a"}]\n[{"text": "b"}]\n', ["a"], ["comes after the end of the list"]),
+        ('[{"text": "a"}, 5, {"text": "b"}]', ["a", "b"], ["no string under"]),
+        ('{"text": "a"}\n{"text": "b"}\n', ["a", "b"], []),
+    ],
+)
+def test_a_json_list_is_read_item_by_item(tmp_path, content, texts, what):
+    (tmp_path / "a.json").write_text(content, "utf-8")
+    good, faults = items(tmp_path / "a.json")
+    assert [item.content for item in good] == texts
+    assert len(faults) == len(what)
+    assert all(part in fault.what for part, fault in zip(what, faults, strict=True))
+
+
+def test_a_table_loses_no_more_than_the_row_that_cannot_be_read(tmp_path):
+    raw = pa.array([b"one", b"tw\xff", b"three"], pa.binary())
+    text = pa.StringArray.from_buffers(3, raw.buffers()[1], raw.buffers()[2])
+    far = pa.array([1, 2_000_000_000, None], pa.int32()).cast(pa.date32())
+    pq.write_table(pa.table({"text": text, "date": far}), tmp_path / "t.parquet")
+    good, faults = items(tmp_path / "t.parquet")
+    assert [(item.content, item.record.get("date")) for item in good] == [("one", "1970-01-02"), ("three", None)]
+    assert [(f.offset, f.unit) for f in faults] == [(2, "row")] and "not UTF-8 in column text" in faults[0].what
+    pq.write_table(pa.table({"text": ["one", "two", "three"], "date": far}), tmp_path / "u.parquet")
+    dates = [item.record.get("date") for item in items(tmp_path / "u.parquet")[0]]
+    assert dates[::2] == ["1970-01-02", None] and isinstance(dates[1], str)
+
+
+def test_a_text_inside_a_struct_is_found(tmp_path):
+    rows = [
+        {"id": 1, "doc": {"content": "inside", "n": 2}},
+        {"id": 2, "doc": {"content": "a"}, "other": {"text": "b"}},
+        {"id": 3, "doc": {"body": "c"}},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    good, faults = items(tmp_path / "a.jsonl")
+    assert [(i.content, i.record) for i in good] == [("inside", {"id": 1, "doc": {"n": 2}})]
+    assert [fault.offset for fault in faults] == [2, 3] and "Its keys are id, doc, other" in faults[0].what
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_boundaries_for_letters_none_for_chinese(tmp_path):
 
 
 def test_frequent_and_different_words_drop_a_document(tmp_path):
-    listed = words(tmp_path, "foo", "bar baz", max_per_thousand=10, min_different=2)
+    listed = words(tmp_path, "foo", "bar baz", max_per_thousand=10, min_different=2, min_matches=2)
     filler = "plain " * 95
     one, both, rare = listed.judge(
         [
@@ -83,6 +83,18 @@ def test_frequent_and_different_words_drop_a_document(tmp_path):
     )
     assert one is KEEP and rare is KEEP
     assert (both.rule, both.value, both.threshold) == ("safety.words", pytest.approx(2000 / 98, abs=0.01), 10)
+
+
+def test_a_few_matches_prove_nothing_even_in_a_short_text(tmp_path):
+    listed = words(tmp_path, "one", "two", "three", "!adults only")
+    texts = (
+        "adults only " + "plain " * 60,
+        "one two three two " + "plain " * 60,
+        "one two one two one two",
+        "one two three two one " + "plain " * 60,
+    )
+    verdicts = listed.judge([Page(Document(text, language="en")) for text in texts])
+    assert [verdict is KEEP for verdict in verdicts] == [False, True, True, False]
 
 
 def test_the_shipped_lists_work_after_pickling():

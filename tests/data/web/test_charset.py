@@ -9,13 +9,24 @@ JAPANESE = "これは日本語の文章です。文字コードはいろいろ�
 @pytest.mark.parametrize(
     ("text", "codec"),
     [(CHINESE, "gb18030"), (CHINESE, "gbk"), (TRADITIONAL, "big5"), (JAPANESE, "shift_jis"), (JAPANESE, "euc_jp"),
-     (CHINESE, "utf-8"), (CHINESE, "utf-16"), (TRADITIONAL, "big5hkscs")],
+     (JAPANESE, "iso2022_jp"), (CHINESE, "utf-8"), (CHINESE, "utf-16"), (TRADITIONAL, "big5hkscs")],
 )  # fmt: skip
 @pytest.mark.parametrize("told", ["header", "meta", "nobody"])
 def test_encodings(text, codec, told):
     html = f'<html><head><meta charset="{codec}"></head><p>{text}</p>' if told == "meta" else f"<p>{text}</p>"
     decoded, _ = decode(html.encode(codec), codec if told == "header" else "")
     assert text in decoded
+
+
+KOREAN = "이것은 한국어로 쓴 글입니다. 오늘은 날씨가 좋아서 공원에 갔습니다."
+
+
+def test_encodings_of_seven_bits():
+    assert decode(KOREAN.encode("iso2022_kr"))[0] == KOREAN
+    body = f"<p>{CHINESE}</p>".encode("hz")
+    assert decode(body, "hz-gb-2312")[0] == decode(b'<meta charset="HZ-GB-2312">' + body)[0][27:] == f"<p>{CHINESE}</p>"
+    shell = b"a shell script: echo ~{a,b} and ~}"
+    assert decode(shell, "utf-8") == (shell.decode(), "utf-8")
 
 
 def test_a_page_that_lies():

@@ -1,6 +1,7 @@
 import pytest
 from internlm2_data.io.items import Item
 from internlm2_data.web import Format, extractor
+from internlm2_data.web.formatting import known_fields
 from internlm2_data.web.language import identify
 
 BODY = "The library opens at nine every morning and closes at six. Readers may borrow five books for two weeks. " * 6
@@ -46,3 +47,34 @@ def test_languages():
     assert identify("Библиотека открывается каждое утро в девять часов и закрывается в шесть.") == "ru"
     assert identify("") == "und"
     assert identify("\x00\x01\ud800 ￾" + BODY) == "en"
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        ("zh-CN", "zh"), ("zho_Hans", "zh"), ("cmn", "zh"), ("eng_Latn", "en"), ("English", "en"), ("中文", "zh"),
+        ("EN-us", "en"), ("français", "fr"), ("ger", "de"), ("zh", "zh"),
+    ],
+)  # fmt: skip
+def test_languages_by_other_names(told, code):
+    kept = known_fields({"language": told})
+    assert kept["language"] == code
+    assert kept["meta"] == ({} if told == code else {"language": told})
+
+
+def test_a_language_that_means_nothing_is_identified():
+    for told in ("n/a", "xx", "unknown", ""):
+        kept = known_fields({"language": told})
+        assert "language" not in kept and kept["meta"] == {"language": told}
+
+
+def test_unknown_types_take_the_rules_of_prose():
+    assert known_fields({"type": "news"}) == {"type": "prose", "meta": {"type": "news"}}
+    assert known_fields({"type": "code", "language": "python"}) == {"type": "code", "language": "python", "meta": {}}
+
+
+def test_mojibake_does_not_hide_the_language():
+    text = "今天天气很好，我们去公园散步，看见许多人在那里放风筝。" * 3
+    item = Item(text.encode().decode("latin-1"), record={"url": "u"})
+    document, kept = Format(extractor("trafilatura")).document(item, "a.jsonl")
+    assert kept and document.language == "zh" and document.text == item.content

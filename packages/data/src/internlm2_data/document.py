@@ -7,8 +7,13 @@ document, last, why it was dropped.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+CODE_TYPES = ("code", "repository")
+TYPES = ("webpage", "prose", *CODE_TYPES)
+_UNSAFE = re.compile(r"[^\w+.-]+|^\.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,7 @@ class Document:
         text: Its text.
         source: Webpages, techlit, books, code, ... (a free word).
         language: ISO 639-1 code, "und" where unknown. For code the programming language.
-        type: Which rules and thresholds apply: webpage, prose, code, repository.
+        type: Which rules and thresholds apply, one of `TYPES`.
         url: Where it comes from. May be empty.
         dump: The crawl that it was in. Later dumps sort after earlier ones.
         date: ISO 8601 date or time of its capture. May be empty.
@@ -46,8 +51,11 @@ class Document:
 
     @property
     def cell(self) -> str:
-        """Its cell in table 1 of the report, for example "zh-webpages"."""
-        return f"{self.language}-{self.source}"
+        """Its cell in table 1 of the report, for example "zh-webpages".
+
+        Token files are named by it, so whatever cannot be in a file's name is a line below: "en-news_2020".
+        """
+        return "-".join(_UNSAFE.sub("_", part) or "_" for part in (self.language, self.source))
 
     @property
     def num_bytes(self) -> int:

@@ -1,6 +1,10 @@
 """Records of a file or folder, one by one, each with its place. `read_records` picks the reader by the suffix."""
 
+import codecs
+import csv
+import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +12,13 @@ from typing import Any, TypeVar
 
 import orjson
 
-from internlm2_records.streams import MAX_LINE_BYTES, UNREADABLE, bounded_lines, open_binary
-from internlm2_records.tables import arrow_rows, parquet_rows, saved_files
+from internlm2_records.streams import MAX_LINE_BYTES, PACKED, UNREADABLE, bounded_lines, open_binary
+from internlm2_records.tables import Row, arrow_rows, parquet_rows, saved_files
+
+_BEGIN_BYTES = 1 << 16
+_BETWEEN = re.compile(r"[\s,]*")
+# Of a process, and 128 KiB by default: too little for a text.
+csv.field_size_limit(MAX_LINE_BYTES)
 
 T = TypeVar("T")
 Record = Mapping[str, Any]
@@ -101,7 +110,7 @@ def _line(path: Path, number: int, line: bytes, errors: str) -> Placed:
         try:
             return Placed(path, number, json.loads(line.decode("utf-8", errors)))
         except UnicodeDecodeError as error:
-            fault = f"is not UTF-8 ({error.reason}): the suffix of compressed files is .gz or .zst"
+            fault = f"is not UTF-8 ({error.reason}): the suffix of compressed files is one of {', '.join(PACKED)}"
         except (ValueError, RecursionError) as error:
             fault = f"is broken JSON: {error}"
     return Placed(path, number, fault=fault)
@@ -124,6 +133,44 @@ def json_list(path: Path) -> Iterator[Placed]:
         yield Placed(path, number, item, unit="record")
 
 
+def json_any(path: Path, errors: str = "strict") -> Iterator[Placed]:
+    """The values of JSON lines or the items of one JSON list, whichever a file holds. Crawls name both ``.json``.
+
+    Args:
+        path: The file, which may be compressed.
+        errors: See `json_lines`. In a list every item with such bytes is kept with marks in their place.
+    """
+    with open_binary(path) as stream:
+        begin = stream.read(_BEGIN_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    return _list_items(path) if begin.startswith(b"[") else json_lines(path, errors)
+
+
+def _list_items(path: Path) -> Iterator[Placed]:
+    """Items of a JSON list one by one, in memory bounded by the largest."""
+    decoder, number, place = json.JSONDecoder(), 0, 0
+    with io.TextIOWrapper(open_binary(path), "utf-8-sig", "replace") as stream:
+        text = stream.read(_BEGIN_BYTES).lstrip().removeprefix("[")
+        while True:
+            place = _BETWEEN.match(text, place).end()  # type: ignore[union-attr]  # matches nothing too
+            if text.startswith("]", place):
+                if (text[place + 1 :] + stream.read(_BEGIN_BYTES)).strip():
+                    yield Placed(path, number + 1, fault="and the rest comes after the end of the list", unit="record")
+                return
+            try:
+                value, end = decoder.raw_decode(text, place)
+            except (ValueError, RecursionError) as error:
+                text, place = text[place:], 0
+                more = stream.read(max(_BEGIN_BYTES, len(text))) if len(text) < MAX_LINE_BYTES else ""
+                text += more
+                if not more:
+                    fault = f"and the rest are no items of a JSON list: {error}"
+                    yield Placed(path, number + 1, fault=fault, unit="record")
+                    return
+            else:
+                number, place = number + 1, end
+                yield Placed(path, number, value, unit="record")
+
+
 def parquet(path: Path) -> Iterator[Placed]:
     """The rows of a Parquet file."""
     return _rows(path, parquet_rows(path))
@@ -134,14 +181,39 @@ def arrow(path: Path) -> Iterator[Placed]:
     return _rows(path, arrow_rows(path))
 
 
-def _rows(path: Path, rows: Iterable[Any]) -> Iterator[Placed]:
+def _rows(path: Path, rows: Iterable[Row]) -> Iterator[Placed]:
     for number, row in enumerate(rows, 1):
-        yield Placed(path, number, row, unit="row")
+        yield Placed(path, number, row.value, row.fault, unit="row")
 
 
+def csv_rows(path: Path, header: bool = True) -> Iterator[Placed]:
+    """The rows of a CSV or TSV file. A row with other than as many cells as there are columns is a fault.
+
+    Args:
+        path: The file, which may be compressed.
+        header: Whether the first row names the columns. Without, their names are "0", "1", ...
+    """
+    number = 0
+    try:
+        with io.TextIOWrapper(open_binary(path), "utf-8-sig", "replace", newline="") as text:
+            rows = csv.reader(text, delimiter="\t" if ".tsv" in path.name.lower() else ",")
+            names = next(rows, []) if header else None
+            for number, row in enumerate(rows, 1):
+                names = names if names is not None else list(map(str, range(len(row))))
+                if len(row) == len(names):
+                    yield Placed(path, number, dict(zip(names, row, strict=True)), unit="row")
+                elif row:
+                    yield Placed(path, number, fault=f"has {len(row)} cells for {len(names)} columns", unit="row")
+    except (*UNREADABLE, csv.Error) as error:
+        yield Placed(path, number + 1, fault=f"and the rest cannot be read: {error}", unit="row")
+
+
+TABLES = tuple(suffix + packed for suffix in (".csv", ".tsv") for packed in ("", *PACKED))
+"""Suffixes of text files with columns."""
 READERS: Mapping[str, Reader] = {
-    **{f"{suffix}{packed}": json_lines for suffix in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst")},
-    **{f".json{packed}": json_list for packed in ("", ".gz", ".zst")},
+    **{f"{suffix}{packed}": json_lines for suffix in (".jsonl", ".ndjson", ".jsonlines") for packed in ("", *PACKED)},
+    **{f".json{packed}": json_list for packed in ("", *PACKED)},
+    **dict.fromkeys(TABLES, csv_rows),
     ".parquet": parquet,
     ".arrow": arrow,
 }

@@ -1,7 +1,9 @@
 """Opening files that may be compressed, with bounded memory per line."""
 
+import bz2
 import gzip
 import io
+import lzma
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +12,24 @@ from typing import IO, BinaryIO, cast
 import zstandard
 
 MAX_LINE_BYTES = 64 << 20
-UNREADABLE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
+PACKED = (".gz", ".zst", ".xz", ".bz2")
+"""Suffixes of compressed files."""
+# What `zstd --long=31` writes, the largest window that zstd knows. The default limit is 128 MB.
+_LARGEST_WINDOW = 1 << 31
 
 
 def open_binary(path: Path) -> BinaryIO:
-    """The decompressed bytes of a plain, gzip or zstd file."""
+    """The bytes of a file, which is decompressed where its suffix is one of `PACKED`."""
     if path.name.endswith(".gz"):
         return cast(BinaryIO, gzip.open(path, "rb"))
+    if path.name.endswith(".xz"):
+        return cast(BinaryIO, lzma.open(path, "rb"))
+    if path.name.endswith(".bz2"):
+        return cast(BinaryIO, bz2.open(path, "rb"))
     if path.name.endswith(".zst"):
-        raw = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
+        raw = unpacker.stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
         return cast(BinaryIO, io.BufferedReader(raw, 1 << 20))
     return path.open("rb")
 

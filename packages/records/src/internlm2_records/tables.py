@@ -4,12 +4,27 @@ import json
 from collections.abc import Iterator
 from datetime import date, time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROWS_AT_ONCE = 1024
 
 
-def parquet_rows(path: Path) -> Iterator[Any]:
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        value: Its cells by column, in JSON types.
+        fault: Why it cannot be read, as the end of a sentence. Empty if it can.
+    """
+
+    value: Any
+    fault: str = ""
+
+
+def parquet_rows(path: Path) -> Iterator[Row]:
     """The rows of a Parquet file.
 
     Raises:
@@ -20,12 +35,12 @@ def parquet_rows(path: Path) -> Iterator[Any]:
 
     try:
         for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE):
-            yield from map(in_json_types, batch.to_pylist())
+            yield from _rows(batch)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a readable Parquet file: {error}.") from error
 
 
-def arrow_rows(path: Path) -> Iterator[Any]:
+def arrow_rows(path: Path) -> Iterator[Row]:
     """The rows of an Arrow file, in the stream format that ``datasets`` writes or in the file format.
 
     Raises:
@@ -43,9 +58,33 @@ def arrow_rows(path: Path) -> Iterator[Any]:
                 source.seek(0)
                 batches = iter(pyarrow.ipc.open_stream(source))
             for batch in batches:
-                yield from map(in_json_types, batch.to_pylist())
+                yield from _rows(batch)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is not a readable Arrow file: {error}.") from error
+
+
+def _rows(batch: "pa.RecordBatch") -> Iterator[Row]:
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, OverflowError):
+        # Some cell has no Python value. Only the rows that hold such a cell suffer.
+        yield from (_row(batch, number) for number in range(batch.num_rows))
+        return
+    for row in rows:
+        yield Row(in_json_types(row))
+
+
+def _row(batch: "pa.RecordBatch", number: int) -> Row:
+    cells = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        try:
+            cells[name] = in_json_types(column[number].as_py())
+        except UnicodeDecodeError as error:
+            return Row(None, f"is not UTF-8 in column {name} ({error.reason})")
+        except (ValueError, OverflowError):
+            # A date or time beyond the years that Python has: Arrow's own text.
+            cells[name] = str(column[number : number + 1].cast("string")[0])
+    return Row(cells)
 
 
 def saved_files(folder: Path) -> list[Path]:

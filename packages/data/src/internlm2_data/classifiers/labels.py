@@ -1,18 +1,14 @@
 """Labelled texts."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from internlm2_records import Placed, Record, read_records
-from internlm2_records.streams import open_binary
+from internlm2_records.files import TABLES, csv_rows
 
 from internlm2_data.document import content_id
 from internlm2_data.web.language import identify
-
-csv.field_size_limit(1 << 26)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +34,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """How to read a labelled file: JSONL, CSV or TSV, plain or gzip.
+    """How to read a labelled file: of any format of `internlm2_records`.
 
     Attributes:
         path: The file.
@@ -63,8 +59,7 @@ class LabelFile:
             FileNotFoundError: If it is not there.
             ValueError: If a row lacks text or labels, or a label is neither 0 nor 1. The message begins with its place.
         """
-        tables = {f"{suffix}{packed}": self._table for suffix in (".csv", ".tsv") for packed in ("", ".gz", ".zst")}
-        for placed in read_records(self.path, tables):
+        for placed in read_records(self.path, dict.fromkeys(TABLES, self._table)):
             labelled = placed.parse(self._labelled)
             if labelled.text.strip():
                 yield labelled
@@ -90,9 +85,4 @@ class LabelFile:
             raise ValueError(f"label={value!r} is not a number. Name the values that mean 1 in positive.") from None
 
     def _table(self, path: Path) -> Iterator[Placed]:
-        with open_binary(path) as stream:
-            lines = io.TextIOWrapper(stream, "utf-8", "replace", newline="")
-            rows = csv.reader(lines, delimiter="\t" if ".tsv" in path.suffixes else ",")
-            names = next(rows) if self.header else None
-            for number, row in enumerate(rows, 1):
-                yield Placed(path, number, dict(zip(names or map(str, range(len(row))), row, strict=False)), unit="row")
+        return csv_rows(path, self.header)

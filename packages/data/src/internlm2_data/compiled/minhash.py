@@ -153,17 +153,3 @@ def agreement(signatures: Any, left: Any, right: Any, out: Any) -> None:
         for k in range(signatures.shape[1]):
             equal += signatures[left[i], k] == signatures[right[i], k]
         out[i] = equal / signatures.shape[1]
-
-
-@numba.njit(cache=True)
-def find(parent: Any, i: int) -> int:
-    """The root of i, halving the path.
-
-    Args:
-        parent: Parent of each row in the union-find forest.
-        i: A row.
-    """
-    while parent[i] != i:
-        parent[i] = parent[parent[i]]
-        i = parent[i]
-    return i

@@ -12,12 +12,17 @@ Hashes = npt.NDArray[np.uint64]
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 _FNV_PRIME = np.uint64(0x100000001B3)
 
-# What a byte below 0x80 is: 0 separates, 1 is part of a word, 2 is a token of its own (in code).
+# What a byte below 0x80 is: 0 separates, 1 is part of a word, 2 is a token of its own. 3 is one after a word or another
+# sign, as in x + 1, C++ and >=, but not at the beginning of a line, where it decorates. 4 may be a minus.
 _TEXT_CLASS = np.zeros(128, np.uint8)
 _CODE_CLASS = np.full(128, 2, np.uint8)
 for _code in range(128):
     if chr(_code).isalnum():
         _TEXT_CLASS[_code] = 1
+    elif chr(_code) in "+*/<>=^%#":
+        _TEXT_CLASS[_code] = 3
+    elif chr(_code) == "-":
+        _TEXT_CLASS[_code] = 4
     if chr(_code).isalnum() or chr(_code) == "_":
         _CODE_CLASS[_code] = 1
     elif chr(_code).isspace() or _code < 32:
@@ -36,9 +41,9 @@ def mix(x: Any) -> Any:
 def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengths: Any) -> int:
     """Hash the tokens of data[start:stop] into `out`, their characters into `lengths`. Returns how many.
 
-    In text a token is a run of letters and digits (ASCII case folded), or one character of an unspaced script: Chinese,
-    Japanese, Thai. Punctuation and space only separate. In code it is an identifier or any other visible character,
-    so that white space means nothing.
+    In text a token is a run of letters and digits (ASCII case folded), one character of an unspaced script (Chinese,
+    Japanese, Thai), or a sign of mathematics. Punctuation and space only separate. In code it is an identifier or any
+    other visible character, so that white space means nothing.
 
     Args:
         data: The text, uint8.
@@ -51,6 +56,7 @@ def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengt
     classes = _CODE_CLASS if is_code else _TEXT_CLASS
     count = 0
     word, length = _FNV_OFFSET, 0
+    inside = False  # whether a word or a sign came before on this line, with nothing but spaces in between
     i = start
     while i < stop:
         byte = data[i]
@@ -66,6 +72,14 @@ def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengt
                 if i + k < stop:
                     value = (value << np.uint64(8)) | np.uint64(data[i + k])
             kind = _character_class(value, width)
+        if kind == 3:
+            kind = 2 if inside else 0
+        elif kind == 4:
+            kind = 2 if inside and _digit_follows(data, i + 1, stop) else 0
+        elif byte == 10 or (kind == 0 and byte != 32 and byte != 41):
+            inside = False
+        elif kind == 1 or kind == 2:
+            inside = True
         if kind == 1:
             word = (word ^ value) * _FNV_PRIME
             length += 1
@@ -85,11 +99,19 @@ def tokens(data: Bytes, start: int, stop: int, is_code: bool, out: Hashes, lengt
 
 
 @numba.njit(cache=True)
+def _digit_follows(data: Bytes, start: int, stop: int) -> bool:
+    """Whether the next character but spaces is a digit."""
+    while start < stop and data[start] == 32:
+        start += 1
+    return start < stop and 48 <= data[start] <= 57
+
+
+@numba.njit(cache=True)
 def _character_class(value: Any, width: int) -> int:
     """The class of a character beyond ASCII, given its UTF-8 bytes as one number."""
     if width == 2:
-        # U+0080 to U+00BF are signs and the no-break space.
-        return 0 if value < 0xC380 else 1
+        # U+0080 to U+00BF are signs and the no-break space, among them the plus-minus sign.
+        return 2 if value == 0xC2B1 else 0 if value < 0xC380 else 1
     if width == 4:
         # Ideographs beyond the first plane are F0 A0 80 80 and up.
         return 2 if value >= 0xF0A08080 else 0
@@ -99,6 +121,8 @@ def _character_class(value: Any, width: int) -> int:
         return 2  # Thai
     if value < 0xE28080:
         return 1
+    if 0xE28880 <= value <= 0xE28BBF:
+        return 2  # mathematical operators
     if value < 0xE2B080 or (0xE2B980 <= value < 0xE38181):
         return 0  # punctuation, arrows, mathematics, boxes, CJK punctuation
     if value < 0xE2B980:
@@ -109,6 +133,8 @@ def _character_class(value: Any, width: int) -> int:
         return 1  # Hangul and others, which have spaces
     if value < 0xEFAC80:
         return 2  # compatibility ideographs
+    if value == 0xEFBC8B or 0xEFBC9C <= value <= 0xEFBC9E:
+        return 2  # full-width + < = >
     # Full-width forms: letters and digits are parts of words, the rest are signs.
     if 0xEFBC90 <= value <= 0xEFBC99 or 0xEFBCA1 <= value <= 0xEFBCBA or 0xEFBD81 <= value <= 0xEFBD9A:
         return 1

@@ -34,7 +34,7 @@ def candidate_pairs(
         minima: Uint32 [documents, 128].
         sizes: Number of shingles. Documents without one are in no pair.
         settings: Bands and threshold.
-        rows: Only these, ascending. None for all.
+        rows: Only these. Of a large bucket all are compared with the one that comes first here. None for all, in order.
     """
     rows = np.flatnonzero(sizes > 0) if rows is None else rows[sizes[rows] > 0]
     count = np.uint64(max(len(sizes), 1))

@@ -1,4 +1,4 @@
-"""Which documents go: exact copies, older copies of a URL, near-duplicates of a newer document."""
+"""Which documents go: exact copies, older captures of a URL, near-duplicates of a newer document that is kept."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -48,13 +48,13 @@ def resolve(
     rank = ranks(records)
     alive = np.ones(len(rank), np.bool_)
     alive[list(gone)] = False
-    removals = _same(records.exact, rank, alive, "dedup.exact")
+    removals = _same(records.exact, rank, alive)
     if settings.by_url:
-        removals += _same(records.url, rank, alive, "dedup.url")
-    pairs = candidate_pairs(records.minima, records.sizes, settings, np.flatnonzero(alive))
-    shingles = shingles_of(np.unique(pairs))
-    parent = _verified_clusters(pairs, len(rank), settings.threshold, shingles)
-    removals += _near(parent, rank, shingles)
+        removals += _older_captures(records, rank, alive)
+    rows = np.flatnonzero(alive)
+    # The newest first, so that every document of a large bucket is compared with the newest.
+    pairs = candidate_pairs(records.minima, records.sizes, settings, rows[np.argsort(rank[rows])])
+    removals += _near(pairs, rank, settings.threshold, shingles_of(np.unique(pairs)))
     return sorted(removals)
 
 
@@ -67,20 +67,7 @@ def ranks(records: ShardRecords) -> Rows:
     return rank
 
 
-def _verified_clusters(pairs: Pairs, count: int, threshold: float, shingles: Shingles) -> Rows:
-    """Union-find over the pairs whose exact Jaccard index reaches the threshold. Returns the root of each row.
-
-    Pairs that are connected already are not compared.
-    """
-    parent = np.arange(count)
-    for left, right in pairs.tolist():
-        a, b = minhash.find(parent, left), minhash.find(parent, right)
-        if a != b and minhash.jaccard(shingles(left), shingles(right)) >= threshold:
-            parent[max(a, b)] = min(a, b)
-    return np.array([minhash.find(parent, row) for row in range(count)]) if len(pairs) else parent
-
-
-def _same(values: npt.NDArray[Any], rank: Rows, alive: npt.NDArray[np.bool_], rule: str) -> list[Removal]:
+def _same(values: npt.NDArray[Any], rank: Rows, alive: npt.NDArray[np.bool_]) -> list[Removal]:
     """Removals among rows of equal value, of which 0 means none."""
     removals = []
     rows = np.flatnonzero(alive & (values != np.uint64(0)))
@@ -89,15 +76,44 @@ def _same(values: npt.NDArray[Any], rank: Rows, alive: npt.NDArray[np.bool_], ru
         keeper = int(members[np.argmin(rank[members])])
         gone = members[members != keeper]
         alive[gone] = False
-        removals += [Removal(int(row), rule, 1.0, keeper) for row in gone]
+        removals += [Removal(int(row), "dedup.exact", 1.0, keeper) for row in gone]
     return removals
 
 
-def _near(parent: Rows, rank: Rows, shingles: Shingles) -> list[Removal]:
+def _older_captures(records: ShardRecords, rank: Rows, alive: npt.NDArray[np.bool_]) -> list[Removal]:
+    """Removals of all but the newest capture of each URL. Documents of one capture, such as passages, stay together."""
     removals = []
-    for members in groups_of_equal(parent):
+    rows = np.flatnonzero(alive & (records.url != np.uint64(0)))
+    for group in groups_of_equal(records.url[rows]):
+        members = rows[group]
         keeper = int(members[np.argmin(rank[members])])
-        for row in members[members != keeper].tolist():
-            similarity = minhash.jaccard(shingles(row), shingles(keeper))
-            removals.append(Removal(row, "dedup.near", round(float(similarity), 4), keeper))
+        gone = members[records.newness[members] != records.newness[keeper]]
+        alive[gone] = False
+        removals += [Removal(int(row), "dedup.url", 1.0, keeper) for row in gone]
+    return removals
+
+
+def _near(pairs: Pairs, rank: Rows, threshold: float, shingles: Shingles) -> list[Removal]:
+    """Removals of documents that are near one that is kept, from the newest to the oldest.
+
+    A document that is near a removed one is compared with what was kept in its place, for their own bands may not
+    have met. If those two differ, it stays: no chain of small changes ends in the loss of another text.
+    """
+    newer_first = np.where((rank[pairs[:, 0]] < rank[pairs[:, 1]])[:, None], pairs, pairs[:, ::-1])
+    order = np.lexsort((rank[newer_first[:, 0]], rank[newer_first[:, 1]]))
+    kept_for: dict[int, int] = {}
+    compared: set[int] = set()
+    removals: list[Removal] = []
+    last = -1
+    for newer, row in newer_first[order].tolist():
+        if row != last:
+            last, compared = row, set()
+        keeper = kept_for.get(newer, newer)
+        if row in kept_for or keeper in compared:
+            continue
+        compared.add(keeper)
+        similarity = float(minhash.jaccard(shingles(row), shingles(keeper)))
+        if similarity >= threshold:
+            kept_for[row] = keeper
+            removals.append(Removal(row, "dedup.near", round(similarity, 4), keeper))
     return removals

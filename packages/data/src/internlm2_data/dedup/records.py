@@ -12,7 +12,7 @@ import xxhash
 
 from internlm2_data.dedup.settings import DedupSettings
 from internlm2_data.dedup.signing import sign
-from internlm2_data.document import Document
+from internlm2_data.document import CODE_TYPES, Document
 from internlm2_data.io.shards import ShardReader
 
 BATCH_DOCUMENTS = 512
@@ -93,7 +93,7 @@ def sign_shard(files: Sequence[Path], settings: DedupSettings) -> ShardRecords:
 
 def is_code(document: Document) -> bool:
     """Whether white space means nothing in it."""
-    return document.type in ("code", "repository")
+    return document.type in CODE_TYPES
 
 
 def normal_url(url: str) -> str:

@@ -14,7 +14,7 @@ class DedupSettings:
         ngram: Tokens of a shingle.
         bands: Bands of the signature. A pair of Jaccard index s is found with probability 1 - (1 - s^rows)^bands.
         rows: Minima of a band.
-        by_url: Whether pages of one URL are duplicates, whatever their texts.
+        by_url: Whether older captures (by dump and date) of a URL are duplicates of the newest, whatever their texts.
         seed: Of the hash functions.
     """
 

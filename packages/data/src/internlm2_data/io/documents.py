@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from internlm2_data.document import Document
+from internlm2_data.document import TYPES, Document
 from internlm2_data.io.inputs import read_items
 from internlm2_data.io.items import Fault, Item
 from internlm2_data.web.charset import decode
@@ -35,5 +35,7 @@ def _document(item: Item) -> Document:
 
 def _is_ours(record: dict[str, Any]) -> bool:
     """Whether a stage wrote it. Others may have what they like under a document's names."""
+    if record.get("type", "webpage") not in TYPES:
+        return False
     lists = isinstance(record.get("meta", {}), dict) and isinstance(record.get("trail", []), list)
     return lists and _ID.fullmatch(str(record.get("id", ""))) is not None

@@ -6,8 +6,8 @@ from functools import partial
 from glob import glob
 from pathlib import Path
 
-from internlm2_records.files import arrow, json_lines, parquet
-from internlm2_records.streams import UNREADABLE
+from internlm2_records.files import arrow, csv_rows, json_any, json_lines, parquet
+from internlm2_records.streams import PACKED, UNREADABLE
 from internlm2_records.tables import saved_files
 
 from internlm2_data.io.items import Fault, Item, items_of
@@ -16,15 +16,17 @@ from internlm2_data.io.warc import read_warc, read_wet
 
 Reader = Callable[[Path], Iterator[Item | Fault]]
 
-# Crawls hold bytes that are not UTF-8, and name files of JSON lines .json.
+# Crawls hold bytes that are not UTF-8.
 _lines = items_of(partial(json_lines, errors="replace"))
+_table = items_of(csv_rows)
 
-PLAIN: dict[str, Reader] = {
-    ".warc": read_warc,
-    ".wet": read_wet,
+_TEXTS: dict[str, Reader] = {
     ".jsonl": _lines,
-    ".json": _lines,
+    ".jsonlines": _lines,
     ".ndjson": _lines,
+    ".json": items_of(partial(json_any, errors="replace")),
+    ".csv": _table,
+    ".tsv": _table,
     ".txt": read_text,
     ".md": read_text,
     ".rst": read_text,
@@ -32,8 +34,14 @@ PLAIN: dict[str, Reader] = {
     ".htm": read_html,
 }
 READERS: dict[str, Reader] = {
-    ending + packed: reader for ending, reader in PLAIN.items() for packed in ("", ".gz", ".zst")
-} | {".parquet": items_of(parquet), ".arrow": items_of(arrow)}
+    **{ending + packed: reader for ending, reader in _TEXTS.items() for packed in ("", *PACKED)},
+    **{f".warc{packed}": read_warc for packed in ("", ".gz", ".zst")},
+    **{f".wet{packed}": read_wet for packed in ("", ".gz", ".zst")},
+    ".parquet": items_of(parquet),
+    ".arrow": items_of(arrow),
+}
+_DESCRIPTIONS = ("readme.md", "license.txt", "license.md")
+"""Files that describe records beside them, and are documents where there are none."""
 
 
 # What the pipelines write beside documents.
@@ -55,7 +63,8 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
         inputs: Names, in whose order the result is. Within each it is sorted.
 
     Returns:
-        Files, and folders that `datasets.save_to_disk` wrote.
+        Files, and folders that `datasets.save_to_disk` wrote. Among them are files of folders that no reader knows:
+        `read_items` counts those as faults.
 
     Raises:
         FileNotFoundError: If a name matches nothing.
@@ -71,7 +80,7 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
             if not path.exists():
                 raise FileNotFoundError(f"{path} does not exist.")
             found += _inside(path) if path.is_dir() else [_known(path)]
-    if not found:
+    if not any(path.is_dir() or reader_of(path) for path in found):
         raise ValueError(
             f"inputs={[str(i) for i in inputs]} contain no file that can be read. Known endings are "
             f"{', '.join(READERS)}."
@@ -83,9 +92,13 @@ def read_items(path: Path) -> Iterator[Item | Fault]:
     """The items of one file, or of a folder of `datasets`, with faults in between."""
     for file in saved_files(path) if path.is_dir() else [path]:
         reader = reader_of(file)
-        assert reader is not None, file
         try:
-            yield from reader(file)
+            if reader is None:
+                yield Fault(str(file), 0, "passed over: no reader knows its ending", "byte")
+            elif _describes(file):
+                yield Fault(str(file), 0, "passed over: it describes the records beside it", "byte")
+            else:
+                yield from reader(file)
         except (*UNREADABLE, ValueError) as error:
             yield Fault(str(file), 0, f"the file cannot be read: {error}")
 
@@ -105,9 +118,17 @@ def _inside(folder: Path) -> list[Path]:
             continue
         if entry.is_dir():
             files += _inside(entry)
-        elif reader_of(entry):
+        else:
             files.append(entry)
     return files
+
+
+def _describes(file: Path) -> bool:
+    """Whether it is the card of a set of records."""
+    if file.name.lower() not in _DESCRIPTIONS:
+        return False
+    readers = {reader_of(other) for other in file.parent.iterdir() if other.is_file()}
+    return bool(readers - {None, read_text, read_html})
 
 
 def _known(path: Path) -> Path:

@@ -59,8 +59,19 @@ def items_of(reader: Callable[[Path], Iterable[Placed]]) -> Callable[[Path], Ite
 
 def _item(placed: Placed) -> Item | Fault:
     record, fault = placed.value, placed.fault
-    key = next((key for key in TEXT_KEYS if isinstance(record, dict) and isinstance(record.get(key), str)), None)
-    if fault or key is None:
-        return Fault(str(placed.file), placed.number, fault or f"no string under {' or '.join(TEXT_KEYS)}", placed.unit)
-    text = record.pop(key)
+    holder = None if fault else _holder_of_text(record)
+    if holder is None:
+        keys = f". Its keys are {', '.join(map(str, record))}" if isinstance(record, dict) else ""
+        fault = fault or f"no string under {' or '.join(TEXT_KEYS)}{keys}"
+        return Fault(str(placed.file), placed.number, fault, placed.unit)
+    text = holder.pop(next(key for key in TEXT_KEYS if isinstance(holder.get(key), str)))
     return Item(text, record={key: value for key, value in record.items() if value is not None})
+
+
+def _holder_of_text(record: Any) -> dict[str, Any] | None:
+    """The object that holds the text: the record, or the only one of its values that does."""
+    if not isinstance(record, dict):
+        return None
+    holders = [part for part in (record, *record.values()) if isinstance(part, dict)]
+    found = [part for part in holders if any(isinstance(part.get(key), str) for key in TEXT_KEYS)]
+    return found[0] if found and (found[0] is record or len(found) == 1) else None

@@ -18,7 +18,18 @@ _CALL = re.compile(
     r"阅读全文.?|查看更多.?|分享到.*|扫码.{0,10}|关注我们.*)$",
     re.IGNORECASE,
 )
-_SCRIPT = re.compile(r"javascript|cookie policy|privacy policy|terms of use|uses cookies|use of cookies", re.IGNORECASE)
+# Notices, not every line that names these things: there are pages about JavaScript, cookies and privacy too.
+_SCRIPT = re.compile(
+    r"(enabl|disabl|activat|allow|turn|switch|requir|need|support|without|please|must have)\w*\b.{0,40}javascript|"
+    r"javascript.{0,40}\b((is|was|be|been|has been|seems to be) (not |currently )?"
+    r"(enabled|disabled|required|needed|off|turned off|blocked|supported)|enabled|disabled|must be)|"
+    r"(启用|开启|打开|启动|禁用|禁止|关闭|支持|需要).{0,12}javascript|javascript.{0,12}(被?禁用|未启用|未开启|没有启用|关闭|功能)|"
+    r"(we|site|website|page|service) uses? (of )?cookies|uses? of cookies|"
+    r"(accept|agree|read|see|view|review|with|by|under) (to )?(our|the|these|its) (.{0,30} (and|&) )?"
+    r"(cookie policy|privacy policy|terms of use)|"
+    r"^\W*(.{0,25}\W)?(cookie policy|privacy policy|terms of use)(\W.{0,25})?$",
+    re.IGNORECASE,
+)
 # Most pages hold none of these, and to look for them once costs less than in every line.
 _SCRIPT_WORDS = ("javascript", "cookie", "privacy policy", "terms of use")
 _NO_LETTER = re.compile(r"[\W\d_]+$")

@@ -80,6 +80,15 @@ def _once(text: str, keep_indentation: bool) -> str:
     return text
 
 
+def without_mojibake(text: str) -> str:
+    """The normal form of a text that was encoded wrongly. Any other text as it is.
+
+    Args:
+        text: Any text.
+    """
+    return normal_form(text) if _SUSPECT.search(text) and is_bad(text) else text
+
+
 def _mended(line: str) -> str:
     return ftfy.fix_encoding(line) if _SUSPECT.search(line) and is_bad(line) else line
 

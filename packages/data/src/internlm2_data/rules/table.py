@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from internlm2_data.document import CODE_TYPES
 from internlm2_data.page import Page
 from internlm2_data.rules.code_measures import CODE_MEASURES
 from internlm2_data.rules.long_measures import LONG_MEASURES
@@ -91,7 +92,7 @@ class TableRules:
 
     def _judge(self, page: Page) -> Verdict:
         document = page.document
-        column = "code" if document.type in ("code", "repository") else document.language
+        column = "code" if document.type in CODE_TYPES else document.language
         if column not in self._table:
             return Drop("language.not_wanted", document.language, "+".join(self._table))
         for measure, threshold in self._plan(column, document.type):

@@ -1,8 +1,10 @@
 """Block list of words and phrases, all found in one pass (Aho-Corasick).
 
 A phrase of letters with spaces between words counts only between word boundaries ("Scunthorpe", "assess" are innocent).
-Chinese has none, and there a phrase counts wherever it is. One word proves nothing, so what is compared with the
-threshold is matches per thousand words (characters in Chinese), and at least two different ones are needed.
+Chinese has none, and there a phrase counts wherever it is. What is compared with the threshold is matches per thousand
+words (characters in Chinese). A few matches prove nothing: a text for patients or pupils names such things too. So
+there is a floor of matches and of different phrases. A line that begins with ! is a phrase that no other kind of page
+has ("under 18s leave this site"), for which there is no floor.
 """
 
 from collections.abc import Sequence
@@ -29,17 +31,22 @@ class WordList:
     Args:
         files: One phrase a line, UTF-8. None for `default_words()`.
         max_per_thousand: Matches per thousand words above which a document goes.
-        min_different: How many different phrases must occur.
+        min_different: How many different phrases must occur,
+        min_matches: and how many matches there must be.
 
     Raises:
         FileNotFoundError: If a list is not there.
     """
 
     def __init__(
-        self, files: Sequence[str | Path] | None = None, max_per_thousand: float = 5.0, min_different: int = 2
+        self,
+        files: Sequence[str | Path] | None = None,
+        max_per_thousand: float = 5.0,
+        min_different: int = 3,
+        min_matches: int = 5,
     ) -> None:
         self.files = default_words() if files is None else [Path(file) for file in files]
-        self.max_per_thousand, self.min_different = max_per_thousand, min_different
+        self.max_per_thousand, self.min_different, self.min_matches = max_per_thousand, min_different, min_matches
         for file in self.files:
             if not file.is_file():
                 raise FileNotFoundError(f"{file} is not a list of words.")
@@ -60,15 +67,24 @@ class WordList:
 
     def _judge(self, page: Page) -> Verdict:
         found = self.matches(page.text)
-        if len(set(found)) < self.min_different:
+        few = len(found) < self.min_matches or len(set(found)) < self.min_different
+        if few and self._decisive.isdisjoint(found):
             return KEEP
         rate = 1000 * len(found) / max(1, len(page.words))
         return Drop("safety.words", round(rate, 3), self.max_per_thousand) if rate > self.max_per_thousand else KEEP
 
     @cached_property
-    def _phrases(self) -> list[str]:
+    def _lines(self) -> list[str]:
         lines = [line.strip().lower() for file in self.files for line in file.read_text("utf-8").splitlines()]
-        return sorted({line for line in lines if line and not line.startswith("#")})
+        return [line for line in lines if line and not line.startswith("#")]
+
+    @cached_property
+    def _decisive(self) -> frozenset[str]:
+        return frozenset(line[1:] for line in self._lines if line.startswith("!"))
+
+    @cached_property
+    def _phrases(self) -> list[str]:
+        return sorted({line.removeprefix("!") for line in self._lines})
 
     @cached_property
     def _unspaced(self) -> list[bool]:

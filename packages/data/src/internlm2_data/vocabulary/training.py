@@ -6,6 +6,7 @@ from pathlib import Path
 from internlm2_records.progress import LineProgress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from internlm2_data.document import CODE_TYPES
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.io.items import Fault
@@ -103,7 +104,7 @@ def _balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list
         for document in read_documents(path):
             if isinstance(document, Fault):
                 continue
-            name = "code" if document.type in ("code", "repository") else document.language
+            name = "code" if document.type in CODE_TYPES else document.language
             name = name if name in groups else "other"
             if room[name] > 0:
                 groups[name].append(document.text)

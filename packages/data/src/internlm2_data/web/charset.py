@@ -1,6 +1,7 @@
 """From bytes to text, whatever the page claims about itself.
 
-Order of belief: a byte-order mark; UTF-8 that decodes without a fault and is not plain ASCII (no other
+Order of belief: a byte-order mark; the escapes of ISO 2022, or of HZ where it is declared, both plain ASCII too; UTF-8
+that decodes without a fault and is not plain ASCII (no other
 encoding looks like it by chance); the HTTP header; the page's own <meta>; detection by uchardet. Of these
 the first that decodes without a fault is taken, else the one with the fewest. GB2312 and GBK are read as
 GB18030, their superset, and Big5 with the Hong Kong additions, as browsers do.
@@ -35,6 +36,8 @@ def decode(data: bytes, declared: str = "", html: bool = True) -> tuple[str, str
     for mark, codec in _BOMS:
         if data.startswith(mark):
             return data.decode(codec, "replace"), codec
+    if data.isascii() and (codec := _with_escapes(data, declared, html)):
+        return data.decode(codec, "replace"), codec
     try:
         return data.decode("utf-8"), "utf-8"
     except UnicodeDecodeError as error:
@@ -52,9 +55,22 @@ def decode(data: bytes, declared: str = "", html: bool = True) -> tuple[str, str
     return best[0], best[1]
 
 
-def _candidates(data: bytes, declared: str, html: bool) -> list[str]:
+def _with_escapes(data: bytes, declared: str, html: bool) -> str:
+    """The encoding of a page in seven bits that is not ASCII. Empty for ASCII."""
+    if b"\x1b$)C" in data:
+        return "iso2022_kr"
+    if b"\x1b$" in data or b"\x1b(J" in data:
+        return "iso2022_jp_ext"
+    return "hz" if b"~{" in data and "hz" in _claims(data, declared, html) else ""
+
+
+def _claims(data: bytes, declared: str, html: bool) -> list[str]:
     meta = _META.search(data[:4096]) if html else None
-    claims = [_codec(declared), _codec(meta.group(1).decode("ascii", "replace")) if meta else ""]
+    return [_codec(declared), _codec(meta.group(1).decode("ascii", "replace")) if meta else ""]
+
+
+def _candidates(data: bytes, declared: str, html: bool) -> list[str]:
+    claims = _claims(data, declared, html)
     detected = _codec(detect_encoding(data, from_html_meta=False) or "")
     firm = [claim for claim in claims if claim and claim not in _PERMISSIVE and claim != "utf-8"]
     soft = [claim for claim in claims if claim in _PERMISSIVE]

@@ -1,7 +1,9 @@
-"""Language identification with CLD2 (report section 3.1.1)."""
+"""Language identification with CLD2 (report section 3.1.1), and what others call a language."""
 
 import re
+from functools import lru_cache
 
+import langcodes
 import pycld2
 
 # CLD2 refuses control characters, surrogates and non-characters.
@@ -22,3 +24,22 @@ def identify(text: str) -> str:
             return "und"
     code = details[0][1]
     return "und" if code == "un" else "zh" if code.startswith("zh") else code
+
+
+@lru_cache(maxsize=4096)
+def language_code(name: str) -> str | None:
+    """The code that `identify` gives to a language that others call by a tag or a name. None where it means nothing.
+
+    Args:
+        name: A tag of BCP 47 ("zh-CN", "eng_Latn"), an ISO 639 code ("zho", "ger"), or a name ("English", "中文").
+    """
+    try:
+        tag = langcodes.get(name.strip())
+        if not tag.is_valid() or tag.language is None:
+            raise LookupError(name)
+    except (langcodes.LanguageTagError, LookupError):
+        try:
+            tag = langcodes.find(name)
+        except LookupError:
+            return None
+    return tag.prefer_macrolanguage().language
