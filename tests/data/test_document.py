@@ -30,7 +30,7 @@ def test_json_and_back():
 
 
 @pytest.mark.parametrize(("language", "source", "cell"), [
-    ("en", "news/2020", "en-news_2020"), ("en", "../../etc", "en-_etc"), ("zh", "新闻", "zh-新闻"),
+    ("en", "news/2020", "en-news_2020"), ("en", "../../etc", "en-__.._etc"), ("zh", "新闻", "zh-新闻"),
     ("c++", "code", "c++-code"), ("en", "fine-web.v1", "en-fine-web.v1"), ("", "a b\\c", "_-a_b_c"), ("en", "..", "en-_"),
 ])  # fmt: skip
 def test_a_cell_is_the_name_of_a_file(language, source, cell):

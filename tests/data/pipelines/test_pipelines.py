@@ -1,6 +1,7 @@
 """Whole pipelines on small inputs: outputs, counts, resumption, and the same output for any number of workers."""
 
 import json
+import lzma
 import subprocess
 import sys
 from dataclasses import replace
@@ -286,6 +287,45 @@ def test_web_leaves_its_stages_and_a_funnel_that_adds_up(inputs, tmp_path):
     assert {d.language for d in documents} == {"en", "zh"}
     excluded = kept(out / "excluded")
     assert len(excluded) == 7 and all(d.trail[-1]["action"] == "drop" for d in excluded)
+
+
+def everything(folder):
+    """A folder of every kind of file, whole and damaged. Returns how many things came in."""
+    folder.mkdir()
+    body = " ".join(f"word{n}" for n in range(80))
+    lines = [json.dumps({"text": f"{body} {n}", "source": source, "language": language, "type": kind})
+             for n, (source, language, kind) in enumerate([("a/b", "English", "news"), ("../c", "zh-CN", "prose"),
+             ("d", "en", "code"), ("", "n/a", "webpage")])]  # fmt: skip
+    (folder / "a.jsonl").write_text("\n".join([*lines, "{broken", '{"no": 1}', "5"]) + "\n")
+    (folder / "b.json").write_text(json.dumps([{"text": "one"}, {"text": ""}, []]))
+    (folder / "c.csv").write_text("text\nfour words are here\ntoo,many\n")
+    (folder / "d.html").write_text(f"<p>{body}</p>")
+    (folder / "e.txt.xz").write_bytes(lzma.compress(body.encode()))
+    (folder / "f.warc").write_bytes(b"no record at all")
+    (folder / "g.jsonl.gz").write_bytes(b"no archive at all")
+    for name in ("h.png", "LICENSE.md", "i"):
+        (folder / name).write_bytes(b"?")
+    return 7 + 3 + 2 + 1 + 1 + 1 + 1 + 3
+
+
+def test_nothing_is_lost_without_a_word(tmp_path):
+    count, out = everything(tmp_path / "in"), tmp_path / "out"
+    process(web(), [str(tmp_path / "in")], out, LocalExecutor(0))
+    stages = json.loads((out / "funnel.json").read_text())["stages"]
+    last = count
+    for stage in stages:
+        left, gone = sum(stage["documents"].values()), sum(sum(cells.values()) for cells in stage["dropped"].values())
+        assert left + gone + stage["num_faults"] + sum(stage["passed"].values()) == last, stage["stage"]
+        last = left
+    assert sum(stages[0]["passed"].values()) == 3
+    train_vocabulary([str(out / "format")], tmp_path / "v", size=400)
+    tokens = TokensPipeline(str(tmp_path / "v" / "tokenizer.json"), heldout=0.2)
+    process(tokens, [str(out / "format")], tmp_path / "tokens", LocalExecutor(0))
+    report = json.loads((tmp_path / "tokens" / "tokens.json").read_text())
+    written = sum(card["documents"] for card in report["files"])
+    assert written + len(report["faults"]) + sum(report["passed"].values()) == sum(stages[0]["documents"].values())
+    names = {path.relative_to(tmp_path / "tokens").as_posix() for path in (tmp_path / "tokens").rglob("*.bin")}
+    assert {f"{card['name']}.bin" for card in report["files"]} == {name for name in names if "_shards" not in name}
 
 
 def test_any_number_of_workers_gives_the_same_bytes(inputs, tmp_path):

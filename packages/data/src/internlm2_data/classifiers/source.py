@@ -9,10 +9,10 @@ import numpy as np
 
 from internlm2_data.classifiers.labels import LabelFile, Labelled
 from internlm2_data.classifiers.spoiling import SPOIL, TARGETS, advertised
+from internlm2_data.document import Document
 from internlm2_data.fingerprint import file_digest
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
-from internlm2_data.io.items import Fault
 
 
 class LabelSource(Protocol):
@@ -94,7 +94,9 @@ class MadeByRule:
         found: list[str] = []
         for path in expand_inputs(self.inputs):
             for document in read_documents(path):
-                if not isinstance(document, Fault) and document.language == language and document.type != "repository":
+                if not isinstance(document, Document) or document.type == "repository":
+                    continue
+                if document.language == language:
                     found.append(document.text)
                 if len(found) >= self.max_documents:
                     return found

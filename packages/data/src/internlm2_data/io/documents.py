@@ -7,7 +7,7 @@ from typing import Any
 
 from internlm2_data.document import TYPES, Document
 from internlm2_data.io.inputs import read_items
-from internlm2_data.io.items import Fault, Item
+from internlm2_data.io.items import Fault, Item, Passed
 from internlm2_data.web.charset import decode
 from internlm2_data.web.formatting import known_fields
 from internlm2_data.web.language import identify
@@ -15,10 +15,10 @@ from internlm2_data.web.language import identify
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-def read_documents(path: Path) -> Iterator[Document | Fault]:
-    """Documents of one file, with faults in between. HTML is refused: it has to go through Format first."""
+def read_documents(path: Path) -> Iterator[Document | Fault | Passed]:
+    """Documents of one file, with what is none in between. HTML is refused: it has to go through Format first."""
     for number, item in enumerate(read_items(path)):
-        if isinstance(item, Fault):
+        if isinstance(item, Fault | Passed):
             yield item
         elif item.html:
             yield Fault(str(path), number, "HTML: run it through `internlm2 process pipeline=web` first", "item")

@@ -10,11 +10,11 @@ from internlm2_records.files import arrow, csv_rows, json_any, json_lines, parqu
 from internlm2_records.streams import PACKED, UNREADABLE
 from internlm2_records.tables import saved_files
 
-from internlm2_data.io.items import Fault, Item, items_of
+from internlm2_data.io.items import Fault, Item, Passed, items_of
 from internlm2_data.io.plain import read_html, read_text
 from internlm2_data.io.warc import read_warc, read_wet
 
-Reader = Callable[[Path], Iterator[Item | Fault]]
+Reader = Callable[[Path], Iterator[Item | Fault | Passed]]
 
 # Crawls hold bytes that are not UTF-8.
 _lines = items_of(partial(json_lines, errors="replace"))
@@ -64,7 +64,7 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
 
     Returns:
         Files, and folders that `datasets.save_to_disk` wrote. Among them are files of folders that no reader knows:
-        `read_items` counts those as faults.
+        `read_items` passes those over, with a reason.
 
     Raises:
         FileNotFoundError: If a name matches nothing.
@@ -88,15 +88,15 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def read_items(path: Path) -> Iterator[Item | Fault]:
-    """The items of one file, or of a folder of `datasets`, with faults in between."""
+def read_items(path: Path) -> Iterator[Item | Fault | Passed]:
+    """The items of one file, or of a folder of `datasets`, with what is none in between."""
     for file in saved_files(path) if path.is_dir() else [path]:
         reader = reader_of(file)
         try:
             if reader is None:
-                yield Fault(str(file), 0, "passed over: no reader knows its ending", "byte")
+                yield Passed(f"file ending in {file.suffix}" if file.suffix else "file without an ending")
             elif _describes(file):
-                yield Fault(str(file), 0, "passed over: it describes the records beside it", "byte")
+                yield Passed("file that describes the records beside it")
             else:
                 yield from reader(file)
         except (*UNREADABLE, ValueError) as error:

@@ -48,6 +48,17 @@ class Fault:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Something that came in and is no document.
+
+    Attributes:
+        reason: What it is. Things of one reason are counted together, so it names no place.
+    """
+
+    reason: str
+
+
 def items_of(reader: Callable[[Path], Iterable[Placed]]) -> Callable[[Path], Iterator[Item | Fault]]:
     """A reader of items, given one of records: their text is under one of `TEXT_KEYS`, and other keys are kept."""
 

@@ -1,8 +1,8 @@
 """The members of a gzip file, each checked against its checksum.
 
-A gzip WARC is a row of members, one a record, so that damage stays local: after a member that cannot be read,
-reading starts again at the next one that begins with a WARC header. Readers that do not check the sum take the rest
-of a cut-off member for data and lose the next one with it.
+A gzip WARC is a row of members, most often one a record, so that damage stays local: after a member that cannot be
+read, reading starts again at the next one. Readers that do not check the sum take the rest of a cut-off member for
+data and lose the next one with it.
 """
 
 import mmap
@@ -13,15 +13,18 @@ from typing import NamedTuple
 
 MAGIC = b"\x1f\x8b\x08"
 CHUNK = 1 << 16
+# Members larger than this are passed on in parts, before their checksum is known.
+MAX_HELD = 32 << 20
+_BGZIP = slice(12, 16), b"BC\x02\x00"
 
 
-class Member(NamedTuple):
-    """One member.
+class Piece(NamedTuple):
+    """A part of a file's content, in order.
 
     Attributes:
-        offset: Of its first byte in the file.
-        data: Its content, empty where that is a fault.
-        fault: What is wrong with it, if anything.
+        offset: Of its first byte in the file, or of the member that it comes from.
+        data: The bytes, empty where there is a fault.
+        fault: Why the content that belongs here cannot be read.
     """
 
     offset: int
@@ -29,52 +32,42 @@ class Member(NamedTuple):
     fault: str = ""
 
 
-class OneLargeMemberError(Exception):
-    """The file is compressed as a whole, not member by member."""
-
-
-def read_members(path: Path, max_bytes: int) -> Iterator[Member]:
-    """The members of a file, damaged ones as faults.
+def read_members(path: Path) -> Iterator[Piece]:
+    """The content of a gzip file, a member at a time, damaged ones as faults.
 
     Args:
         path: The file.
-        max_bytes: A member that unpacks to more is a fault. It is passed over in bounded memory.
-
-    Raises:
-        OneLargeMemberError: If the first member is larger than that and makes up the whole file.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         position = 0
         while position < len(view):
             if view[position : position + 3] != MAGIC:
-                yield Member(position, b"", "no gzip member begins here")
+                yield Piece(position, b"", "no gzip member begins here")
                 position = _next_member(view, position + 1)
                 continue
-            data, end, fault = _unpack(view, position, max_bytes)
-            if position == 0 and end == len(view) and len(data) > max_bytes:
-                raise OneLargeMemberError
-            yield Member(position, b"" if fault else data, fault)
+            end = yield from _unpack(view, position)
             position = _next_member(view, position + 1) if end < 0 else end
 
 
 def _next_member(view: mmap.mmap | bytes, start: int) -> int:
-    """Offset of the first member at or after `start` that holds a WARC record, or the end."""
+    """Offset of the first member at or after `start`, or the end."""
     at = view.find(MAGIC, start)
-    while at >= 0 and not begins_record(view[at : at + 512]):
+    while at >= 0 and not _is_member(view[at : at + 512]):
         at = view.find(MAGIC, at + 1)
     return len(view) if at < 0 else at
 
 
-def begins_record(data: bytes) -> bool:
-    """Whether a gzip member that begins here holds a WARC record."""
+def _is_member(data: bytes) -> bool:
+    """Whether a gzip member begins here that holds a WARC record, or a block of bgzip."""
     try:
-        return zlib.decompressobj(31).decompress(data, 16).startswith(b"WARC/")
+        begin = zlib.decompressobj(31).decompress(data, 16)
     except zlib.error:
         return False
+    return begin.startswith(b"WARC/") or data[_BGZIP[0]] == _BGZIP[1]
 
 
-def _unpack(view: mmap.mmap, start: int, max_bytes: int) -> tuple[bytes, int, str]:
-    """Content, end (-1 where it cannot be known) and fault of the member at `start`."""
+def _unpack(view: mmap.mmap, start: int) -> Iterator[Piece]:
+    """The content of the member at `start`. Returns its end, -1 where it cannot be known."""
     unpacker, parts, size, position = zlib.decompressobj(31), [], 0, start
     pending = b""
     try:
@@ -82,14 +75,16 @@ def _unpack(view: mmap.mmap, start: int, max_bytes: int) -> tuple[bytes, int, st
             chunk = pending or view[position : position + CHUNK]
             position += 0 if pending else len(chunk)
             if not chunk:
-                return b"", -1, "the member is cut off by the end of the file"
-            part = unpacker.decompress(chunk, CHUNK << 4)
+                yield Piece(start, b"", "the member is cut off by the end of the file")
+                return -1
+            parts.append(unpacker.decompress(chunk, CHUNK << 4))
             pending = unpacker.unconsumed_tail
-            size += len(part)
-            if size <= max_bytes + 1:
-                parts.append(part)
+            size += len(parts[-1])
+            if size > MAX_HELD:
+                yield Piece(start, b"".join(parts))
+                parts = []
     except zlib.error as error:
-        return b"", -1, f"damaged member: {error}"
-    end = position - len(unpacker.unused_data)
-    fault = f"a record of more than {max_bytes} bytes" if size > max_bytes else ""
-    return b"".join(parts) if size <= max_bytes else b"\0" * (max_bytes + 1), end, fault
+        yield Piece(start, b"", f"damaged member: {error}")
+        return -1
+    yield Piece(start, b"".join(parts))
+    return position - len(unpacker.unused_data)

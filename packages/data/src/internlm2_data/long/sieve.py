@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from internlm2_data.io.documents import read_documents
-from internlm2_data.io.items import Fault
+from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.sieves import Sifted
 from internlm2_data.verdict import Drop, apply
 
@@ -21,7 +21,7 @@ class LengthSieve:
         """See `Sieve`."""
         for path in files:
             for document in read_documents(path):
-                if isinstance(document, Fault):
+                if isinstance(document, Fault | Passed):
                     yield document
                 elif document.num_bytes > self.min_bytes:
                     yield document, True

@@ -1,7 +1,8 @@
 """`pipeline=tokens`."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,8 +18,8 @@ from internlm2_data.executor import Executor
 from internlm2_data.fingerprint import fingerprint
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
-from internlm2_data.io.items import Fault
-from internlm2_data.stages.funnel import show_faults
+from internlm2_data.io.items import Fault, Passed
+from internlm2_data.stages.funnel import show_faults, show_passed
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
 from internlm2_data.tokens.encoding import TextEncoder
@@ -63,11 +64,12 @@ class TokensPipeline:
         run.work("tokens", _encode_task, undone(tasks))
         manifests = [json.loads(task.manifest.read_text("utf-8")) for task in tasks]
         faults = [fault for manifest in manifests for fault in manifest["faults"]]
+        passed: Counter[str] = sum((Counter(manifest["passed"]) for manifest in manifests), Counter())
         if not any(manifest["places"] for manifest in manifests):
-            raise no_document(inputs, len(faults), faults)
+            raise no_document(inputs, len(faults), faults, passed)
         cards = _merge(tasks, manifests, output, encoder)
-        write_json(output / "tokens.json", {"files": cards, "faults": faults})
-        _show(cards, faults)
+        write_json(output / "tokens.json", {"files": cards, "faults": faults, "passed": passed})
+        _show(cards, faults, passed)
 
     def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:
         return [
@@ -117,12 +119,14 @@ def _encode_task(task: EncodeTask) -> None:
     """Encode a shard. The manifest is written last."""
     counts: dict[str, dict[str, int]] = {}
     faults: list[dict[str, Any]] = []
-    documents = _documents(task.shard.files, faults)
+    passed: Counter[str] = Counter()
+    documents = _documents(task.shard.files, faults, passed)
     with ExitStack() as stack:
         writers: dict[str, TokenWriter] = {}
         while batch := list(islice(documents, BATCH_DOCUMENTS)):
             for document, ids in zip(batch, task.encoder.encode([d.text for d in batch]), strict=True):
                 if (place := task.place(document)) is None:
+                    passed["long document that is held out"] += 1
                     continue
                 if place not in writers:
                     writers[place] = stack.enter_context(TokenWriter(task.folder / place, task.encoder.vocabulary))
@@ -130,7 +134,7 @@ def _encode_task(task: EncodeTask) -> None:
                 writers[place].add(ids)
                 counts[place]["documents"] += 1
                 counts[place]["bytes"] += document.num_bytes
-    write_json(task.manifest, {"made_by": task.made_by, "places": counts, "faults": faults})
+    write_json(task.manifest, {"made_by": task.made_by, "places": counts, "faults": faults, "passed": passed})
 
 
 def _merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
@@ -164,8 +168,8 @@ def _merged(
     return card
 
 
-def _show(cards: Records, faults: Records) -> None:
-    """Print a table of the files, and the first fault."""
+def _show(cards: Records, faults: Records, passed: Mapping[str, int]) -> None:
+    """Print a table of the files, the first fault, and what was passed over."""
     table = Table(title="token files")
     for column in ("file", "documents", "tokens", "bytes/token"):
         table.add_column(column, justify="left" if column == "file" else "right")
@@ -175,12 +179,17 @@ def _show(cards: Records, faults: Records) -> None:
     console = Console()
     console.print(table)
     show_faults(console, len(faults), faults)
+    show_passed(console, passed)
 
 
-def _documents(files: Sequence[Path], faults: list[dict[str, Any]]) -> Iterator[Document]:
+def _documents(files: Sequence[Path], faults: list[dict[str, Any]], passed: Counter[str]) -> Iterator[Document]:
     for path in files:
         for document in read_documents(path):
             if isinstance(document, Fault):
                 faults.append(document.to_json())
+            elif isinstance(document, Passed):
+                passed[document.reason] += 1
             elif document.text:
                 yield document
+            else:
+                passed["document without text"] += 1

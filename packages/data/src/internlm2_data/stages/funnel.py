@@ -1,6 +1,6 @@
 """The funnel: what went in, what came out and why the rest did not, stage by stage."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Funnel:
         console.print(table)
         faults = [fault for report in self.reports for fault in report["faults"]]
         show_faults(console, sum(report["num_faults"] for report in self.reports), faults)
+        for report in self.reports:
+            show_passed(console, report["passed"])
 
 
 def show_faults(console: Console, count: int, faults: Sequence[dict[str, Any]]) -> None:
@@ -72,3 +74,23 @@ def show_faults(console: Console, count: int, faults: Sequence[dict[str, Any]]) 
         where = f"{first['file']} at {first['unit']} {first['offset']}: {first['what']}"
         # Names of files may hold brackets, which are no markup.
         console.print(f"{count} things could not be read, the first: {where}", markup=False)
+
+
+def show_passed(console: Console, passed: Mapping[str, int]) -> None:
+    """Print what was passed over, by reason.
+
+    Args:
+        console: Where to print.
+        passed: How many things, by reason.
+    """
+    if passed:
+        console.print(f"Passed over: {reasons(passed)}.", markup=False, highlight=False)
+
+
+def reasons(passed: Mapping[str, int]) -> str:
+    """Counts in words, the most frequent reason first.
+
+    Args:
+        passed: How many things were passed over, by reason.
+    """
+    return ", ".join(f"{count} of {reason}" for reason, count in sorted(passed.items(), key=lambda pair: -pair[1]))

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -13,8 +13,9 @@ from internlm2_records.progress import LineProgress
 
 from internlm2_data.executor import Executor, Failure
 from internlm2_data.fingerprint import file_stamp, fingerprint
-from internlm2_data.io.items import Fault
+from internlm2_data.io.items import Fault, Passed
 from internlm2_data.io.shards import ShardReader, ShardWriter
+from internlm2_data.stages.funnel import reasons
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
@@ -99,7 +100,7 @@ class StageRun:
         """
         last = self.reports[-1]
         if not last["documents"] and not last["dropped"]:
-            raise no_document(inputs, last["num_faults"], last["faults"])
+            raise no_document(inputs, last["num_faults"], last["faults"], last["passed"])
 
     def work(self, stage: str, function: Any, tasks: Sequence[Any]) -> list[Any]:
         """Results of tasks in order, with a progress bar.
@@ -153,16 +154,18 @@ def remove_others(found: Iterable[Path], wanted: Collection[Path]) -> None:
             path.unlink()
 
 
-def no_document(inputs: Sequence[str], count: int, faults: Sequence[Any]) -> ValueError:
-    """The error of inputs in which there is nothing to work on, with the first of their faults.
+def no_document(inputs: Sequence[str], count: int, faults: Sequence[Any], passed: Mapping[str, int]) -> ValueError:
+    """The error of inputs in which there is nothing to work on, with what there is instead.
 
     Args:
         inputs: Inputs as they were named.
         count: Faults in all.
         faults: The first of them.
+        passed: What was passed over, by reason.
     """
     first = f" The first of {count} faults: {faults[0]}." if faults else ""
-    return ValueError(f"inputs={list(inputs)} hold no document.{first}")
+    others = f" Passed over: {reasons(passed)}." if passed else ""
+    return ValueError(f"inputs={list(inputs)} hold no document.{others}{first}")
 
 
 def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
@@ -191,6 +194,9 @@ def do_sieve(task: SieveTask) -> None:
         for sifted in task.sieve.sift(task.shard.files, task.stage):
             if isinstance(sifted, Fault):
                 tally.fault(sifted)
+                continue
+            if isinstance(sifted, Passed):
+                tally.skip(sifted)
                 continue
             document, goes_on = sifted
             if goes_on:

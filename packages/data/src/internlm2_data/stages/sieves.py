@@ -8,13 +8,13 @@ from typing import Protocol
 
 from internlm2_data.document import Document
 from internlm2_data.io.inputs import read_items
-from internlm2_data.io.items import Fault
+from internlm2_data.io.items import Fault, Passed
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.page import Page
 from internlm2_data.verdict import Drop, Keep, Rule, Rules, apply
 from internlm2_data.web.formatting import Format
 
-Sifted = tuple[Document, bool] | Fault
+Sifted = tuple[Document, bool] | Fault | Passed
 BATCH_DOCUMENTS = 256
 
 
@@ -26,7 +26,7 @@ class Sieve(Protocol):
         """What the stage could check and was not configured to."""
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
-        """Documents in order, each with whether it is kept, and faults between them."""
+        """Documents in order, each with whether it is kept, and between them what is none."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FormatSieve:
         """See `Sieve`."""
         for path in files:
             for item in read_items(path):
-                yield item if isinstance(item, Fault) else self.format.document(item, str(path))
+                yield item if isinstance(item, Fault | Passed) else self.format.document(item, str(path))
 
 
 @dataclass(frozen=True)

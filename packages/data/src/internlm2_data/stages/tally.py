@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from internlm2_data.document import Document
-from internlm2_data.io.items import Fault
+from internlm2_data.io.items import Fault, Passed
 
 MAX_FAULTS = 100
+PLAIN = ("documents", "bytes", "tokens", "passed")
 
 
 @dataclass
@@ -22,6 +23,7 @@ class Tally:
     rewritten: Counter[tuple[str, str]] = field(default_factory=Counter)
     faults: list[dict[str, Any]] = field(default_factory=list)
     num_faults: int = 0
+    passed: Counter[str] = field(default_factory=Counter)
 
     def keep(self, document: Document, stage: str) -> None:
         """Count a document that is kept."""
@@ -43,9 +45,13 @@ class Tally:
         if len(self.faults) < MAX_FAULTS:
             self.faults.append(fault.to_json())
 
+    def skip(self, passed: Passed) -> None:
+        """Count something that is no document."""
+        self.passed[passed.reason] += 1
+
     def add(self, other: "Tally") -> None:
         """Add another shard's counts."""
-        for name in ("documents", "bytes", "tokens", "dropped", "dropped_bytes", "rewritten"):
+        for name in ("documents", "bytes", "tokens", "dropped", "dropped_bytes", "rewritten", "passed"):
             getattr(self, name).update(getattr(other, name))
         self.num_faults += other.num_faults
         self.faults += other.faults[: MAX_FAULTS - len(self.faults)]
@@ -53,7 +59,7 @@ class Tally:
     def to_json(self) -> dict[str, Any]:
         """Plain counts, those of rules nested by cell."""
         nested = {name: _nest(getattr(self, name)) for name in ("dropped", "dropped_bytes", "rewritten")}
-        plain = {name: dict(sorted(getattr(self, name).items())) for name in ("documents", "bytes", "tokens")}
+        plain = {name: dict(sorted(getattr(self, name).items())) for name in PLAIN}
         return {**plain, **nested, "num_faults": self.num_faults, "faults": self.faults}
 
     @classmethod
@@ -67,6 +73,7 @@ class Tally:
             **nested,
             faults=list(record["faults"]),
             num_faults=record["num_faults"],
+            passed=Counter(record["passed"]),
         )
 
 

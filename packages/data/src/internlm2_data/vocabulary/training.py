@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from internlm2_data.document import CODE_TYPES
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
-from internlm2_data.io.items import Fault
+from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.manifest import write_json
 from internlm2_data.tokens.token_file import tokenizer_digest
 from internlm2_data.vocabulary.specials import SPECIAL_TOKENS
@@ -102,7 +102,7 @@ def _balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list
     room = dict.fromkeys(groups, sample_bytes // 3)
     for path in files:
         for document in read_documents(path):
-            if isinstance(document, Fault):
+            if isinstance(document, Fault | Passed):
                 continue
             name = "code" if document.type in CODE_TYPES else document.language
             name = name if name in groups else "other"
