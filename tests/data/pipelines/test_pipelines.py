@@ -318,7 +318,7 @@ def test_nothing_is_lost_without_a_word(tmp_path):
         assert left + gone + stage["num_faults"] + sum(stage["passed"].values()) == last, stage["stage"]
         last = left
     assert sum(stages[0]["passed"].values()) == 3
-    train_vocabulary([str(out / "format")], tmp_path / "v", size=400)
+    train_vocabulary([str(out / "format")], tmp_path / "v", size=320)
     tokens = TokensPipeline(str(tmp_path / "v" / "tokenizer.json"), heldout=0.2)
     process(tokens, [str(out / "format")], tmp_path / "tokens", LocalExecutor(0))
     report = json.loads((tmp_path / "tokens" / "tokens.json").read_text())

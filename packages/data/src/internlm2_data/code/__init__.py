@@ -4,13 +4,15 @@
                                                                           │
             Markdown ◄── files in the order of their dependencies ◄───────┘
 
-Dependencies are found by regular expressions, one set a language. A file comes after what it imports, documentation
-before the first code file of its folder.
+A file comes after what it imports (`imports` finds that), files that need each other follow each other, documentation
+comes before the first code file of its folder. The licence of a repository is recorded with each of its files.
 """
 
-from internlm2_data.code.files import RepositorySieve, find_repositories
+from internlm2_data.code.files import RepositorySieve
+from internlm2_data.code.licences import Licences
 from internlm2_data.code.markdown import AssembleSieve
 from internlm2_data.code.order import dependency_order
 from internlm2_data.code.quality import CodeQuality
+from internlm2_data.code.repositories import find_repositories
 
-__all__ = ["AssembleSieve", "CodeQuality", "RepositorySieve", "dependency_order", "find_repositories"]
+__all__ = ["AssembleSieve", "CodeQuality", "Licences", "RepositorySieve", "dependency_order", "find_repositories"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from internlm2_data.code.imports import imports_of
+from internlm2_data.code.imports import Tree, imports_of
 from internlm2_data.code.languages import DOCUMENTATION
 from internlm2_data.code.order import dependency_order
 from internlm2_data.document import Document
@@ -13,6 +13,8 @@ from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.sieves import Sifted
 
 _TICKS = re.compile(r"`{3,}")
+# Notebooks are Markdown with cells of code already.
+_AS_THEY_ARE = DOCUMENTATION | {"jupyter"}
 
 
 @dataclass(frozen=True)
@@ -41,21 +43,23 @@ def assemble(name: str, documents: Sequence[Document]) -> Document:
     """
     by_path = {document.meta["path"]: document for document in documents}
     docs = {path for path, document in by_path.items() if document.language in DOCUMENTATION}
-    imports = {p: imports_of(p, d.text, d.language, by_path) for p, d in by_path.items() if p not in docs}
+    tree = Tree({path: document.text for path, document in by_path.items()}, name)
+    imports = {p: imports_of(p, d.language, tree) - docs for p, d in by_path.items() if p not in docs}
     order = dependency_order(imports, docs)
     sizes: dict[str, int] = {}
     for document in documents:
         sizes[document.language] = sizes.get(document.language, 0) + document.num_bytes
     text = "\n".join([f"# {name}\n", *(section(by_path[path]) for path in order)])
     main = max(sorted(sizes), key=lambda language: (language not in DOCUMENTATION, sizes[language]))
-    meta = {"repository": name, "files": order, "bytes": sizes}
+    licence = documents[0].meta.get("licence", "")
+    meta = {"repository": name, "licence": licence, "files": order, "bytes": sizes}
     return Document(text=text, source="code", language=main, type="repository", url=name, meta=meta)
 
 
 def section(document: Document) -> str:
     """A file under its path: documentation as it is, code in a fence longer than any inside it."""
     text = document.text.rstrip("\n")
-    if document.language in DOCUMENTATION:
+    if document.language in _AS_THEY_ARE:
         return f"## {document.meta['path']}\n\n{text}\n"
     longest = max((len(found) for found in _TICKS.findall(text)), default=2)
     fence = "`" * (longest + 1)

@@ -1,15 +1,18 @@
 """The order of a repository's files: dependencies first."""
 
 import heapq
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import PurePosixPath
 
+Imports = Mapping[str, Set[str]]
 
-def dependency_order(imports: Mapping[str, Set[str]], documentation: Set[str] = frozenset()) -> list[str]:
+
+def dependency_order(imports: Imports, documentation: Set[str] = frozenset()) -> list[str]:
     """Paths so that each file comes after those that it imports.
 
     Of files that could come next, the one with the shorter path does (fewer folders, then letters, then the
-    alphabet). Where every file left waits for another, a cycle, the alphabetically first one starts it.
+    alphabet). Files that need each other, a cycle, follow each other: the alphabetically first one starts it, and what
+    then is left of the cycle is ordered by the same rules. What only depends on a cycle comes after it.
     Documentation comes before the first code file of its folder, or of a folder below. What is left of it comes at
     the end.
 
@@ -17,33 +20,75 @@ def dependency_order(imports: Mapping[str, Set[str]], documentation: Set[str] = 
         imports: The files that each code file imports.
         documentation: Paths of documentation.
     """
-    waits = {path: {name for name in needed if name in imports and name != path} for path, needed in imports.items()}
-    needed_by: dict[str, list[str]] = {path: [] for path in waits}
-    for path, needed in waits.items():
-        for name in needed:
-            needed_by[name].append(path)
-    ready = [(_shortness(path), path) for path, needed in waits.items() if not needed]
-    heapq.heapify(ready)
-    left = sorted(waits, reverse=True)
     order: list[str] = []
-    done: set[str] = set()
-    while len(done) < len(waits):
-        path = heapq.heappop(ready)[1] if ready else _first_left(left, done)
-        if path in done:
+    pending = [_cycles_in_order(imports, imports)]
+    while pending:
+        cycle = next(pending[-1], None)
+        if cycle is None:
+            pending.pop()
             continue
-        done.add(path)
-        order.append(path)
-        for user in needed_by[path]:
-            waits[user].discard(path)
-            if not waits[user] and user not in done:
-                heapq.heappush(ready, (_shortness(user), user))
+        first = min(cycle)
+        order.append(first)
+        if len(cycle) > 1:
+            pending.append(_cycles_in_order(imports, cycle - {first}))
     return _with_documentation(order, documentation)
 
 
-def _first_left(left: list[str], done: set[str]) -> str:
-    while left[-1] in done:
-        left.pop()
-    return left.pop()
+def _cycles_in_order(imports: Imports, among: Iterable[str]) -> Iterator[set[str]]:
+    """Strongly connected components of some files, dependencies first. A file in no cycle is one of its own."""
+    inside = dict.fromkeys(sorted(among))
+    edges = {path: [name for name in sorted(imports[path]) if name in inside and name != path] for path in inside}
+    components = list(_components(edges))
+    number = {path: place for place, component in enumerate(components) for path in component}
+    waits = [{number[name] for path in c for name in edges[path]} - {place} for place, c in enumerate(components)]
+    needed_by: list[list[int]] = [[] for _ in components]
+    for place, needed in enumerate(waits):
+        for other in needed:
+            needed_by[other].append(place)
+    keys = [(_shortness(first), first) for first in map(min, components)]
+    ready = [(keys[place], place) for place, needed in enumerate(waits) if not needed]
+    heapq.heapify(ready)
+    while ready:
+        _, place = heapq.heappop(ready)
+        yield components[place]
+        for user in needed_by[place]:
+            waits[user].discard(place)
+            if not waits[user]:
+                heapq.heappush(ready, (keys[user], user))
+
+
+def _components(edges: Mapping[str, list[str]]) -> Iterator[set[str]]:
+    """Tarjan's algorithm (1972) without recursion, since a chain of imports may be long."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    on_stack: set[str] = set()
+    for start in edges:
+        if start in index:
+            continue
+        work = [(start, iter(edges[start]))]
+        while work:
+            path, rest = work[-1]
+            if path not in index:
+                index[path] = low[path] = len(index)
+                stack.append(path)
+                on_stack.add(path)
+            for name in rest:
+                if name not in index:
+                    work.append((name, iter(edges[name])))
+                    break
+                if name in on_stack:
+                    low[path] = min(low[path], index[name])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[path])
+                if low[path] == index[path]:
+                    place = stack.index(path) if stack[-1] != path else len(stack) - 1
+                    component = set(stack[place:])
+                    del stack[place:]
+                    on_stack -= component
+                    yield component
 
 
 def _shortness(path: str) -> tuple[int, int]:
