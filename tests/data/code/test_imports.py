@@ -169,7 +169,7 @@ def test_a_package_that_is_the_repository(name):
     files = {
         "__init__.py": "",
         "a.py": "import shop.b, json\nfrom shop import c",
-        "b.py": "",
+        "b.py": "import shop as s",
         "c.py": "",
         "json.py": "",
     }
