@@ -44,7 +44,7 @@ def test_good_text_is_kept():
         ("gopher.alphabetic_words", EN.replace(" ", " 1234 "), "en"),
         ("gopher.stop_words", " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(80)) + ".", "en"),
         ("gopher.stop_words", "".join(chr(0x5000 + i) for i in range(80)) + "。。", "zh"),
-        ("repetition.lines", (EN[:100] + "\n") * 2 + EN.replace(". ", ".\n") + "\nyes.\n" * 4, "en"),
+        ("repetition.lines", (EN[:100] + "\n") * 2 + EN.replace(". ", ".\n") + "\nyes.\n" * 40, "en"),
         ("repetition.duplicate_5gram", EN + "\n" + EN[:200], "en"),
         ("repetition.duplicate_5gram", ZH + "\n" + ZH[:80], "zh"),
         ("c4.sentences", EN.replace(".", ","), "en"),

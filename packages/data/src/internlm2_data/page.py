@@ -46,10 +46,14 @@ class Page:
 
     @cached_property
     def words(self) -> list[str]:
-        """Words between spaces, with their punctuation, as Gopher counts them. Characters of scripts without spaces."""
+        """Words between spaces, with their punctuation, as Gopher counts them. Characters of scripts without spaces.
+
+        The bars and rules that tables are written with are none.
+        """
         if self.document.language in UNSPACED:
             return _HAN_OR_WORD.findall(self.text)
-        return self.text.split()
+        words = self.text.split()
+        return [word for word in words if word.strip("|-:") or "|" not in word] if "|" in self.text else words
 
     @cached_property
     def characters(self) -> int:

@@ -150,7 +150,7 @@ def _search(path: Path, wanted: str) -> Iterator[Document]:
         yield from (document for document in ShardReader(path) if _is(document, wanted))
         return
     # Only lines that hold the words somewhere are parsed.
-    needle = wanted.encode()
+    needle = orjson.dumps(wanted)[1:-1]
     with open_binary(path) as lines:
         for line in lines:
             if needle in line and _is(document := Document.from_json(orjson.loads(line)), wanted):

@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from internlm2_data.page import Page
+from internlm2_data.rules.normalise import FENCE, fenced_parts
 from internlm2_data.verdict import KEEP, Drop, Rewrite, Verdict
 
 _COUNTER = re.compile(
@@ -55,8 +56,8 @@ class CleanLines:
     def _judge(self, page: Page) -> Verdict:
         scripts = any(word in page.lowered for word in _SCRIPT_WORDS)
         kept, removed, rules = [], 0, Counter[str]()
-        for line in page.text.split("\n"):
-            rule = line_rule(line.strip(), scripts) if 0 < len(line) < MEDIUM else None
+        for code, line in _with_code(page.text):
+            rule = line_rule(line.strip(), scripts) if 0 < len(line) < MEDIUM and not code else None
             if rule is None:
                 kept.append(line)
             else:
@@ -69,6 +70,15 @@ class CleanLines:
         if share > limit:
             return Drop(f"{main}.too_many", round(share, 4), limit)
         return Rewrite("\n".join(kept).strip(), main, rules.total())
+
+
+def _with_code(text: str) -> Iterator[tuple[bool, str]]:
+    """Lines, each with whether it is one of a code block. There a lonely bracket is no decoration."""
+    if FENCE not in text:
+        yield from ((False, line) for line in text.split("\n"))
+        return
+    for code, part in fenced_parts(text):
+        yield from ((code, line) for line in part.split("\n"))
 
 
 def line_rule(line: str, scripts: bool = True) -> str | None:

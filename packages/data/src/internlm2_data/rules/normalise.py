@@ -6,7 +6,7 @@ letters and digits become ordinary ones.
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import ftfy
 from ftfy.badness import is_bad
@@ -29,13 +29,14 @@ _SUSPECT = re.compile(
 )
 
 MAX_ROUNDS = 8
+FENCE = "```"
 
 
 class Normalise:
     """Rewrites a text into its normal form. A text that is in it already is kept untouched.
 
-    Web pages lose all indentation. In other documents the spaces that a line begins with stay, since manuals hold
-    examples.
+    Web pages lose all indentation but that of code blocks, between fences. In other documents the spaces that a line
+    begins with stay, since manuals hold examples.
     """
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
@@ -74,6 +75,35 @@ def _once(text: str, keep_indentation: bool) -> str:
     if keep_indentation:
         text = _TRAILING.sub("", _INNER_SPACES.sub(" ", text.expandtabs(4)))
         return _BREAKS.sub("\n\n", text).strip("\n")
+    if FENCE not in text:
+        return _without_indentation(text)
+    parts = [_without_indentation(part) if not code else _TRAILING.sub("", part) for code, part in fenced_parts(text)]
+    return "\n".join(part for part in parts if part)
+
+
+def fenced_parts(text: str) -> Iterator[tuple[bool, str]]:
+    """The parts of a text in order, each with whether it is a block of code, fences included.
+
+    Args:
+        text: Whose code blocks are between lines that begin with three backticks.
+    """
+    lines: list[str] = []
+    inside = False
+    for line in text.split("\n"):
+        if line.lstrip().startswith(FENCE):
+            if inside:
+                lines.append(line)
+            if lines:
+                yield inside, "\n".join(lines)
+            lines = [] if inside else [line]
+            inside = not inside
+        else:
+            lines.append(line)
+    if lines:
+        yield inside, "\n".join(lines)
+
+
+def _without_indentation(text: str) -> str:
     if _UNCLEAN.search(text) or text[:1].isspace() or text[-1:].isspace():
         text = "\n".join(line.strip() for line in _SPACES.sub(" ", text).split("\n"))
         text = _BREAKS.sub("\n\n", text).strip()

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from internlm2_data.web.structure import mark_structure, restored
+
 
 class Extractor(Protocol):
     """Finds a page's main text."""
@@ -28,15 +30,19 @@ class Trafilatura:
         # Its import takes a second, and only Format needs it.
         import trafilatura
 
+        tree = trafilatura.load_html(html[: self.max_characters])
+        if tree is None:
+            return ""
+        mark_structure(tree)
         text = trafilatura.extract(
-            html[: self.max_characters],
+            tree,
             url=url or None,
             fast=self.fast,
             include_comments=False,
             include_tables=self.tables,
             deduplicate=False,
         )
-        return text or ""
+        return restored(text or "")
 
 
 class Resiliparse:
