@@ -525,6 +525,13 @@ def test_tokens_need_a_tokenizer(inputs, tmp_path):
         process(TokensPipeline("nowhere.json"), [str(inputs)], tmp_path / "t", LocalExecutor(0))
 
 
+def test_a_document_is_found_by_any_url(tmp_path):
+    url = 'http://a/b"c\\d?x=é&y=1,2#z'
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "some words " * 60, "url": url}))
+    process(web(), [str(tmp_path / "a.jsonl")], tmp_path / "out", LocalExecutor(0))
+    assert {step.document.url for step in find_steps(tmp_path / "out", url)} == {url}
+
+
 def test_a_document_is_traced_through_the_stages(inputs, tmp_path, capsys):
     out = tmp_path / "out"
     process(web(), [str(inputs)], out, LocalExecutor(0))
