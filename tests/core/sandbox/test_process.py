@@ -1,7 +1,9 @@
 """One program in its sandbox. What hostile ones try is in ``test_hostile.py``."""
 
+import os
+
 import pytest
-from internlm2_core.sandbox import Limits, run_program
+from internlm2_core.sandbox import Limits, ProcessSandbox, run_program
 
 FEW = Limits(seconds=5, memory_bytes=256 << 20, processes=8, output_bytes=1000, files_bytes=1 << 20, files=20)
 
@@ -74,3 +76,17 @@ def test_much_input_that_nobody_reads():
 
 def test_input_larger_than_a_pipe():
     assert run_program("print(len(input()))", stdin="x" * (4 << 20)).stdout == f"{4 << 20}\n"
+
+
+def test_packages_are_those_that_were_named(tmp_path):
+    source = "import sys\ntry: import numpy, pip\nexcept ImportError as error: print(error.name)\nimport mine"
+    assert run_program(source).stdout == "numpy\n"
+    tmp_path.chmod(0o755)
+    (tmp_path / "mine.py").write_text("print('mine')")
+    assert run_program(source, sandbox=ProcessSandbox(packages=str(tmp_path))).stdout == "numpy\nmine\n"
+    tmp_path.chmod(0o700)
+    if os.geteuid() == 0:
+        with pytest.raises(ValueError, match="must be readable for everyone"):
+            run_program("", sandbox=ProcessSandbox(packages=str(tmp_path)))
+    with pytest.raises(FileNotFoundError, match=r"none is not a folder\."):
+        run_program("", sandbox=ProcessSandbox(packages=str(tmp_path / "none")))

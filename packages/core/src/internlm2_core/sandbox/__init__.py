@@ -1,29 +1,22 @@
-"""Runs programs that are not trusted."""
+"""Runs programs that are not trusted, such as code that a model wrote."""
 
-from collections.abc import Mapping
-
-from internlm2_core.sandbox.limits import Limits, Outcome, SandboxUnavailableError, Status
+from internlm2_core.sandbox.container import ContainerSandbox
+from internlm2_core.sandbox.limits import Limits
+from internlm2_core.sandbox.outcome import Outcome, SandboxUnavailableError, Status
 from internlm2_core.sandbox.process import ProcessSandbox
+from internlm2_core.sandbox.running import run_program
+from internlm2_core.sandbox.session import Session
+from internlm2_core.sandbox.starting import Isolation, Sandbox
 
-__all__ = ["Limits", "Outcome", "ProcessSandbox", "SandboxUnavailableError", "Status", "run_program"]
-
-
-def run_program(
-    source: str, *, stdin: str = "", limits: Limits | None = None, files: Mapping[str, str] | None = None
-) -> Outcome:
-    """Run a Python program that is not trusted, in a `ProcessSandbox`.
-
-    Args:
-        source: The program.
-        stdin: What it reads.
-        limits: What it may use. None takes the defaults of `Limits`.
-        files: Texts by name in its folder. It can read and write them, and nobody sees them afterwards.
-
-    Returns:
-        What it did. Its own faults are outcomes, never exceptions.
-
-    Raises:
-        SandboxUnavailableError: If programs cannot be isolated here. None is run then.
-        ValueError: If the files cannot be laid out.
-    """
-    return ProcessSandbox().run(source, stdin=stdin, limits=limits, files=files)
+__all__ = [
+    "ContainerSandbox",
+    "Isolation",
+    "Limits",
+    "Outcome",
+    "ProcessSandbox",
+    "Sandbox",
+    "SandboxUnavailableError",
+    "Session",
+    "Status",
+    "run_program",
+]

@@ -1,18 +1,6 @@
-"""What a program may use, and what became of it."""
+"""What a program may use."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
-
-Status = Literal["ok", "error", "timeout", "memory", "output", "killed"]
-"""How a program ended.
-
-- ``ok``: it left with code 0.
-- ``error``: it left with another code, as after an exception.
-- ``timeout``: it ran longer than ``seconds``.
-- ``memory``: its processes used more than ``memory_bytes``, or Python could not have more.
-- ``output``: it wrote more than ``output_bytes`` to one stream.
-- ``killed``: a signal ended it, or it took its sandbox down.
-"""
 
 
 @dataclass(frozen=True)
@@ -44,26 +32,3 @@ class Limits:
         for field in fields(self):
             if not (value := getattr(self, field.name)) > 0:
                 raise ValueError(f"{field.name}={value} must be positive.")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a program did.
-
-    Attributes:
-        status: How it ended.
-        stdout: What it printed. Bytes that are not UTF-8 are replaced. If it was cut, the last line says so.
-        stderr: The same of its errors.
-        seconds: Time by the clock, from the start of the sandbox.
-        exit_code: Its exit code, or minus the signal that ended it. None if it was ended by a limit.
-    """
-
-    status: Status
-    stdout: str
-    stderr: str
-    seconds: float
-    exit_code: int | None
-
-
-class SandboxUnavailableError(RuntimeError):
-    """Programs cannot be isolated here, so none is run."""

@@ -180,6 +180,9 @@ def new_root(plan: dict[str, Any]) -> None:
     os.chdir("/")
     for path in plan["readable"]:
         show(f"/old{path[0]}", path[1])
+    for path in plan["hidden"]:
+        flags = MS_RDONLY | MS_NOSUID | MS_NODEV
+        call(f"empty {path}", "mount", b"tmpfs", path.encode(), b"tmpfs", flags, b"size=4k,nr_inodes=1")
     for name in DEVICES:
         show(f"/old/dev/{name}", f"/dev/{name}", device=True)
     for path, target in plan["links"]:
@@ -242,7 +245,7 @@ def be_init(plan: dict[str, Any], status: int, alive: int, procfs: int) -> NoRet
         os.chdir("/scratch")
         for name, text in plan["files"].items():
             Path(name).parent.mkdir(parents=True, exist_ok=True)
-            Path(name).write_text(text, encoding="utf-8")
+            Path(name).write_bytes(text.encode("utf-8", "replace"))
         program = os.fork()
         if program == 0:
             be_program(plan, status)

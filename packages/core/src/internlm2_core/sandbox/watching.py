@@ -30,6 +30,7 @@ class Watched:
         self.process, self.output_bytes, self.memory_bytes, self.memory = process, output_bytes, memory_bytes, memory
         self.received = {"stdout": bytearray(), "stderr": bytearray()}
         self._stdin, self._unsent, self._close_stdin = process.stdin.fileno(), memoryview(b""), False
+        self._sends = False
         self._ended = os.pidfd_open(process.pid)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._ended, selectors.EVENT_READ, "ended")
@@ -45,8 +46,9 @@ class Watched:
             data: What it reads from stdin.
             last: Whether stdin ends there.
         """
-        self._unsent, self._close_stdin = memoryview(bytes(self._unsent) + data), last
-        self._selector.register(self._stdin, selectors.EVENT_WRITE, "stdin")
+        if not self._sends:
+            self._selector.register(self._stdin, selectors.EVENT_WRITE, "stdin")
+        self._unsent, self._close_stdin, self._sends = memoryview(bytes(self._unsent) + data), last, True
 
     def until(self, deadline: float, ready: Callable[[], bool] = lambda: False) -> Reason:
         """Watch until something happens.
@@ -93,6 +95,7 @@ class Watched:
             self._unsent = memoryview(b"")
         if not self._unsent:
             self._selector.unregister(self._stdin)
+            self._sends = False
             if self._close_stdin:
                 assert self.process.stdin
                 self.process.stdin.close()
