@@ -3,6 +3,7 @@
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -10,7 +11,7 @@ from typing import cast
 from internlm2_core.sandbox.limits import Limits
 from internlm2_core.sandbox.outcome import Outcome, Status, shown
 from internlm2_core.sandbox.process import ProcessSandbox
-from internlm2_core.sandbox.starting import Sandbox, Started
+from internlm2_core.sandbox.starting import Sandbox, Started, checked_files
 
 DRIVER = Path(__file__).with_name("driver.py")
 TURNS = 50
@@ -25,10 +26,17 @@ class Session:
     Args:
         limits: What each piece may use. Files and memory are those of the whole session.
         sandbox: Where it runs. None means a `ProcessSandbox`.
+        files: Texts by name in its folder.
+
+    Raises:
+        ValueError: If the files cannot be laid out.
     """
 
-    def __init__(self, limits: Limits | None = None, sandbox: Sandbox | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, sandbox: Sandbox | None = None, files: Mapping[str, str] | None = None
+    ) -> None:
         self.limits, self.sandbox = limits or Limits(), sandbox or ProcessSandbox()
+        self.files = checked_files(DRIVER.read_text(encoding="utf-8"), files or {}, self.limits)
         self._started: Started | None = None
 
     def __enter__(self) -> "Session":
@@ -72,7 +80,7 @@ class Session:
     def _interpreter(self) -> Started:
         if self._started is None:
             whole = replace(self.limits, seconds=self.limits.seconds * TURNS)
-            self._started = self.sandbox.start({"main.py": DRIVER.read_text(encoding="utf-8")}, whole)
+            self._started = self.sandbox.start(self.files, whole)
         return self._started
 
 

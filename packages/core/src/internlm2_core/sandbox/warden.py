@@ -59,7 +59,7 @@ def main() -> None:
     status, lifeline = int(sys.argv[1]), int(sys.argv[2])
     for descriptor in (status, lifeline):
         os.set_inheritable(descriptor, False)
-    plan = received(lifeline)
+    plan = json.loads(exactly(lifeline, int.from_bytes(exactly(lifeline, 8), "big")))
     try:
         procfs = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
         layers = namespaces(plan, procfs)
@@ -81,12 +81,6 @@ def main() -> None:
     select.select([ended, lifeline], [], [])
     os.kill(init, signal.SIGKILL)  # our own child, not waited for: the number is still its
     os.waitpid(init, 0)
-
-
-def received(lifeline: int) -> dict[str, Any]:
-    """The plan, which the caller sends as its length and JSON."""
-    length = int.from_bytes(exactly(lifeline, 8), "big")
-    return json.loads(exactly(lifeline, length))
 
 
 def exactly(descriptor: int, count: int) -> bytes:
@@ -232,10 +226,13 @@ def be_init(plan: dict[str, Any], status: int, alive: int, procfs: int) -> NoRet
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # process 1 cannot be hit by signals that it does not handle
         if plan["privileged"]:
-            become(plan["uid"])
+            uid = plan["uid"]
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
             call("own files in /proc", "prctl", SET_DUMPABLE, 1, 0, 0, 0)  # not ours while it is off, as after setuid
             call("user namespace", "unshare", NEWUSER)
-            map_user(procfs, plan["uid"], (plan["uid"], plan["uid"]))
+            map_user(procfs, uid, (uid, uid))
         os.close(procfs)
         powerless()
         call("end with the warden", "prctl", PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
@@ -258,13 +255,6 @@ def be_init(plan: dict[str, Any], status: int, alive: int, procfs: int) -> NoRet
     except BaseException as error:
         say(status, refused=str(error))
     os._exit(0)
-
-
-def become(uid: int) -> None:
-    """Be another user, in its group alone."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
 
 
 def powerless() -> None:
