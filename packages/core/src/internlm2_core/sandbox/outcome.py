@@ -38,7 +38,7 @@ class Outcome:
     exit_code: int | None
 
 
-class SandboxUnavailableError(RuntimeError):
+class SandboxUnavailableError(OSError):
     """Programs cannot be isolated here, so none is run."""
 
 
