@@ -7,6 +7,8 @@ import pytest
 from internlm2_core import LanguageModel
 from internlm2_core.checkpoint import save_released
 from internlm2_core.evaluation import Contamination, HeldOutLoss, Instructions, Needle, evaluate
+from internlm2_core.evaluation.interpreter import Interpreter
+from internlm2_core.evaluation.tools import Transcripts
 from internlm2_core.evaluation.written import write_json
 from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from internlm2_records import read_objects
@@ -14,6 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .test_held_out import Rows
 from .test_instructions import RECORDS, write
+from .test_interpreter import GSM
+from .test_tools import CALL, place
 
 
 @pytest.fixture
@@ -37,6 +41,8 @@ def test_evaluate_writes_what_the_schema_says(tmp_path: Path, checkpoint: str, h
         "needle": Needle(haystacks, [130], depths=[0, 1], trials=1),
         "instructions": Instructions(records, max_new_tokens=3, limit=1),
         "contamination": Contamination(records, records, records),
+        "interpreter": Interpreter(write(tmp_path / "problems.jsonl", GSM), max_new_tokens=3),
+        "tools": Transcripts(write(tmp_path / "places.jsonl", [place("retrieve", CALL)]), max_new_tokens=3),
     }
     metrics = evaluate(checkpoint, suite, str(tmp_path / "out"), device="cpu")
     stored = json.loads((tmp_path / "out/metrics.json").read_text())

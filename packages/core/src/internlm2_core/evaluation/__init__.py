@@ -8,6 +8,8 @@
 `HeldOutLoss`    nats per token and bits per byte of held-out text, per source
 `Needle`         one fact hidden in held-out text, over depth and length, per language
 `Instructions`   greedy answers in ChatML, checked by rule, per task and language
+`Interpreter`    problems solved with programs that run in a sandbox (`internlm2_core.evaluation.interpreter`)
+`Transcripts`    the next step in the use of tools, against references (`internlm2_core.evaluation.tools`)
 `Contamination`  loss on train, test and a look-alike set, and their differences delta1 and delta2
 ===============  ==================================================================================
 

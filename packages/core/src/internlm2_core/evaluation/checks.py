@@ -1,4 +1,4 @@
-"""Rules by which a program decides whether an answer is right.
+r"""Rules by which a program decides whether an answer is right.
 
 A record carries its rule as ``check``: ``kind`` names one below, the other keys are its arguments.
 
@@ -6,6 +6,7 @@ A record carries its rule as ``check``: ``kind`` names one below, the other keys
 `exact`      the answer is one of ``accept``, apart from white space at the ends and runs of it
 `number`     the last number of the answer equals ``value``
 `contains`   every string of ``all`` and, if given, one of ``any`` occurs, and none of ``none``
+`boxed`      the last ``\boxed{}`` of the answer holds ``value``, an expression in LaTeX
 `refusal`    one of ``accept`` (phrases of declining) occurs, and none of ``reject``
 ===========  ==========================================================================================
 """
@@ -14,6 +15,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from internlm2_core.evaluation.expressions import boxed
 
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?")
 
@@ -64,7 +67,9 @@ def refusal(answer: str, accept: Iterable[str], reject: Iterable[str] = ()) -> b
     return has_any(answer.lower(), (t.lower() for t in accept)) and not has_any(answer, reject)
 
 
-CHECKS: dict[str, Callable[..., bool]] = {"exact": exact, "number": number, "contains": contains, "refusal": refusal}
+CHECKS: dict[str, Callable[..., bool]] = {
+    "exact": exact, "number": number, "contains": contains, "boxed": boxed, "refusal": refusal
+}  # fmt: skip
 
 
 def is_right(answer: str, check: Mapping[str, Any]) -> bool:

@@ -44,7 +44,7 @@ class Instructions:
             answers = subject.greedy(prompts, self.max_new_tokens, ("<|im_end|>",))
             samples += [_sample(record, answer) for record, answer in zip(chunk, answers, strict=True)]
         progress(len(records), len(records))
-        return Result(_figures(samples), samples)
+        return Result(accuracies(samples), samples)
 
     def _chosen(self) -> list[dict[str, Any]]:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
@@ -82,7 +82,8 @@ def _sample(record: Mapping[str, Any], answer: str) -> dict[str, Any]:
     }
 
 
-def _figures(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def accuracies(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Shares of samples that are ``correct``: of all, by ``language`` and by ``task``."""
     tasks = {name: part | {"languages": _by(own, "language")} for name, part, own in _parts(samples, "task")}
     return _share(samples) | {"languages": _by(samples, "language"), "tasks": tasks}
 
