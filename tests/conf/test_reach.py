@@ -18,8 +18,8 @@ SPARED = {
 }
 # Read by options of their groups: `batches=long`, `labels=fluency_by_rule`.
 OPTIONAL = ("long_tokens", "inputs")
-# Of `suite=instructions` and `suite=chat`.
-SUITES = ("instructions", "train_set", "test_set", "reference_set")
+# Of `suite=instructions`, `suite=chat` and `suite=reward`.
+SUITES = ("instructions", "train_set", "test_set", "reference_set", "data", "tasks")
 
 
 def unreached(cfg: Mapping[str, Any], roots: Iterable[str]) -> list[str]:
