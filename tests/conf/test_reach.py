@@ -18,8 +18,8 @@ SPARED = {
 }
 # Read by options of their groups: `batches=long`, `labels=fluency_by_rule`.
 OPTIONAL = ("long_tokens", "inputs")
-# Of `suite=instructions`, `suite=chat` and `suite=reward`.
-SUITES = ("instructions", "train_set", "test_set", "reference_set", "data", "tasks")
+# Of `suite=instructions`, `suite=chat`, `suite=reward` and judged suites.
+SUITES = ("instructions", "train_set", "test_set", "reference_set", "data", "tasks", "responses")
 
 
 def unreached(cfg: Mapping[str, Any], roots: Iterable[str]) -> list[str]:

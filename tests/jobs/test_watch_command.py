@@ -23,7 +23,7 @@ def folder(with_sft_model: Path) -> Path:
 def test_a_run_is_evaluated_while_it_trains(folder: Path) -> None:
     (streams := folder / "watching").mkdir()
     watched = ("evaluate.suite=reward", "evaluate.data=data", "evaluate.device=cpu", "tasks.llmbar.domain=helpful")
-    watching = started("watch", "run=out", *watched, "every_s=0.1", "patience_s=60", folder=folder, streams=streams)
+    watching = started("watch", "run=out", *watched, "every_s=0.1", "patience_s=200", folder=folder, streams=streams)
     try:
         trained = internlm2(
             "reward", "checkpoint=sft", "preferences=[train.jsonl]", "heldout=[]", "batches.budget_tokens=100",
@@ -31,7 +31,7 @@ def test_a_run_is_evaluated_while_it_trains(folder: Path) -> None:
             "output=out", folder=folder,
         )  # fmt: skip
         assert trained.returncode == 0, trained.stderr
-        watching.join(60)
+        watching.join(240)
     finally:
         watching.kill()
     assert watching.exitcode == 0, (streams / "err").read_text()
