@@ -12,7 +12,7 @@ from internlm2_conf.recipes import Recipes
 TEXTS = ("prompt", "system")
 """Keys whose values are plain text: ``prompt="12 + 7 = ?"``."""
 
-OPEN = ("validation", "callbacks.samples.prompts", "stages.ppo", "stages.reward")
+OPEN = ("validation", "callbacks.samples.prompts", "stages.ppo", "stages.reward", "evaluate", "tasks")
 """Mappings in which people name the keys: ``validation.en=FILE``."""
 
 SPECIAL, ESCAPED = r"([\\()\[\]{}:=, \t'\"])", r"\\\1"

@@ -26,22 +26,27 @@ class Job:
     Args:
         name: Name of the job.
         keys: Keys and values as they would be typed. Nested mappings are dotted keys.
+        inside: More of them, for keys of the options that ``keys`` choose.
 
     Raises:
         SaidError: If the job has no such key.
         ValueError: If the job asks for several nodes.
     """
 
-    def __init__(self, name: str, keys: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str, keys: Mapping[str, Any] | None = None, inside: Mapping[str, Any] | None = None
+    ) -> None:
         self.name, self.recipes = name, Recipes()
         self.plain = self.recipes.compose(name)
         self.words = [*self.words_of(keys or {})]
         # A mistyped key should not be found after hours.
         try:
-            trainer = self.composed().trainer
+            self.plain = self.recipes.compose(name, self.recipes.chosen(self.words))
+            self.words += self.words_of(inside or {})
+            trainer = self.composed().get("trainer")
         except HydraException as error:
             raise SaidError(f"{name}: {sentence(error, Asked(name, self.words, recipes=self.recipes))}") from None
-        if trainer.num_nodes != 1:
+        if trainer is not None and trainer.num_nodes != 1:
             raise ValueError(
                 f"num_nodes={trainer.num_nodes} of {name} must be 1 inside another job, which works on one node "
                 f"between its stages. `internlm2 {name}` runs on several nodes."
@@ -56,7 +61,7 @@ class Job:
     def __call__(self, **keys: Any) -> Any:
         """Run the job, or resume it where it was stopped under the same settings."""
         cfg = self.composed(**keys)
-        if cfg.trainer.devices != 1:
+        if "trainer" in cfg and cfg.trainer.devices != 1:
             return self._command([*self.words, *self.words_of(keys)])
         check_continuing(cfg)
         return call_job(cfg)

@@ -36,6 +36,19 @@ def test_a_mistyped_key_is_found_at_once():
         Job("ppo", GIVEN | {"querys": 64})
 
 
+def test_keys_may_be_inside_of_what_others_choose():
+    job = Job("evaluate", {"suite": "reward", "data": "d"}, {"suite": {"llmbar": {"domain": "maths"}}})
+    cfg = job.composed(checkpoint="m", output="o")
+    assert (cfg.suite.llmbar.domain, cfg.suite.llmbar.path, cfg.job.data) == ("maths", "LLMBar", "d")
+    for keys, inside, sentence in (
+        ({"suites": "reward"}, {}, r"there is no key 'suites' \(did you mean suite\?\)"),
+        ({"suite": "none"}, {}, "suite= may be .*reward"),
+        ({}, {"suite": {"needle": {"trails": 2}}}, "there is no key 'suite.needle.trails'"),
+    ):
+        with pytest.raises(SaidError, match=f"^evaluate: .*{sentence}"):
+            Job("evaluate", keys, inside)
+
+
 def test_several_nodes_are_refused():
     with pytest.raises(ValueError, match="num_nodes=2 of ppo must be 1 inside another job"):
         Job("ppo", GIVEN | {"trainer": {"num_nodes": 2}})

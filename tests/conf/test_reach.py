@@ -18,8 +18,10 @@ SPARED = {
 }
 # Read by options of their groups: `batches=long`, `labels=fluency_by_rule`.
 OPTIONAL = ("long_tokens", "inputs")
-# Of `suite=instructions`, `suite=chat` and `suite=tools`.
-SUITES = ("instructions", "train_set", "test_set", "reference_set", "problems", "transcripts", "sandbox")
+# Of `suite=instructions`, `suite=chat`, `suite=tools`, `suite=reward` and judged suites.
+SUITES = (
+    "instructions", "train_set", "test_set", "reference_set", "problems", "transcripts", "sandbox", "data", "tasks", "responses",
+)  # fmt: skip
 
 
 def unreached(cfg: Mapping[str, Any], roots: Iterable[str]) -> list[str]:
