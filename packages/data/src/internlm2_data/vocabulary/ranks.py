@@ -45,7 +45,12 @@ def read_ranks(path: Path) -> dict[bytes, int]:
 
 
 def parts(token: bytes, ranks: Ranks) -> tuple[bytes, ...]:
-    """What a token is merged from last: two tokens of lower ranks. None of a byte."""
+    """What a token is merged from last: two tokens of lower ranks. A byte is merged from nothing.
+
+    Args:
+        token: A token.
+        ranks: All tokens.
+    """
     pieces = [token[i : i + 1] for i in range(len(token))]
     while len(pieces) > 2:
         joined = [ranks.get(a + b, len(ranks)) for a, b in pairwise(pieces)]
@@ -83,7 +88,12 @@ def _with_ancestors(token: bytes, ranks: Ranks, known: Collection[bytes]) -> set
 
 
 def merges(kept: Collection[bytes], ranks: Ranks) -> list[tuple[bytes, bytes]]:
-    """All pairs that make a token, in the order in which they merge."""
+    """All pairs that make a token, in the order in which they merge.
+
+    Args:
+        kept: Tokens of the vocabulary.
+        ranks: All tokens.
+    """
     found = [
         (ranks[token], ranks[token[:i]], token[:i], token[i:])
         for token in kept
