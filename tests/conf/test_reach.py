@@ -16,8 +16,8 @@ SPARED = {
     "scaling": ("model", "seed", "init_from"),
     "sft": ("phase.long_fraction", "phase.short_context"),  # of `batches=chat_mixed`
 }
-# Read by options of their groups: `batches=long`, `labels=fluency_by_rule`.
-OPTIONAL = ("long_tokens", "inputs")
+# Read by options of their groups: `batches=long`, `labels=fluency_by_rule`, `pipeline=decontamination`.
+OPTIONAL = ("long_tokens", "inputs", "evaluation")
 # Of `suite=instructions`, `suite=chat`, `suite=tools`, `suite=reward` and judged suites.
 SUITES = (
     "instructions", "train_set", "test_set", "reference_set", "problems", "transcripts", "sandbox", "data", "tasks", "responses",

@@ -18,6 +18,7 @@ version, which is raised whenever the same model would get other figures.
 """
 
 from internlm2_core.evaluation.contamination import Contamination
+from internlm2_core.evaluation.continuation import ContinuationLoss
 from internlm2_core.evaluation.haystack import Haystack
 from internlm2_core.evaluation.held_out import HeldOutLoss
 from internlm2_core.evaluation.instructions import Instructions
@@ -28,6 +29,7 @@ from internlm2_core.evaluation.task import Result, Task
 
 __all__ = [
     "Contamination",
+    "ContinuationLoss",
     "Haystack",
     "HeldOutLoss",
     "Instructions",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from internlm2_data.executor import Executor
 from internlm2_data.io.inputs import expand_inputs
-from internlm2_data.long import LengthSieve
+from internlm2_data.long import LengthSieve, PerplexityFilter
 from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
 from internlm2_data.stages.sieves import RuleSieve
@@ -15,15 +15,19 @@ from internlm2_data.verdict import Rules
 
 @dataclass(frozen=True)
 class LongPipeline:
-    """Length selection and statistical filters. The result is in `statistics/`.
+    """Length selection and statistical filters, and where one is given the perplexity filter.
+
+    The result is in the folder of the last stage: `perplexity/`, or `statistics/` without that filter.
 
     Attributes:
         rules: The statistical filters by name, in order.
+        perplexity: The perplexity filter. None leaves it out.
         min_bytes: Longer documents are chosen.
         shard_bytes: Small inputs are grouped to shards of about this size.
     """
 
     rules: Rules
+    perplexity: PerplexityFilter | None = None
     min_bytes: int = 32 << 10
     shard_bytes: int = SHARD_BYTES
 
@@ -32,7 +36,11 @@ class LongPipeline:
         run = StageRun(output, executor)
         shards = run.sift("length", LengthSieve(self.min_bytes), input_shards(expand_inputs(inputs), self.shard_bytes))
         run.require_documents(inputs)
-        run.sift("statistics", RuleSieve.of(self.rules, absent=["perplexity of neighbouring segments"]), shards)
+        absent = [] if self.perplexity else ["perplexity of neighbouring segments"]
+        shards = run.sift("statistics", RuleSieve.of(self.rules, absent=absent), shards)
+        if self.perplexity:
+            shards = run.sift("scores", self.perplexity.scores, shards)
+            run.sift("perplexity", RuleSieve([self.perplexity.rule]), shards)
         funnel = Funnel(run.reports)
         funnel.write(output)
         funnel.show()

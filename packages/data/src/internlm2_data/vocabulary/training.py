@@ -1,17 +1,16 @@
 """Training of the vocabulary."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from internlm2_records.progress import LineProgress
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from internlm2_data.document import CODE_TYPES
-from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
-from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.manifest import write_json
 from internlm2_data.tokens.token_file import tokenizer_digest
+from internlm2_data.vocabulary.sample import BalancedSample
 from internlm2_data.vocabulary.specials import SPECIAL_TOKENS
 
 _DIGITS = {True: r"\p{N}", False: r"\p{N}{1,3}"}
@@ -50,8 +49,8 @@ def train_vocabulary(
     least = 256 + len(SPECIAL_TOKENS)
     if size <= least:
         raise ValueError(f"size={size} must be above {least}, the number of bytes and special tokens.")
-    sample = _balanced_sample(expand_inputs(inputs), sample_bytes)
-    if not any(sample.values()):
+    sample = BalancedSample(expand_inputs(inputs), sample_bytes)
+    if next(iter(sample), None) is None:
         raise ValueError(f"inputs={list(inputs)} hold no text to train a vocabulary on.")
     tokenizer = untrained(single_digits)
     trainer = trainers.BpeTrainer(
@@ -69,7 +68,18 @@ def train_vocabulary(
             f"size={size} must be {tokenizer.get_vocab_size()} or less: inputs={list(inputs)} have no more tokens "
             "in them."
         )
-    folder = Path(output)
+    save(tokenizer, Path(output), {"single_digits": single_digits}, sample)
+
+
+def save(tokenizer: Tokenizer, folder: Path, about: Mapping[str, Any], sample: BalancedSample) -> None:
+    """Write `tokenizer.json` and `card.json`.
+
+    Args:
+        tokenizer: A vocabulary.
+        folder: Folder to write to.
+        about: What the card says of how it was made.
+        sample: What it was made from.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / "tokenizer.json.part"
     tokenizer.save(str(part))
@@ -77,10 +87,10 @@ def train_vocabulary(
     part.replace(folder / "tokenizer.json")
     card = {
         "size": tokenizer.get_vocab_size(),
-        "single_digits": single_digits,
+        **about,
         "tokenizer_sha256": digest,
-        "sample_bytes": {name: sum(len(t.encode("utf-8", "replace")) for t in texts) for name, texts in sample.items()},
-        "bytes_per_token": {name: _bytes_per_token(tokenizer, texts) for name, texts in sample.items()},
+        "sample_bytes": sample.sizes(),
+        "bytes_per_token": {name: bytes_per_token(tokenizer, texts) for name, texts in sample.shown().items()},
     }
     write_json(folder / "card.json", card)
 
@@ -96,36 +106,19 @@ def untrained(single_digits: bool) -> Tokenizer:
     return tokenizer
 
 
-def _balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list[str]]:
-    """Texts of English, Chinese, code and other, each at most an equal share of `sample_bytes`."""
-    groups: dict[str, list[str]] = {"en": [], "zh": [], "code": [], "other": []}
-    room = dict.fromkeys(groups, sample_bytes // 3)
-    for path in files:
-        for document in read_documents(path):
-            if isinstance(document, Fault | Passed):
-                continue
-            name = "code" if document.type in CODE_TYPES else document.language
-            name = name if name in groups else "other"
-            if room[name] > 0:
-                groups[name].append(document.text)
-                room[name] -= document.num_bytes
-    return {name: texts for name, texts in groups.items() if texts}
+def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Compression of texts.
+
+    Args:
+        tokenizer: A vocabulary.
+        texts: What to encode.
+    """
+    plain = [text.encode("utf-8", "replace").decode() for text in texts]
+    tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(plain, add_special_tokens=False))
+    return round(sum(len(text.encode()) for text in plain) / max(1, tokens), 3)
 
 
-def _bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str], limit: int = 1_000_000) -> float:
-    """Compression on the first texts, about a megabyte of them."""
-    size = tokens = 0
-    for text in texts:
-        piece = text[:limit]
-        tokens += len(tokenizer.encode(piece, add_special_tokens=False).ids)
-        size += len(piece.encode("utf-8", "replace"))
-        if size > limit:
-            break
-    return round(size / max(1, tokens), 3)
-
-
-def _pieces(sample: dict[str, list[str]]) -> Iterator[str]:
-    for texts in sample.values():
-        for text in texts:
-            for start in range(0, len(text), PIECE_CHARACTERS):
-                yield text[start : start + PIECE_CHARACTERS].encode("utf-8", "replace").decode()
+def _pieces(sample: BalancedSample) -> Iterator[str]:
+    for text in sample.texts():
+        for start in range(0, len(text), PIECE_CHARACTERS):
+            yield text[start : start + PIECE_CHARACTERS].encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Exercises in sums and differences of one-digit numbers, worked out: the miniature's STEM documents (report 3.4)."""
+"""Exercises in sums and differences of one-digit numbers, worked out: the miniature's STEM documents (report 3.3.3)."""
 
 from random import Random
 
