@@ -69,8 +69,8 @@ class Matcher:
         """Matches of each text, in the order of their places."""
         token, extents, places = matching.split(*pack(texts))
         found: list[dict[int, list[Chain]]] = [defaultdict(list) for _ in texts]
-        for document, part, *rest, weight, misses in self._chains(token, extents).tolist():
-            found[document][part].append(Chain(*rest, weight / 1e6, misses))
+        for document, part, start, stop, first, behind, weight, misses in self._chains(token, extents).tolist():
+            found[document][part].append(Chain(start, stop, first, behind, weight / 1e6, misses))
         return [
             self._matches(text, token[start:stop], places[start:stop], chains) if chains else []
             for text, chains, (start, stop) in zip(texts, found, pairwise(extents.tolist()), strict=True)
@@ -82,7 +82,8 @@ class Matcher:
         while True:
             out = np.empty((room, matching.FIELDS), np.int64)
             least = LEAST_SHARE * self._totals
-            count = matching.chains(token, extents, gram, is_gram, *self.index.arrays.values(), least, out)
+            arguments: list[Any] = [token, extents, gram, is_gram, *self.index.arrays.values(), least, out]
+            count = matching.chains(*arguments)
             if count <= room:
                 return self._promising(out[:count])
             room = count

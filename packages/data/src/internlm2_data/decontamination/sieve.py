@@ -40,8 +40,10 @@ class DecontaminationSieve:
         while batch := list(islice(read, BATCH_DOCUMENTS)):
             matches = iter(matcher.find([d.text for d in batch if isinstance(d, Document)]))
             for document in batch:
-                ours = isinstance(document, Document)
-                yield self._sifted(document, next(matches), matcher, stage) if ours else document
+                if isinstance(document, Document):
+                    yield self._sifted(document, next(matches), matcher, stage)
+                else:
+                    yield document
 
     def _sifted(
         self, document: Document, matches: Sequence[Match], matcher: Matcher, stage: str

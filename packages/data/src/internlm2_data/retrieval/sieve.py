@@ -61,5 +61,7 @@ class GivenSieve:
         """See `Sieve`."""
         for path in files:
             for document in read_documents(path):
-                ours = isinstance(document, Document)
-                yield (replace(document, source=self.portions[str(path)]), True) if ours else document
+                if isinstance(document, Document):
+                    yield replace(document, source=self.portions[str(path)]), True
+                else:
+                    yield document
