@@ -32,7 +32,8 @@ class ScoreTask:
 
 def score_task(task: ScoreTask) -> None:
     """Score a collection. The manifest is written last."""
-    counts, documents = [], []
+    counts: list[int] = []
+    documents: list[Document] = []
     for shard in task.shards:
         before = len(documents)
         documents += documents_of(shard.files)
