@@ -1,6 +1,6 @@
 """Training of the vocabulary."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from internlm2_records.progress import LineProgress
@@ -29,6 +29,7 @@ def train_vocabulary(
     single_digits: bool = False,
     sample_bytes: int = 2_000_000_000,
     min_frequency: int = 2,
+    others: Mapping[str, str] | None = None,
 ) -> None:
     """Train a vocabulary and write `tokenizer.json` and `card.json` into `output`.
 
@@ -42,27 +43,20 @@ def train_vocabulary(
         single_digits: Whether each digit is a token of its own (cl100k groups up to three).
         sample_bytes: Bytes of text to train on.
         min_frequency: Rarer pairs are not merged.
+        others: Files `tokenizer.json` by name. The card says how many bytes a token of theirs has in the same texts.
 
     Raises:
+        FileNotFoundError: If one of the others is not there.
         ValueError: If `size` has no room for the bytes, or the inputs too little text for it.
     """
+    compared = {name: _opened(name, Path(file)) for name, file in (others or {}).items()}
     least = 256 + len(SPECIAL_TOKENS)
     if size <= least:
         raise ValueError(f"size={size} must be above {least}, the number of bytes and special tokens.")
     sample = _balanced_sample(expand_inputs(inputs), sample_bytes)
     if not any(sample.values()):
         raise ValueError(f"inputs={list(inputs)} hold no text to train a vocabulary on.")
-    tokenizer = untrained(single_digits)
-    trainer = trainers.BpeTrainer(
-        vocab_size=size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    with LineProgress() as progress:
-        progress.add_task(f"training a vocabulary of {size}", total=None)
-        tokenizer.train_from_iterator(_pieces(sample), trainer)
+    tokenizer = _trained(sample, size, single_digits, min_frequency)
     if tokenizer.get_vocab_size() < size:
         raise ValueError(
             f"size={size} must be {tokenizer.get_vocab_size()} or less: inputs={list(inputs)} have no more tokens "
@@ -79,9 +73,27 @@ def train_vocabulary(
         "single_digits": single_digits,
         "tokenizer_sha256": digest,
         "sample_bytes": {name: sum(len(t.encode("utf-8", "replace")) for t in texts) for name, texts in sample.items()},
-        "bytes_per_token": {name: _bytes_per_token(tokenizer, texts) for name, texts in sample.items()},
+        **_compression(tokenizer, sample),
+        "others": {
+            name: {"size": other.get_vocab_size(), **_compression(other, sample)} for name, other in compared.items()
+        },
     }
     write_json(folder / "card.json", card)
+
+
+def _trained(sample: dict[str, list[str]], size: int, single_digits: bool, min_frequency: int) -> Tokenizer:
+    tokenizer = untrained(single_digits)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        min_frequency=min_frequency,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    with LineProgress() as progress:
+        progress.add_task(f"training a vocabulary of {size}", total=None)
+        tokenizer.train_from_iterator(_pieces(sample), trainer)
+    return tokenizer
 
 
 def untrained(single_digits: bool) -> Tokenizer:
@@ -109,6 +121,16 @@ def _balanced_sample(files: Sequence[Path], sample_bytes: int) -> dict[str, list
                 groups[name].append(document.text)
                 room[name] -= document.num_bytes
     return {name: texts for name, texts in groups.items() if texts}
+
+
+def _opened(name: str, file: Path) -> Tokenizer:
+    if not file.is_file():
+        raise FileNotFoundError(f"others.{name}={file} is not there. It must be a tokenizer.json.")
+    return Tokenizer.from_file(str(file))
+
+
+def _compression(tokenizer: Tokenizer, sample: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:
+    return {"bytes_per_token": {name: _bytes_per_token(tokenizer, texts) for name, texts in sample.items()}}
 
 
 def _bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str], limit: int = 1_000_000) -> float:
