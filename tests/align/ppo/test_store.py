@@ -9,6 +9,7 @@ from internlm2_align.ppo.responses import Responses
 from internlm2_align.ppo.rollout import judge_rollout
 from internlm2_align.ppo.sampling import Scored
 from internlm2_align.ppo.store import SaveRollouts, file_of, read_rollout, write_rollout
+from internlm2_align.report.policy import samples_of
 from internlm2_align.reward.network import from_language_model
 
 PROMPTS = [[1, 2, 3], [4], [5, 6], [7]]
@@ -62,3 +63,16 @@ def test_what_is_refused(tmp_path):
         SaveRollouts(tmp_path, 0)
     with pytest.raises(FileNotFoundError, match=r"has no rollout of iteration=1\. There are none"):
         read_rollout(tmp_path, 1)
+
+
+def test_the_report_shows_the_best_and_worst_of_the_last_iteration(write, tmp_path):
+    assert samples_of(tmp_path) is None
+    for rank in (0, 1):
+        write(rank, 2)
+    found = samples_of(tmp_path)
+    assert (found["of"], found["replies"]) == ("iteration 7", 4)
+    assert [(row["prompt"], row["reply"], row["score"]) for row in found["best"]] == [
+        ("1", TEXTS[1], 2.0),
+        ("3", TEXTS[3], 1.0),
+    ]
+    assert [row["score"] for row in found["worst"]] == [-1.0, 0.5]

@@ -30,7 +30,7 @@ LOADED = {"s": Loaded(Source("s", "record", "x"), "present", FIGURES)}
     ],
 )
 def test_outcomes(figure: list, minus: list, bound: dict, value: float | None, outcome: str) -> None:
-    checked = Target("t", "s", figure, minus, **bound).check(LOADED)
+    checked = Target("t", "s", figure, minus, **bound).check("run", LOADED)
     assert checked["outcome"] == outcome
     assert checked["value"] == (None if value is None else pytest.approx(value))
 

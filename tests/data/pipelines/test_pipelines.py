@@ -270,6 +270,7 @@ def test_web_leaves_its_stages_and_a_funnel_that_adds_up(inputs, tmp_path):
     process(web(), [str(inputs)], out, LocalExecutor(0))
     assert {p.name for p in out.iterdir()} == {
         "format", "clean", "dedup", "safe", "high_quality", "excluded", "_shards", "funnel.json", "funnel.svg",
+        "README.md",
     }  # fmt: skip
     stages = {s["stage"]: s for s in json.loads((out / "funnel.json").read_text())["stages"]}
     assert list(stages) == ["format", "clean", "dedup", "safe", "high_quality"]

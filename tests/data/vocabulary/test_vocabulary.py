@@ -44,6 +44,24 @@ def test_the_card(trained):
     assert all(ratio >= 1.0 for ratio in card["bytes_per_token"].values())
 
 
+def test_the_card_measures_other_vocabularies_on_the_same_texts(corpus, trained, tmp_path):
+    same, bytes_alone = str(trained / "tokenizer.json"), tmp_path / "bytes.json"
+    blank = Tokenizer.from_str((trained / "tokenizer.json").read_text())
+    blank.save(str(bytes_alone))
+    record = json.loads(bytes_alone.read_text())
+    record["model"]["merges"] = []
+    bytes_alone.write_text(json.dumps(record))
+    train_vocabulary(
+        [str(corpus)], tmp_path / "v", size=330, single_digits=True, others={"same": same, "bytes": str(bytes_alone)}
+    )
+    card = json.loads((tmp_path / "v" / "card.json").read_text())
+    assert card["others"]["same"] == {"size": 330, "bytes_per_token": card["bytes_per_token"]}
+    assert card["others"]["bytes"]["bytes_per_token"] == {"en": 1.0, "zh": 1.0, "code": 1.0}
+    with pytest.raises(FileNotFoundError, match=r"others\.gone=nowhere is not there"):
+        train_vocabulary([str(corpus)], tmp_path / "w", size=330, others={"gone": "nowhere"})
+    assert not (tmp_path / "w").exists()
+
+
 def test_training_is_deterministic(corpus, trained, tmp_path):
     train_vocabulary([str(corpus)], tmp_path, size=330, single_digits=True)
     assert (tmp_path / "tokenizer.json").read_bytes() == (trained / "tokenizer.json").read_bytes()

@@ -145,6 +145,8 @@ class Rounds:
             replies, prompts, self.annotator, min_gap=self.min_gap, per_domain=self.per_prompt, seed=self.seed
         )
         write_jsonl(folder / "replies.jsonl", map(asdict, replies))
+        asked = ({"record": name, "messages": list(prompt.messages)} for name, prompt in prompts.items())
+        write_jsonl(folder / "prompts.jsonl", asked)
         write_jsonl(folder / "comparisons.jsonl", map(comparison_record, distinct([*fast, *slow])))
         figures = {
             "patterns": [pattern_record(pattern) for pattern in patterns],

@@ -17,10 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from internlm2_records import cards
+
 FILES = re.compile(
     r"\.tmp\w{6}|shard-\d+|model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json|config\.json|generation_config\.json"
     r"|tokenizer\.(json|model)|tokenizer_config\.json|special_tokens_map\.json|added_tokens\.json|chat_template\.jinja"
-    r"|conditions\.yaml"
+    r"|conditions\.yaml|\.README\.md\.part"
 )
 """Names of the files that are written into model folders, those of safetensors that are not yet whole among them."""
 
@@ -54,7 +56,7 @@ def new_folder(path: str | Path, source: str | Path | None = None) -> Iterator[P
         if descriptor is not None:
             os.close(descriptor)
     if old is not None:
-        for name in [entry.name for entry in old.iterdir() if not FILES.fullmatch(entry.name)]:
+        for name in [entry.name for entry in old.iterdir() if not is_of_model(entry)]:
             (old / name).rename(place / name)  # somebody put it there after `check_place`
         remove(old)
 
@@ -95,8 +97,16 @@ def check_place(path: str | Path, source: str | Path | None = None) -> Path:
 
 def strangers(place: Path) -> list[str]:
     """What a folder holds beside the files of a model. It is all of them where they make no model."""
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in place.iterdir())
-    return [name for name in names if "config.json" not in names or not FILES.fullmatch(name)]
+    entries = sorted(place.iterdir())
+    is_model = any(entry.name == "config.json" for entry in entries)
+    return [entry.name + "/" * entry.is_dir() for entry in entries if not (is_model and is_of_model(entry))]
+
+
+def is_of_model(entry: Path) -> bool:
+    """Whether a file is one that is written into model folders. A card that somebody else has written is not."""
+    if entry.name == cards.FILE:
+        return cards.is_ours(entry)
+    return FILES.fullmatch(entry.name + "/" * entry.is_dir()) is not None
 
 
 def put(draft: Path, place: Path) -> Path | None:
@@ -156,7 +166,7 @@ def exchange(first: Path, second: Path) -> bool:
 def remove(folder: Path) -> None:
     """Remove a model, whole or not. Files that are not of a model stay, and so does the folder then."""
     for entry in folder.iterdir() if folder.is_dir() else ():
-        if FILES.fullmatch(entry.name):
+        if is_of_model(entry):
             entry.unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()

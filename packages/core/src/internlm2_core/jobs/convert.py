@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
+from internlm2_core.cards import About, measured, write_model_card
 from internlm2_core.checkpoint.any_layout import layout_of, read_model
 from internlm2_core.checkpoint.chat_names import grown, rows_for, write_with_names
 from internlm2_core.checkpoint.configs import CONDITIONS_FILE
@@ -19,7 +20,7 @@ from internlm2_core.text import load_tokenizer
 Format = Literal["released", "llama", "reward"]
 
 
-def convert(source: str, to: str, format: Format, chat_names: bool = False) -> None:
+def convert(source: str, to: str, format: Format, chat_names: bool = False, card: About | None = None) -> None:
     """Write the model of ``source`` in another layout. The layout of ``source`` is recognised.
 
     A reward model's condition table goes along, and what the source says of its use: ids of special tokens, added
@@ -32,14 +33,18 @@ def convert(source: str, to: str, format: Format, chat_names: bool = False) -> N
             A reward model in Llama's layout becomes a sequence classifier.
         chat_names: Give the vocabulary the tokens of the chat format that it lacks. Embedding and head grow, and the
             template is that of the chat format.
+        card: What the card of the new folder says beside what the folders and the run say.
 
     Raises:
+        FileNotFoundError: If an evaluation of the card is missing.
         ValueError: If the format is not known or does not fit the kind of model, ``to`` would destroy something
-            else than a model, or a tensor is missing, surplus or misshapen.
+            else than a model, a tensor is missing, surplus or misshapen, or an evaluation is of another model.
     """
     if format not in get_args(Format):
         raise ValueError(f"format={format!r} must be one of {', '.join(get_args(Format))}.")
+    card = card or About()
     check_place(to, source)
+    measured(card.evaluations, [Path(to), Path(source)])
     layout, size = layout_of(source), read_size(source)
     is_reward = layout.endswith("reward")
     if is_reward and format == "released":
@@ -65,6 +70,7 @@ def convert(source: str, to: str, format: Format, chat_names: bool = False) -> N
         # Files as large as those that are read: what fits in memory there fits here.
         shard_bytes = max(file.stat().st_size for file in tensor_files(Path(source)).values())
         save(to, size, tensors, tokenizer, is_reward=is_reward, shard_bytes=shard_bytes, beside=beside)
+    write_model_card(to, card, source)
     untied = ", its tied head as a copy of the embedding" if layout == "llama" and has_tied_head(Path(source)) else ""
     remote = ", without its remote code (auto_map)" if "auto_map" in read_json(Path(source) / "config.json") else ""
     print(f"{to}: {format} layout of {source}{untied}{remote}")

@@ -1,15 +1,19 @@
-"""The report of a run: one page to read, one JSON file of the same figures.
+"""The report of a run, or of several runs: one page to read, one JSON file of the same figures.
 
-    sources (files of a run) ── load ──┬─► report.json   laid out as schema.json says
-    targets ───────────────── check ───┴─► report.html   self-contained: styles and charts inside, nothing loaded
+    sources (files of a run) ── readers of the parts ──┬─► report.json   laid out as `schema` says
+    targets ───────────────────────────────── check ───┼─► report.html   self-contained: styles and charts inside
+    parts ─────────── sections as blocks ── compare ───┘
 
-`readers` says how each kind of file is read, `tables` and `charts` what is shown of it, and ``templates/`` how. A
-source that is missing or cannot be read is shown with the reason. Figures that rest on the simulated annotator are
+Each package has a part of its own (`internlm2_records.report.Part`): core shows training and evaluation, data its
+funnels, align what people and reward models said. This package knows how blocks look, and none of the other parts.
+
+A source that is missing or cannot be read is shown with the reason. Figures that rest on the simulated annotator are
 marked.
 """
 
-from internlm2_core.report.job import report
+from internlm2_core.report.job import report, schema
+from internlm2_core.report.parts import Parts, parts
 from internlm2_core.report.source import Source
 from internlm2_core.report.target import Target
 
-__all__ = ["Source", "Target", "report"]
+__all__ = ["Parts", "Source", "Target", "parts", "report", "schema"]

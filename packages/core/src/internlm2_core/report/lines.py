@@ -2,30 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
+
+from internlm2_records.report import Line
 
 WIDTH, HEIGHT = 440, 230
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 36
-
-
-@dataclass(frozen=True)
-class Line:
-    """One series.
-
-    Attributes:
-        label: Its name.
-        xs: Places of the points.
-        ys: Their values.
-        color: Number of the page's colour, from 0.
-        dots: Whether each point is marked.
-    """
-
-    label: str
-    xs: Sequence[float]
-    ys: Sequence[float]
-    color: int = 0
-    dots: bool = False
+COLORS = 6
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -48,6 +31,8 @@ def short(value: float) -> str:
     """A tick's label."""
     if value and abs(value) >= 10_000:
         return f"{value / 1000:g}k"
+    if value and abs(value) < 0.001:
+        return f"{value:.2g}".replace("e-0", "e-")
     return f"{value:.4g}"
 
 
@@ -82,13 +67,24 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> str:
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{short(tick)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x_label)}</text>')
-    for line in lines:
+    for number, line in enumerate(lines):
         points = [place(x, y) for x, y in zip(line.xs, line.ys, strict=True)]
-        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline class="series c{line.color % 6}" points="{drawn}"/>')
+        drawn, color = " ".join(f"{x:.1f},{y:.1f}" for x, y in points), color_of(line, number)
+        dashes = ' stroke-dasharray="5 3"' if line.dashed else ""
+        parts.append(f'<polyline class="series c{color}"{dashes} points="{drawn}"/>')
         if line.dots or len(points) == 1:
-            parts += [f'<circle class="dot c{line.color % 6}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points]
+            parts += [f'<circle class="dot c{color}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points]
     return "".join([*parts, "</svg>"])
+
+
+def color_of(line: Line, number: int) -> int:
+    """Number of a line's colour on the page.
+
+    Args:
+        line: The line.
+        number: Its place in the chart.
+    """
+    return (number if line.color is None else line.color) % COLORS
 
 
 def summary(lines: Sequence[Line], y_label: str) -> str:

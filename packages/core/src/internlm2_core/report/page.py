@@ -1,19 +1,45 @@
 """The report as one HTML page that loads nothing from elsewhere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
-from internlm2_core.report import charts, tables
-from internlm2_core.report.source import Loaded
+from internlm2_records.report import Block, Cell, Chart, Column, Section, Value
+
+from internlm2_core.report.compare import Compared, beside
+from internlm2_core.report.lines import color_of, line_chart
+from internlm2_core.report.runs import Run
+from internlm2_core.report.values import difference, figure, judged, percent, written
+
+GRIDS = ("Chart", "Heat", "Example")
+"""Blocks that share a line where there is room."""
 
 
-def render(title: str, loaded: Sequence[Loaded], targets: Sequence[Mapping[str, Any]]) -> str:
+@dataclass(frozen=True)
+class Shown:
+    """A section with what is in it.
+
+    Attributes:
+        name: Its anchor.
+        title: Its title.
+        groups: Kind of the blocks and the blocks, in order.
+        absent: Titles of sources that are not there, with the run where there are several.
+    """
+
+    name: str
+    title: str
+    groups: Sequence[tuple[str, Sequence[Block | Compared]]]
+    absent: Sequence[str]
+
+
+def render(title: str, runs: Sequence[Run], sections: Sequence[Section]) -> str:
     """The page.
 
     Args:
         title: Title of the page.
-        loaded: All sources, in the order in which they are shown.
-        targets: Entries as `Target.check` makes them.
+        runs: What was found.
+        sections: What is shown of it, in order.
 
     Raises:
         ModuleNotFoundError: If jinja2 is not installed.
@@ -29,40 +55,53 @@ def render(title: str, loaded: Sequence[Loaded], targets: Sequence[Mapping[str, 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "figure": figure, "megabytes": megabytes, "clock": clock}
-    environment.globals |= {"charts": charts, "tables": tables}
-    kinds: dict[str, list[Loaded]] = {}
-    for item in loaded:
-        kinds.setdefault(item.source.kind, []).append(item)
-    # The wording of what is missing belongs to the section in which a reader looks for it.
-    return environment.get_template("page.html.j2").render(title=title, targets=targets, kinds=kinds, loaded=loaded)
+    environment.filters |= {"percent": percent, "figure": figure}
+    environment.globals |= {
+        "written": written,
+        "difference": difference,
+        "judged": judged,
+        "cell": cell,
+        "is_number": is_number,
+    }
+    environment.globals |= {"line_chart": line_chart, "color_of": color_of}
+    shown = [made for section in sections if (made := show(section, runs))]
+    glances = list(dict.fromkeys(name for run in runs for name in run.glance()))
+    return environment.get_template("page.html.j2").render(title=title, runs=runs, sections=shown, glances=glances)
 
 
-def percent(share: float | None) -> str:
-    """A share in percent, one decimal unless it is whole. The space does not break."""
-    if share is None:
-        return "–"
-    return f"{100 * share:.1f}".removesuffix(".0") + "\u202f%"
-
-
-def figure(value: float | None, digits: int = 3) -> str:
-    """A number, or a dash for None.
+def show(section: Section, runs: Sequence[Run]) -> Shown | None:
+    """A section of all runs, or None where no run was to have it.
 
     Args:
-        value: The number.
-        digits: Its decimals.
+        section: The section.
+        runs: What was found.
     """
-    return "–" if value is None else f"{value:,.{digits}f}"
+    if not any(each.source.kind in section.kinds for run in runs for each in run.loaded):
+        return None
+    blocks: dict[str, Sequence[Block]] = {}
+    for run in runs:
+        found = [each.found for each in run.present(*section.kinds)]
+        made = list(section.show(found)) if found else []
+        blocks[run.name] = [block for block in made if not isinstance(block, Chart) or drawn(block)]
+    absent = [
+        each.source.title + (f" ({run.name})" if len(runs) > 1 else "")
+        for run in runs
+        for each in run.absent(*section.kinds)
+    ]
+    groups = [(kind, list(same)) for kind, same in groupby(beside(blocks), lambda block: type(block).__name__)]
+    return Shown(section.name, section.title, groups, absent)
 
 
-def megabytes(num_bytes: float) -> str:
-    """Bytes as megabytes of 10**6."""
-    return f"{num_bytes / 1e6:,.2f}" if num_bytes < 1e8 else f"{num_bytes / 1e6:,.0f}"
+def drawn(chart: Chart) -> Sequence[Any]:
+    """The lines of a chart that have points."""
+    return [line for line in chart.lines if len(line.xs)]
 
 
-def clock(seconds: float | None) -> str:
-    """Seconds as minutes and seconds."""
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+def cell(value: Cell | Value) -> Cell:
+    """A value as a cell."""
+    return value if isinstance(value, Cell) else Cell(value)
+
+
+def is_number(column: Column) -> bool:
+    """Whether values of a column are set to the right."""
+    return column.form not in ("text", "code", "bar")

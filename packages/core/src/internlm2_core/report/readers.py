@@ -1,102 +1,86 @@
-"""How each kind of file is read.
+"""How the files of core's jobs are read.
 
-===============  ======================================================================================
-`funnel`         ``funnel.json`` of a data pipeline: documents and bytes after each stage, and reasons
-`vocabulary`     ``card.json`` of a trained vocabulary
-`curves`         ``metrics.csv`` of Lightning's CSVLogger: named columns over steps
-`evaluation`     ``metrics.json`` of ``internlm2 evaluate``
-`labels`         ``metrics.json`` of ``internlm2 label``
-`reward`         ``metrics.json`` of ``internlm2 reward``
-`ppo`            ``metrics.json`` of ``internlm2 ppo``
-`online_rlhf`    ``metrics.json`` of ``internlm2 online_rlhf``
-`record`         folder of a run: the ``manifest.json`` of every stage in it
-===============  ======================================================================================
+============  =========================================================================================
+`curves`      ``metrics.csv`` of Lightning's CSVLogger: named columns over steps, validation, throughput
+`evaluation`  ``metrics.json`` of ``internlm2 evaluate``
+`record`      folder of a run: the ``manifest.json`` of every stage in it
+============  =========================================================================================
 """
 
 import csv
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from internlm2_records.report import Reader, json_reader
+
 Figures = dict[str, Any]
+Points = list[tuple[int, float]]
+
 MAX_POINTS = 200
 """Points of a curve that are kept. Where there are more, neighbouring ones are averaged."""
+
+VALIDATION = "valid/"
+MEANS = ("tokens_per_s", "tflops", "mfu", "mfu_internevo", "padding")
+"""Figures of speed, as logged below ``train/``, of which the mean is kept."""
+LAST = ("tokens", "steps_left_out", "loss")
+"""Figures below ``train/`` of which the last is kept."""
 
 EXCERPT = ("stage", "command", "seconds", "config_hash", "code_hash", "build", "inputs")
 
 
-def read_json(path: Path, needs: tuple[str, ...]) -> Figures:
-    """A JSON object with some keys.
-
-    Args:
-        path: The file.
-        needs: The keys.
-
-    Raises:
-        ValueError: If the file holds something else.
-    """
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict) or (missing := [key for key in needs if key not in value]):
-        lacking = needs if not isinstance(value, dict) else missing
-        raise ValueError(f"It must be an object with {', '.join(lacking)}.")
-    return value
-
-
-def json_with(*needs: str, schema: str | None = None) -> Callable[[Path, Mapping[str, str]], Figures]:
-    """A reader of JSON objects.
-
-    Args:
-        needs: Keys that an object must have.
-        schema: Its ``schema``. None reads any.
-    """
-
-    def read(path: Path, columns: Mapping[str, str]) -> Figures:
-        value = read_json(path, needs)
-        if schema is not None and value.get("schema") != schema:
-            raise ValueError(f"schema={value.get('schema')!r} must be {schema!r}.")
-        return value
-
-    return read
-
-
-def read_funnel(path: Path, columns: Mapping[str, str]) -> Figures:
-    """Counts of each stage, without the list of single faults.
-
-    Args:
-        path: The file.
-        columns: Not used.
-    """
-    value = read_json(path, ("stages", "shares"))
-    stages = [{name: part for name, part in stage.items() if name != "faults"} for stage in value["stages"]]
-    return {"stages": stages, "shares": value["shares"]}
-
-
 def read_curves(path: Path, columns: Mapping[str, str]) -> Figures:
-    """Named columns of a CSV file over its column ``step``.
+    """Columns of a CSV file over its column ``step``.
 
     Args:
         path: The file.
-        columns: Label of each column.
+        columns: Label of each column that is drawn.
 
     Returns:
-        ``series`` holds ``steps`` and ``values`` of equal length and ``rows_per_point`` by label. ``missing_columns``
-        names the columns that the file has not.
+        ``series`` holds ``steps`` and ``values`` of equal length and ``rows_per_point`` by label, ``validation`` the
+        same of each column ``valid/NAME`` by NAME. ``missing_columns`` names the columns that the file has not.
+        ``speed`` holds the means of `MEANS`, the last of `LAST` and ``steps``, None where that was not logged.
     """
-    points: dict[str, list[tuple[int, float]]] = defaultdict(list)
     with path.open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            for column in columns:
-                if row.get(column) not in (None, "") and math.isfinite(float(row[column])):
-                    points[column].append((int(float(row["step"])), float(row[column])))
-    series = {label: thinned(points[column]) for column, label in columns.items() if column in points}
-    return {"series": series, "missing_columns": [column for column in columns if column not in points]}
+        rows = list(csv.DictReader(stream))
+    points: dict[str, Points] = defaultdict(list)
+    for row in rows:
+        for column, value in row.items():
+            if column and value not in (None, "") and (number := _number(value)) is not None:
+                points[column].append((int(float(row["step"])), number))
+    names = [column for column in points if column.startswith(VALIDATION)]
+    return {
+        "series": {label: thinned(points[column]) for column, label in columns.items() if column in points},
+        "validation": {name.removeprefix(VALIDATION): thinned(points[name]) for name in names},
+        "missing_columns": [column for column in columns if column not in points],
+        "speed": _speed(points, max((int(float(row["step"])) + 1 for row in rows), default=0)),
+    }
 
 
-def thinned(points: list[tuple[int, float]], limit: int = MAX_POINTS) -> Figures:
+def _number(value: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _speed(points: Mapping[str, Points], steps: int) -> Figures:
+    means = {name: [value for _, value in points.get(f"train/{name}", ())] for name in MEANS}
+    last = {name: points.get(f"train/{name}", ()) for name in LAST}
+    return (
+        {"steps": steps}
+        | {name: sum(values) / len(values) if values else None for name, values in means.items()}
+        | {name: found[-1][1] if found else None for name, found in last.items()}
+    )
+
+
+def thinned(points: Sequence[tuple[int, float]], limit: int = MAX_POINTS) -> Figures:
     """Points of which neighbouring ones are averaged.
 
     Args:
@@ -141,14 +125,8 @@ def excerpt(manifest: Mapping[str, Any]) -> Figures:
     }
 
 
-READERS: dict[str, Callable[[Path, Mapping[str, str]], Figures]] = {
-    "funnel": read_funnel,
-    "vocabulary": json_with("size", "bytes_per_token"),
+READERS: dict[str, Reader] = {
     "curves": read_curves,
-    "evaluation": json_with("model", "tasks", schema="internlm2/metrics/1"),
-    "labels": json_with("annotator", "sets", schema="internlm2/align/label/1"),
-    "reward": json_with("heldout", "conditional", schema="internlm2/align/reward/1"),
-    "ppo": json_with("start", "best", "last", "history", schema="internlm2/align/ppo/1"),
-    "online_rlhf": json_with("annotator", "rounds", schema="internlm2/align/online_rlhf/1"),
+    "evaluation": json_reader("model", "tasks", schema="internlm2/metrics/1"),
     "record": read_record,
 }

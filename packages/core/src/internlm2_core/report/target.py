@@ -38,15 +38,16 @@ class Target:
         if sum(bound is not None for bound in (self.at_least, self.below, self.above)) != 1:
             raise ValueError(f"The target {self.title!r} must have exactly one of at_least, below, above.")
 
-    def check(self, loaded: Mapping[str, Loaded]) -> dict[str, Any]:
+    def check(self, run: str, loaded: Mapping[str, Loaded]) -> dict[str, Any]:
         """Its entry in ``report.json``.
 
         Args:
-            loaded: Sources by title.
+            run: Name of the run.
+            loaded: Sources of the run by title.
 
         Returns:
-            ``title``, ``source``, ``figure``, ``bound`` in words, ``value`` (the worst, None where it is not known),
-            ``outcome`` and ``simulated`` (the figure rests on the simulated annotator).
+            ``run``, ``title``, ``source``, ``figure``, ``bound`` in words, ``value`` (the worst, None where it is
+            not known), ``outcome`` and ``simulated`` (the figure rests on the simulated annotator).
 
         Raises:
             ValueError: If no source has that title.
@@ -57,6 +58,7 @@ class Target:
         value = self._worst(found.figures)
         outcome: Outcome = "unknown" if value is None else "reached" if self._holds(value) else "missed"
         return {
+            "run": run,
             "title": self.title,
             "source": self.source,
             "figure": list(self.figure),

@@ -13,6 +13,7 @@ from internlm2_records.progress import LineProgress
 from rich.console import Console
 from rich.table import Table
 
+from internlm2_data.cards import write_token_card
 from internlm2_data.document import Document
 from internlm2_data.executor import Executor
 from internlm2_data.fingerprint import fingerprint
@@ -69,6 +70,7 @@ class TokensPipeline:
             raise no_document(inputs, len(faults), faults, passed)
         cards = _merge(tasks, manifests, output, encoder)
         write_json(output / "tokens.json", {"files": cards, "faults": faults, "passed": passed})
+        write_token_card(output, cards)
         _show(cards, faults, passed)
 
     def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from internlm2_data.cards import write_document_card
 from internlm2_data.stages.drawing import draw
 from internlm2_data.stages.manifest import write_json
 
@@ -32,9 +33,10 @@ class Funnel:
         return {"stages": self.reports, "shares": shares}
 
     def write(self, folder: Path) -> None:
-        """Write `funnel.json` and `funnel.svg`."""
+        """Write `funnel.json`, `funnel.svg`, and the card of what the last stage left, `README.md`."""
         write_json(folder / "funnel.json", self.to_json())
         (folder / "funnel.svg").write_text(draw(self.reports), "utf-8")
+        write_document_card(folder, self.reports)
 
     def show(self, console: Console | None = None) -> None:
         """Print it as a table."""

@@ -29,6 +29,7 @@ def train_vocabulary(
     single_digits: bool = False,
     sample_bytes: int = 2_000_000_000,
     min_frequency: int = 2,
+    others: Mapping[str, str] | None = None,
 ) -> None:
     """Train a vocabulary and write `tokenizer.json` and `card.json` into `output`.
 
@@ -42,16 +43,65 @@ def train_vocabulary(
         single_digits: Whether each digit is a token of its own (cl100k groups up to three).
         sample_bytes: Bytes of text to train on.
         min_frequency: Rarer pairs are not merged.
+        others: Files `tokenizer.json` by name. The card says how many bytes a token of theirs has in the same texts.
 
     Raises:
+        FileNotFoundError: If one of the others is not there.
         ValueError: If `size` has no room for the bytes, or the inputs too little text for it.
     """
+    compared = {name: _opened(name, Path(file)) for name, file in (others or {}).items()}
     least = 256 + len(SPECIAL_TOKENS)
     if size <= least:
         raise ValueError(f"size={size} must be above {least}, the number of bytes and special tokens.")
     sample = BalancedSample(expand_inputs(inputs), sample_bytes)
     if next(iter(sample), None) is None:
         raise ValueError(f"inputs={list(inputs)} hold no text to train a vocabulary on.")
+    tokenizer = _trained(sample, size, single_digits, min_frequency)
+    if tokenizer.get_vocab_size() < size:
+        raise ValueError(
+            f"size={size} must be {tokenizer.get_vocab_size()} or less: inputs={list(inputs)} have no more tokens "
+            "in them."
+        )
+    save(tokenizer, Path(output), {"single_digits": single_digits}, sample, compared)
+
+
+def save(
+    tokenizer: Tokenizer,
+    folder: Path,
+    about: Mapping[str, Any],
+    sample: BalancedSample,
+    others: Mapping[str, Tokenizer] | None = None,
+) -> None:
+    """Write `tokenizer.json` and `card.json`.
+
+    Args:
+        tokenizer: A vocabulary.
+        folder: Folder to write to.
+        about: What the card says of how it was made.
+        sample: What it was made from.
+        others: Vocabularies to compare it with on the same texts.
+    """
+    shown = sample.shown()
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "tokenizer.json.part"
+    tokenizer.save(str(part))
+    digest = tokenizer_digest(part)
+    part.replace(folder / "tokenizer.json")
+    card = {
+        "size": tokenizer.get_vocab_size(),
+        **about,
+        "tokenizer_sha256": digest,
+        "sample_bytes": sample.sizes(),
+        "bytes_per_token": _compression(tokenizer, shown),
+        "others": {
+            name: {"size": other.get_vocab_size(), "bytes_per_token": _compression(other, shown)}
+            for name, other in (others or {}).items()
+        },
+    }
+    write_json(folder / "card.json", card)
+
+
+def _trained(sample: BalancedSample, size: int, single_digits: bool, min_frequency: int) -> Tokenizer:
     tokenizer = untrained(single_digits)
     trainer = trainers.BpeTrainer(
         vocab_size=size,
@@ -63,36 +113,7 @@ def train_vocabulary(
     with LineProgress() as progress:
         progress.add_task(f"training a vocabulary of {size}", total=None)
         tokenizer.train_from_iterator(_pieces(sample), trainer)
-    if tokenizer.get_vocab_size() < size:
-        raise ValueError(
-            f"size={size} must be {tokenizer.get_vocab_size()} or less: inputs={list(inputs)} have no more tokens "
-            "in them."
-        )
-    save(tokenizer, Path(output), {"single_digits": single_digits}, sample)
-
-
-def save(tokenizer: Tokenizer, folder: Path, about: Mapping[str, Any], sample: BalancedSample) -> None:
-    """Write `tokenizer.json` and `card.json`.
-
-    Args:
-        tokenizer: A vocabulary.
-        folder: Folder to write to.
-        about: What the card says of how it was made.
-        sample: What it was made from.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "tokenizer.json.part"
-    tokenizer.save(str(part))
-    digest = tokenizer_digest(part)
-    part.replace(folder / "tokenizer.json")
-    card = {
-        "size": tokenizer.get_vocab_size(),
-        **about,
-        "tokenizer_sha256": digest,
-        "sample_bytes": sample.sizes(),
-        "bytes_per_token": {name: bytes_per_token(tokenizer, texts) for name, texts in sample.shown().items()},
-    }
-    write_json(folder / "card.json", card)
+    return tokenizer
 
 
 def untrained(single_digits: bool) -> Tokenizer:
@@ -116,6 +137,16 @@ def bytes_per_token(tokenizer: Tokenizer, texts: Sequence[str]) -> float:
     plain = [text.encode("utf-8", "replace").decode() for text in texts]
     tokens = sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(plain, add_special_tokens=False))
     return round(sum(len(text.encode()) for text in plain) / max(1, tokens), 3)
+
+
+def _opened(name: str, file: Path) -> Tokenizer:
+    if not file.is_file():
+        raise FileNotFoundError(f"others.{name}={file} is not there. It must be a tokenizer.json.")
+    return Tokenizer.from_file(str(file))
+
+
+def _compression(tokenizer: Tokenizer, texts: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    return {name: bytes_per_token(tokenizer, some) for name, some in texts.items()}
 
 
 def _pieces(sample: BalancedSample) -> Iterator[str]:

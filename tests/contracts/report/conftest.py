@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from internlm2_core.report import Source, Target
+from internlm2_core.report import Source, Target, parts
 
+PARTS = parts(["internlm2_core.report.sections", "internlm2_data.report", "internlm2_align.report"])
 PHASES = ("4k", "32k", "enhancement", "sft", "ppo")
 
 
@@ -95,6 +96,7 @@ def evaluation(number: int) -> dict[str, Any]:
         "held_out_loss": {**held, "languages": languages, "overall": loss(3.4 - 0.1 * number)},
         "needle": needle(0.35 if number == 0 else 0.97),
     }
+    tasks["mmlu"] = {"kind": "harness", "version": 1, "seconds": 9.0, "acc": 0.2531, "acc_stderr": 0.004, "shots": 5}
     if number >= 3:
         tasks |= {"instructions": instructions(0.86 + 0.02 * number - 0.06), "contamination": contamination()}
     model = {"checkpoint": "fixture", "parameters": 1_263_232, "max_positions": 1024, "rope_base": 1e6}
@@ -149,13 +151,21 @@ def held_out(iteration: int, rise: float) -> dict[str, Any]:
 
 def online() -> dict[str, Any]:
     pattern = {"domain": "maths", "kind": "ending", "value": "谢谢！", "early": 0.1, "late": 0.6}
-    found = pattern | {"reward_gain": 0.4, "judged_gain": -0.1}
+    found = pattern | {"reward_gain": 0.4, "judged_gain": -0.1, "verdict": "hack"}
     audit = {"patterns": [found], "fast_pairs": 40, "fast_pairs_written": 3, "slow_pairs": 612, "models": {}}
+    audit |= {"heldout_pairs": 31, "wins": {"late": {"share": 0.617, "comparisons": 83}}}
+    audit["labels"] = {
+        "comparisons": 700, "pairs": 683, "ties": 9, "both_bad": 4, "skipped": 3, "failed": {"no answer": 1}, "open": 0,
+        "annotators": {"SimulatedAnnotator": 500, "李明": 199},
+    }  # fmt: skip
     first = {"round": 1, "reward": None, "ppo": ppo(), "audit": audit, "earlier_patterns": [], "fast_accuracy": None}
+    first["label_accuracy"] = None
     second = first | {"round": 2, "reward": {"heldout": reward()["heldout"]}, "audit": audit | {"patterns": []}}
+    change = {"before": 0.404, "after": 0.971, "changed": 0.58, "pairs": 40}
     second |= {
-        "fast_accuracy": {"before": 0.4, "after": 0.97, "pairs": 40},
-        "earlier_patterns": [pattern | {"sft": 0.0}],
+        "fast_accuracy": change | {"domains": {"maths": change}},
+        "label_accuracy": {"trained": change | {"pairs": 612}, "heldout": change | {"pairs": 31, "after": 0.813}},
+        "earlier_patterns": [pattern | {"sft": 0.0, "late": 0.037}],
     }
     return {"schema": "internlm2/align/online_rlhf/1", "annotator": "SimulatedAnnotator", "rounds": [first, second]}
 
@@ -175,17 +185,20 @@ def make_run(run: Path) -> Path:
     write(run / "vocabulary/card.json", {
         "size": 2048, "single_digits": True, "sample_bytes": {"en": 1e7, "zh": 1e7, "code": 8e6, "other": 0},
         "bytes_per_token": {"en": 3.02, "zh": 2.41, "code": 2.63, "other": 0.0},
+        "others": {"InternLM2": {"size": 92544, "bytes_per_token": {"en": 4.31, "zh": 3.87, "code": 3.4}}},
     })  # fmt: skip
-    rows = ["step,train/loss,train/lr,valid/loss"]
-    rows += [
-        f"{i * 10},{2.9 + 4.6 * math.exp(-i / 30) + 0.05 * math.sin(i)},{3e-3 * math.cos(i / 260)}," for i in range(400)
-    ]
+    rows = ["step,train/loss,train/lr,train/tokens,train/tokens_per_s,train/mfu,train/mfu_internevo,valid/en,valid/zh"]
+    for i in range(400):
+        held = f"{3.1 + i / 1e4},{3.7 + i / 1e4}" if i % 100 == 0 else ","
+        loss = 2.9 + 4.6 * math.exp(-i / 30) + 0.05 * math.sin(i)
+        rows.append(f"{i * 10},{loss},{3e-3 * math.cos(i / 260)},{4096 * (i + 1)},{7000 + i % 2},0.41,0.52,{held}")
     (run / "4k/logs/csv").mkdir(parents=True)
     (run / "4k/logs/csv/metrics.csv").write_text("\n".join(rows) + "\n")
     for number, name in enumerate(PHASES):
         write(run / f"evaluate_{name}/metrics.json", evaluation(number))
     write(run / "labels/metrics.json", {
         "schema": "internlm2/align/label/1", "annotator": "SimulatedAnnotator",
+        "annotators": {"SimulatedAnnotator": 5000}, "gold": {"SimulatedAnnotator": {"judged": 40, "right": 39}},
         "sets": {
             "train": {"records": 900, "pairs": 4200, "counts": {}},
             "heldout": {"records": 200, "pairs": 800, "counts": {}},
@@ -193,6 +206,15 @@ def make_run(run: Path) -> Path:
     })  # fmt: skip
     write(run / "reward/metrics.json", reward())
     write(run / "ppo/metrics.json", ppo())
+    audit = run / "online/round-2/audit"
+    audit.mkdir(parents=True)
+    lines = [
+        {"record": f"r{n}", "model": "late", "domain": "maths", "text": f"第{n}个回答", "reward": n / 7}
+        for n in range(9)
+    ]
+    (audit / "replies.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    asked = [{"record": f"r{n}", "messages": [{"role": "user", "content": f"问题 {n}?"}]} for n in range(9)]
+    (audit / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in asked))
     write(run / "online/metrics.json", online())
     order = [
         ("vocabulary", [], 31.0),
@@ -205,20 +227,20 @@ def make_run(run: Path) -> Path:
     return run
 
 
-def sources_of(run: Path) -> list[Source]:
-    columns = {"train/loss": "Training loss, nats a token", "train/lr": "Learning rate", "train/mfu": "MFU"}
+def sources_of() -> list[Source]:
+    columns = {"train/loss": "Training loss, nats a token", "train/lr": "Learning rate", "train/tflops": "TFLOP/s"}
     titles = dict(zip(PHASES, ("After 4k", "After 32k", "After enhancement", "SFT 中文名", "PPO"), strict=True))
     return [
-        Source("Documents (fixture)", "funnel", str(run / "docs/funnel.json"), note="Invented for this test."),
-        Source("Code", "funnel", str(run / "code/funnel.json")),
-        Source("Vocabulary", "vocabulary", str(run / "vocabulary/card.json")),
-        Source("Phase 1", "curves", str(run / "4k/logs/csv/metrics.csv"), columns=columns),
-        *(Source(titles[name], "evaluation", str(run / f"evaluate_{name}/metrics.json")) for name in PHASES),
-        Source("Preferences", "labels", str(run / "labels/metrics.json"), simulated=True),
-        Source("Conditional reward model", "reward", str(run / "reward/metrics.json"), simulated=True),
-        Source("PPO run", "ppo", str(run / "ppo/metrics.json"), simulated=True),
-        Source("Two rounds", "online_rlhf", str(run / "online/metrics.json"), simulated=True),
-        Source("Stages", "record", str(run)),
+        Source("Documents (fixture)", "funnel", "docs/funnel.json", note="Invented for this test."),
+        Source("Code", "funnel", "code/funnel.json"),
+        Source("Vocabulary", "vocabulary", "vocabulary/card.json"),
+        Source("Phase 1", "curves", "4k/logs/csv/metrics.csv", columns=columns),
+        *(Source(titles[name], "evaluation", f"evaluate_{name}/metrics.json") for name in PHASES),
+        Source("Preferences", "labels", "labels/metrics.json", simulated=True),
+        Source("Conditional reward model", "reward", "reward/metrics.json", simulated=True),
+        Source("PPO run", "ppo", "ppo/metrics.json", simulated=True),
+        Source("Two rounds", "online_rlhf", "online/metrics.json", simulated=True),
+        Source("Stages", "record", "."),
     ]
 
 
