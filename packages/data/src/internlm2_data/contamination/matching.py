@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from internlm2_data.contamination.items import Field
-from internlm2_data.contamination.units import Hashes, Units, gram_hashes, units_of
+from internlm2_data.contamination.units import UNIT, Hashes, gram_hashes, unit_hashes, units_of
 
 
 class Found(NamedTuple):
@@ -37,20 +37,24 @@ class Matcher:
         places: dict[int, dict[int, list[tuple[int, int]]]] = defaultdict(lambda: defaultdict(list))
         for number, field in enumerate(fields):
             size = min(n, len(field.words))
-            for at, gram in enumerate(gram_hashes(Units(field.words, (), ()).hashes(), size).tolist()):
+            for at, gram in enumerate(gram_hashes(unit_hashes(field.words), size).tolist()):
                 places[size][gram].append((number, at))
         self._places = {size: dict(grams) for size, grams in places.items()}
         self._known = {size: np.array(sorted(grams), np.uint64) for size, grams in places.items()}
 
     def find(self, text: str) -> list[Found]:
         """All that is in a text: parts as long as they can be, of one field after another."""
+        # Places and spellings of units are only found out where something is.
+        hashes = unit_hashes(UNIT.findall(text))
+        hits = {size: known_places(gram_hashes(hashes, size), known) for size, known in self._known.items()}
+        if not any(hits.values()):
+            return []
         units = units_of(text)
-        hashes = units.hashes()
         # A unit of a field that is at the same distance in the document belongs to the same part.
         runs: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for size, known in self._known.items():
-            for at in known_places(gram_hashes(hashes, size), known):
-                gram = gram_hashes(hashes[at : at + size], size).tolist()[0]
+        for size, places in hits.items():
+            for at in places:
+                [gram] = gram_hashes(hashes[at : at + size], size).tolist()
                 for number, place in self._places[size][gram]:
                     if units.words[at : at + size] == self.fields[number].words[place : place + size]:
                         runs[number, at - place] += range(place, place + size)

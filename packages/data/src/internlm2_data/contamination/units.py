@@ -32,10 +32,6 @@ class Units(NamedTuple):
     starts: Sequence[int]
     stops: Sequence[int]
 
-    def hashes(self) -> Hashes:
-        """A hash of each unit, [units]."""
-        return np.fromiter(map(unit_hash, self.words), np.uint64, len(self.words))
-
 
 def units_of(text: str) -> Units:
     """The units of a text, in order."""
@@ -53,10 +49,15 @@ def normalised(unit: str) -> str:
     return unicodedata.normalize("NFKC", unit).casefold()
 
 
+def unit_hashes(units: Sequence[str]) -> Hashes:
+    """A hash of each unit, [units]."""
+    return np.fromiter(map(unit_hash, units), np.uint64, len(units))
+
+
 @lru_cache(1 << 18)
 def unit_hash(unit: str) -> int:
-    """64 bits of a unit."""
-    return int(xxh64_intdigest(unit.encode()))
+    """64 bits of a unit, normalised."""
+    return int(xxh64_intdigest(normalised(unit).encode()))
 
 
 def gram_hashes(units: Hashes, n: int) -> Hashes:
