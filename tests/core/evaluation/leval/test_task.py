@@ -78,6 +78,8 @@ def test_prompts_fill_the_room(is_chat: bool, keeps_end: bool) -> None:
 def test_mistakes(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"must hold tpo\.jsonl or tpo\.jsonl\.gz"):
         LEval(str(folder), ["coursera", "tpo"])
+    with pytest.raises(ValueError, match="folder=None must be a folder with the files of L-Eval"):
+        LEval(None)
     write(folder / "sci_fi.jsonl", ["True"])
     with pytest.raises(ValueError, match=r"line 1: outputs='True' must be like 'True \[fact: False\]'"):
         questions_of(folder / "sci_fi.jsonl")

@@ -64,9 +64,10 @@ def scorer() -> Any:
     """
     try:
         from rouge_score.rouge_scorer import RougeScorer
+        from rouge_score.tokenizers import DefaultTokenizer
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError('ROUGE needs rouge-score: pip install "internlm2-core[leval]".') from error
-    return RougeScorer(ROUGE, use_stemmer=False)
+    return RougeScorer(ROUGE, tokenizer=DefaultTokenizer(use_stemmer=False))  # else it says that it makes one
 
 
 def without_articles(text: str) -> str:

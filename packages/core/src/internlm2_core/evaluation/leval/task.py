@@ -31,6 +31,7 @@ class LEval:
 
     Raises:
         FileNotFoundError: If the folder lacks the sets.
+        ValueError: If no folder is given.
     """
 
     kind: ClassVar[str] = "leval"
@@ -38,13 +39,15 @@ class LEval:
 
     def __init__(
         self,
-        folder: str,
+        folder: str | None,
         names: Sequence[str] | None = None,
         max_tokens: int | None = None,
         max_new_tokens: int = 512,
         is_chat: bool = True,
         limit: int | None = None,
     ) -> None:
+        if not folder:
+            raise ValueError(f"folder={folder} must be a folder with the files of L-Eval.")
         found = {file.name.partition(".")[0]: file for file in sorted(Path(folder).rglob("*.jsonl*"))}
         wanted = list(found) if names is None else list(names)
         if missing := [name for name in wanted if name not in found] or ([] if wanted else ["*"]):
