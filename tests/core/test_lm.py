@@ -7,9 +7,10 @@ import lightning as L
 import pytest
 import torch
 from internlm2_core import LM, LanguageModel, ModelSize
-from internlm2_core.optim import Constant, Cosine, decay_groups
+from internlm2_core.optim import WSD, Constant, Cosine, decay_groups
 from internlm2_core.text import ByteTokenizer
 from torch.utils.data import DataLoader
+from transformers import get_wsd_schedule
 
 
 def test_micro_batches_change_nothing(train: Any) -> None:
@@ -134,3 +135,28 @@ def test_a_schedule_may_learn_of_its_steps_late() -> None:
 def test_a_warm_up_longer_than_the_run_is_refused() -> None:
     with pytest.raises(ValueError, match=r"warmup_steps=20 must be at most total_steps=10\."):
         Cosine(total_steps=10, warmup_steps=20)
+
+
+@pytest.mark.parametrize("shape", ["linear", "1-sqrt", "cosine"])
+def test_wsd_equals_that_of_transformers(shape: str) -> None:
+    """Theirs begins its warm-up at 0, so it is compared after it."""
+    theirs = get_wsd_schedule(
+        torch.optim.SGD([torch.zeros(1)], lr=1.0), 5, 8, num_training_steps=40, decay_type=shape, min_lr_ratio=0.1
+    )
+    schedule = WSD(total_steps=40, warmup_steps=5, decay_fraction=0.2, shape=shape, floor=0.1)
+    for step in range(5, 45):
+        assert schedule(step) == pytest.approx(theirs.lr_lambdas[0](step))
+    assert [schedule(step) for step in (0, 4, 5, 32)] == [0.2, 1, 1, 1] and schedule(33) < 1
+
+
+def test_the_stable_part_of_wsd_does_not_depend_on_the_length() -> None:
+    short, long = WSD(100, 10), WSD(-1, 10).over(1000)
+    assert [short(step) for step in range(80)] == [long(step) for step in range(80)]
+    with pytest.raises(
+        ValueError, match=r"warmup_steps=90 must be at most 80, which decay_fraction=0.2 leaves of total_"
+    ):
+        WSD(100, 90)
+    with pytest.raises(ValueError, match="shape='step' must be one of linear, 1-sqrt, cosine"):
+        WSD(100, shape="step")
+    with pytest.raises(ValueError, match=r"decay_fraction=1\.5 must be between 0 and 1"):
+        WSD(100, decay_fraction=1.5)

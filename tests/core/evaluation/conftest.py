@@ -1,9 +1,11 @@
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 from internlm2_core import LanguageModel
@@ -78,3 +80,19 @@ def progress():
 
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def fits_schema():
+    """Checks the figures of a task against ``schema.json``."""
+    schema = json.loads((files("internlm2_core") / "evaluation/schema.json").read_text())
+
+    def check(task: Any, figures: Mapping[str, Any]) -> None:
+        model = {"checkpoint": "x", "parameters": 1, "max_positions": 1, "rope_base": 1.0}
+        about = {"kind": task.kind, "version": task.version, "seconds": 0.0}
+        written = json.loads(
+            json.dumps({"schema": "internlm2/metrics/1", "model": model, "tasks": {"it": about | figures}})
+        )
+        jsonschema.validate(written, schema)
+
+    return check

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
 from torch import nn
@@ -14,6 +14,13 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 MakeOptimizer = Callable[..., Optimizer]
 Schedule = Callable[[int], float] | Callable[[Optimizer], LRScheduler]
+
+DECAYS: dict[str, Callable[[float], float]] = {
+    "linear": lambda done: 1 - done,
+    "1-sqrt": lambda done: 1 - math.sqrt(done),
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+}
+"""From 1 to 0 while a share of the decay is done."""
 
 ADAMW = partial(torch.optim.AdamW, lr=3e-4, betas=(0.9, 0.95), eps=1e-8)
 """AdamW of the report (section 3.2). Weight decay is set by group."""
@@ -60,13 +67,12 @@ def optimizer_and_schedule(net: nn.Module, make: MakeOptimizer, schedule: Schedu
 
 
 @dataclass(frozen=True)
-class Cosine:
-    """Factor of the learning rate: linear warm-up, then a half cosine down to a share of the peak.
+class OverSteps:
+    """Factor of the learning rate over a known number of steps, with a linear warm-up. Subclasses say what follows it.
 
     Args:
         total_steps: Optimizer steps in all. -1 leaves them open until `over` says how many there are.
         warmup_steps: Steps of linear warm-up.
-        floor: What is left at the end, as a share of the peak (0.1 in the recipe).
 
     Raises:
         ValueError: If the warm-up is longer than the run.
@@ -74,13 +80,12 @@ class Cosine:
 
     total_steps: int
     warmup_steps: int = 0
-    floor: float = 0.1
 
     def __post_init__(self) -> None:
         if self.total_steps != -1 and not 0 <= self.warmup_steps <= self.total_steps:
             raise ValueError(f"warmup_steps={self.warmup_steps} must be at most total_steps={self.total_steps}.")
 
-    def over(self, steps: int) -> "Cosine":
+    def over(self, steps: int) -> Self:
         """This schedule over so many steps, if they were left open.
 
         The warm-up then takes a tenth of them at most. Who does not count the steps cannot know whether it fits.
@@ -91,11 +96,75 @@ class Cosine:
 
     def __call__(self, step: int) -> float:
         """Factor at optimizer step ``step``, counted from 0."""
-        assert self.total_steps != -1, "see Cosine.over"
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
+        assert self.total_steps != -1, "see OverSteps.over"
+        return (step + 1) / self.warmup_steps if step < self.warmup_steps else self.after_warmup(step)
+
+    def after_warmup(self, step: int) -> float:
+        """Factor at a step after the warm-up."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Cosine(OverSteps):
+    """Linear warm-up, then a half cosine down to a share of the peak.
+
+    Args:
+        total_steps: See `OverSteps`.
+        warmup_steps: See `OverSteps`.
+        floor: What is left at the end, as a share of the peak (0.1 in the recipe).
+    """
+
+    floor: float = 0.1
+
+    def after_warmup(self, step: int) -> float:
+        """Factor at a step after the warm-up."""
         done = (step - self.warmup_steps) / max(1, self.total_steps - self.warmup_steps)
-        return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return self.floor + (1 - self.floor) * DECAYS["cosine"](min(1.0, done))
+
+
+@dataclass(frozen=True)
+class WSD(OverSteps):
+    """Warm-up, stable, decay (MiniCPM, arXiv 2404.06395): the peak is held, and only the last steps decay.
+
+    Until the decay begins, the factor does not depend on the number of steps. So one stable run serves runs of several
+    lengths: each resumes from a checkpoint before its own decay.
+
+    Args:
+        total_steps: See `OverSteps`.
+        warmup_steps: See `OverSteps`.
+        decay_fraction: Share of all steps that decay. 0.2 with ``1-sqrt`` equals the cosine's loss (arXiv 2405.18392).
+        shape: How it decays: ``linear``, ``1-sqrt`` or ``cosine``.
+        floor: What is left at the end, as a share of the peak.
+
+    Raises:
+        ValueError: If warm-up and decay together are longer than the run, or the shape is not known.
+    """
+
+    decay_fraction: float = 0.2
+    shape: Literal["linear", "1-sqrt", "cosine"] = "1-sqrt"
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shape not in DECAYS:
+            raise ValueError(f"shape={self.shape!r} must be one of {', '.join(DECAYS)}.")
+        if not 0 <= self.decay_fraction <= 1:
+            raise ValueError(f"decay_fraction={self.decay_fraction} must be between 0 and 1.")
+        if self.total_steps != -1 and self.warmup_steps + self.decay_steps > self.total_steps:
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} must be at most {self.total_steps - self.decay_steps}, which "
+                f"decay_fraction={self.decay_fraction} leaves of total_steps={self.total_steps}."
+            )
+
+    @property
+    def decay_steps(self) -> int:
+        """Steps of the decay, the last ones of the run."""
+        return round(self.total_steps * self.decay_fraction)
+
+    def after_warmup(self, step: int) -> float:
+        """Factor at a step after the warm-up."""
+        done = (step - self.total_steps + self.decay_steps) / max(1, self.decay_steps)
+        return self.floor + (1 - self.floor) * DECAYS[self.shape](min(1.0, max(0.0, done)))
 
 
 @dataclass(frozen=True)

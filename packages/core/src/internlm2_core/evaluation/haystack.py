@@ -25,7 +25,7 @@ class TokenDocuments(Protocol):
 
 @dataclass(frozen=True)
 class Haystack:
-    """Where the hay comes from, and how facts are told in one language.
+    """Where the hay comes from, and how facts of `Needle` are told in one language. `Retrieval` brings its own.
 
     Attributes:
         documents: Held-out documents: a file or folder of records (``text``, ``language``), or token files of the
@@ -42,10 +42,10 @@ class Haystack:
     """
 
     documents: str | Mapping[str, TokenDocuments]
-    statement: str
-    question: str
-    nouns: Sequence[str]
-    names: Sequence[str]
+    statement: str = ""
+    question: str = ""
+    nouns: Sequence[str] = ()
+    names: Sequence[str] = ()
     separator: str = " "
     language: str | None = None
     min_chars: int = 15

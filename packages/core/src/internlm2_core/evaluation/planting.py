@@ -1,4 +1,4 @@
-"""Prompts that hide one fact in held-out text.
+"""Prompts that hide facts in held-out text.
 
     hay hay hay. FACT hay hay hay hay. distractor hay hay. QUESTION
     |<- depth ->|                                         |-> the answer's digits
@@ -32,8 +32,71 @@ class Prompt:
     value: str
 
 
+class Hay:
+    """Sentences of held-out text as token ids, and prompts made of them.
+
+    Args:
+        haystack: Where the text comes from.
+        tokenizer: The model's.
+    """
+
+    def __init__(self, haystack: Haystack, tokenizer: Tokenizer) -> None:
+        self.separator, self.tokenizer = haystack.separator, tokenizer
+        self.pieces = [self.encode(sentence) for sentence in haystack.sentences(tokenizer)]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all sentences. They are repeated where a prompt is longer."""
+        return sum(map(len, self.pieces))
+
+    def encode(self, sentence: str) -> list[int]:
+        """Ids of a sentence with the separator before it."""
+        return self.tokenizer.encode(self.separator + sentence)
+
+    def prompt(
+        self,
+        length: int,
+        room: int,
+        facts: Sequence[str],
+        depths: Sequence[float],
+        question: str,
+        rng: random.Random,
+    ) -> list[int]:
+        """Exactly ``length - room`` tokens of hay with facts in it and the question at the end.
+
+        Args:
+            length: Tokens of prompt and answer.
+            room: Tokens of the answer.
+            facts: Sentences that are hidden.
+            depths: Share of the hay before each. At equal places, facts keep their order.
+            question: The end.
+            rng: Chooses the hay.
+
+        Raises:
+            ValueError: If facts and question alone are longer.
+        """
+        told, asked, begin = [self.encode(fact) for fact in facts], self.encode(question), list(self.tokenizer.begin)
+        budget = length - room - sum(map(len, told)) - len(begin) - len(asked)
+        if budget < 0:
+            raise ValueError(
+                f"lengths={length} must be at least {length - budget} tokens, which the facts, the question and the "
+                "answer take."
+            )
+        pieces = plant(self._some(budget, rng), told, depths)
+        return [*begin, *(id_ for piece in pieces for id_ in piece), *asked]
+
+    def _some(self, tokens: int, rng: random.Random) -> list[list[int]]:
+        """Neighbouring sentences of exactly so many tokens, cut at their beginning. The first follows the last."""
+        place, pieces = rng.randrange(len(self.pieces)), []
+        while tokens > 0:
+            pieces.append(self.pieces[place % len(self.pieces)])
+            tokens -= len(pieces[-1])
+            place += 1
+        return without_first(pieces, -tokens)
+
+
 class PromptMaker:
-    """Makes prompts of one language for one tokenizer.
+    """Makes prompts with one fact that is asked for, of one language and for one tokenizer.
 
     Args:
         haystack: Hay and wording.
@@ -51,8 +114,8 @@ class PromptMaker:
                 f"distractors={distractors} must be below the number of names, {len(haystack.names)}: "
                 "each fact has another name."
             )
-        self.haystack, self.tokenizer, self.digits, self.distractors = haystack, tokenizer, digits, distractors
-        self.hay = [tokenizer.encode(haystack.separator + sentence) for sentence in haystack.sentences(tokenizer)]
+        self.haystack, self.digits, self.distractors = haystack, digits, distractors
+        self.hay = Hay(haystack, tokenizer)
 
     def make(self, length: int, depth: float, rng: random.Random) -> Prompt:
         """A prompt that leaves room for its answer in ``length`` tokens.
@@ -68,39 +131,17 @@ class PromptMaker:
         hay = self.haystack
         noun, names = rng.choice(list(hay.nouns)), rng.sample(list(hay.names), self.distractors + 1)
         values = ["".join(rng.choices("0123456789", k=self.digits)) for _ in names]
-        facts = [
-            self._encode(hay.statement.format(noun=noun, name=name, value=value))
-            for name, value in zip(names, values, strict=True)
-        ]
+        told = zip(names, values, strict=True)
+        facts = [hay.statement.format(noun=noun, name=name, value=value) for name, value in told]
         question = hay.question.format(noun=noun, name=names[0])
-        asked = self._encode(question)
-        begin = list(self.tokenizer.begin)
-        budget = length - sum(map(len, facts)) - len(begin) - len(asked) - self.answer_tokens
-        if budget < 0:
-            raise ValueError(
-                f"lengths={length} must be at least {length - budget} tokens, which the facts, the question and the "
-                "answer take."
-            )
         depths = [depth, *(rng.random() for _ in names[1:])]
-        pieces = plant(self._hay(budget, rng), facts, depths)
-        return Prompt([*begin, *(id_ for piece in pieces for id_ in piece), *asked], question, values[0])
+        ids = self.hay.prompt(length, self.answer_tokens, facts, depths, question, rng)
+        return Prompt(ids, question, values[0])
 
     @cached_property
     def answer_tokens(self) -> int:
         """Tokens of an answer, and one more."""
-        return len(self.tokenizer.encode(self.haystack.separator + "0" * self.digits)) + 1
-
-    def _encode(self, sentence: str) -> list[int]:
-        return self.tokenizer.encode(self.haystack.separator + sentence)
-
-    def _hay(self, tokens: int, rng: random.Random) -> list[list[int]]:
-        """Neighbouring sentences of exactly so many tokens, cut at their beginning. The first follows the last."""
-        place, pieces = rng.randrange(len(self.hay)), []
-        while tokens > 0:
-            pieces.append(self.hay[place % len(self.hay)])
-            tokens -= len(pieces[-1])
-            place += 1
-        return without_first(pieces, -tokens)
+        return len(self.hay.encode("0" * self.digits)) + 1
 
 
 def without_first(pieces: list[list[int]], tokens: int) -> list[list[int]]:

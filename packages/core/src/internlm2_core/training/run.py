@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from internlm2_core.lightning_private import end_after
-from internlm2_core.optim import Cosine
+from internlm2_core.optim import OverSteps
 from internlm2_core.shares import replicas_of
 from internlm2_core.training.found import newest
 
@@ -118,7 +118,7 @@ def settle_steps(trainer: L.Trainer, module: Any, data: L.LightningDataModule) -
         data: Asked for the steps of a pass.
     """
     schedule = getattr(module, "schedule", None)
-    is_open = isinstance(schedule, Cosine) and schedule.total_steps == -1
+    is_open = isinstance(schedule, OverSteps) and schedule.total_steps == -1
     if not isinstance(data, KnowsItsSteps) or (trainer.max_steps >= 0 and not is_open):
         return
     passes = max(1, trainer.max_epochs or 1)
@@ -126,7 +126,7 @@ def settle_steps(trainer: L.Trainer, module: Any, data: L.LightningDataModule) -
     log.info("%d steps: %d pass(es) over the data", steps, passes)
     if trainer.max_steps < 0:
         end_after(trainer, steps)
-    if not isinstance(schedule, Cosine):
+    if not isinstance(schedule, OverSteps):
         return
     module.schedule = schedule.over(steps)
     if (warmup := module.schedule.warmup_steps) < schedule.warmup_steps:

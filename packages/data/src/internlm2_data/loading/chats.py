@@ -16,7 +16,7 @@ from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packed import PackedBatches
 from internlm2_data.loading.packing import first_fit
 from internlm2_data.loading.passes import Shuffled
-from internlm2_data.loading.rows import IGNORE, Row, RowFiller, RowSource
+from internlm2_data.loading.rows import IGNORE, Row, RowFiller, RowSource, Span
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +170,32 @@ class ChatRows:
             ids, labels = self.conversations.read(item)
             filler.add(ids, labels, self.context)
         return filler.row
+
+    @property
+    def name(self) -> str:
+        """What its documents are called."""
+        return "conversations"
+
+    def ids(self, document: int) -> npt.NDArray[np.int32]:
+        """Ids of a conversation, counted without those that were left out, [n]."""
+        return self.conversations.read(document)[0]
+
+    def given(self, rows: int) -> npt.NDArray[np.int64]:
+        """Conversations of the first `rows` rows, in stored order."""
+        return np.sort(np.array([item for row in self._packed[:rows] for item in row], np.int64))
+
+    def rows_of(self, spans: Sequence[Span], rows: int) -> Iterator[tuple[int, int]]:
+        """Which of the first rows hold which span. A conversation is in one row, which each pass gives once.
+
+        Args:
+            spans: Parts of conversations.
+            rows: How many rows count.
+
+        Yields:
+            The index of a span, and a row.
+        """
+        at = {item: row for row, items in enumerate(self._packed[:rows]) for item in items}
+        yield from ((index, at[span.document]) for index, span in enumerate(spans) if span.document in at)
 
 
 @dataclass(frozen=True)

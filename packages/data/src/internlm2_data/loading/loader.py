@@ -83,6 +83,9 @@ class Loader:
         pad_id: Token id of padding.
         ramp: How batches grow to `batch_rows`. If None, all are full.
 
+    Attributes:
+        sources: What `Place.source` counts.
+
     Raises:
         ValueError: If the rows of a batch cannot be shared out equally.
     """
@@ -111,6 +114,7 @@ class Loader:
         if not 0 <= dp_rank < dp_size:
             raise ValueError(f"dp_rank={dp_rank} must be below dp_size={dp_size}.")
         self._plan, self._state = plan, plan.state_dict()
+        self.sources = sources
         self._rows = _Rows(sources, context, pad_id)
         self._share, self._num_workers = slice(dp_rank, None, dp_size), num_workers
         self.batch_rows, self._ramp = batch_rows, ramp
@@ -143,6 +147,17 @@ class Loader:
         """Continue after the batch at which `state` was taken, on any number of ranks and workers."""
         self._plan.load_state_dict(state)
         self._state = self._plan.state_dict()
+
+    def places(self, batches: int) -> Iterator[list[Place]]:
+        """The rows of the next global batches, over as many passes as that takes. Nothing is read, and no place moves.
+
+        Args:
+            batches: How many batches.
+        """
+        self._plan.load_state_dict(self._state)
+        for _ in range(batches):
+            # A pass ends with an empty answer.
+            yield self._plan.take(self._next_rows()) or self._plan.take(self._next_rows())
 
     def _places(self, after: deque[dict[str, Any]]) -> Iterator[list[Place]]:
         while places := self._plan.take(rows := self._next_rows()):

@@ -16,6 +16,14 @@ class Row(NamedTuple):
     positions: npt.NDArray[np.int64]
 
 
+class Span(NamedTuple):
+    """Tokens `[start, stop)` of a document."""
+
+    document: int
+    start: int
+    stop: int
+
+
 class RowSource(Protocol):
     """Anything that can produce its i-th row, in any order and in any process."""
 

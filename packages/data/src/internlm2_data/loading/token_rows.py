@@ -6,11 +6,14 @@ too", report section 3.3), nothing is ever dropped, and any row can be found wit
 it.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from internlm2_data.loading.order import shuffled
-from internlm2_data.loading.rows import IGNORE, Row, RowFiller
+from internlm2_data.loading.rows import IGNORE, Row, RowFiller, Span
 from internlm2_data.tokens.token_file import TokenSource
 
 
@@ -43,6 +46,42 @@ class TokenRows:
                 break
             position += self._fill(filler, epoch, offset)
         return filler.row
+
+    @property
+    def name(self) -> str:
+        """The token file."""
+        return str(self.source.path)
+
+    def ids(self, document: int) -> npt.NDArray[Any]:
+        """Ids of a document, [n]."""
+        return self.source.read(document)
+
+    def given(self, rows: int) -> npt.NDArray[np.int64]:
+        """Documents of which the first `rows` rows hold a part, in stored order."""
+        epochs, rest = divmod(rows * self.context, self.source.num_tokens)
+        if epochs:
+            return np.arange(len(self.source))
+        documents, ends = self._order(0)
+        return np.sort(documents[: int(np.searchsorted(ends, rest, side="left")) + bool(rest)])
+
+    def rows_of(self, spans: Sequence[Span], rows: int) -> Iterator[tuple[int, int]]:
+        """Which of the first rows hold a token of which span, epoch by epoch.
+
+        Args:
+            spans: Parts of documents.
+            rows: How many rows count.
+
+        Yields:
+            The index of a span, and a row.
+        """
+        for epoch in range(-(-rows * self.context // self.source.num_tokens)):
+            documents, ends = self._order(epoch)
+            rank = np.empty_like(documents)
+            rank[documents] = np.arange(len(documents))
+            for index, (document, start, stop) in enumerate(spans):
+                begin = int(ends[rank[document]]) - int(self.source.lengths[document]) + epoch * self.source.num_tokens
+                last = (begin + stop - 1) // self.context
+                yield from ((index, row) for row in range((begin + start) // self.context, min(last + 1, rows)))
 
     def _fill(self, filler: RowFiller, epoch: int, offset: int) -> int:
         """Add pieces from token `offset` of an epoch until row or epoch ends. Returns how many tokens."""
