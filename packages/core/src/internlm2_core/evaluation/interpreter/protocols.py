@@ -26,13 +26,11 @@ class Move:
 
 
 class Dialect(Protocol):
-    """A way to talk with an interpreter.
+    """A way to talk with an interpreter."""
 
-    Attributes:
-        stop: Names of special tokens that end what the model says.
-    """
-
-    stop: tuple[str, ...]
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """Names of special tokens that end what the model says."""
 
     def opening(self) -> list[Message]:
         """The turns before the first question."""

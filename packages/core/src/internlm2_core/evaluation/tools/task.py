@@ -71,10 +71,14 @@ def _scores(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     groups: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples:
         groups[sample["ability"]][sample["format"]].append(sample)
-    abilities = {}
+    abilities: dict[str, dict[str, Any]] = {}
     for ability in sorted(groups, key=ABILITIES.index):
-        formats = {
-            name: {key: fmean(sample[key] for sample in own) for key in ("score", "parsed")} | {"count": len(own)}
+        formats: dict[str, dict[str, Any]] = {
+            name: {
+                "score": fmean(s["score"] for s in own),
+                "parsed": fmean(s["parsed"] for s in own),
+                "count": len(own),
+            }
             for name, own in sorted(groups[ability].items())
         }
         abilities[ability] = {"score": fmean(part["score"] for part in formats.values()), "formats": formats}
