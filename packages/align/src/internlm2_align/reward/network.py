@@ -82,7 +82,8 @@ class RewardNetwork(nn.Module):
         hidden_SD = hidden_1TD[0].index_select(0, packed.places)
         # float32, whatever the Trainer's precision: bfloat16 has steps of 0.03 near the bounds of the barrier.
         with torch.autocast(hidden_SD.device.type, enabled=False):
-            return nn.functional.linear(hidden_SD.float(), self.v_head.weight.float()).squeeze(-1)
+            # Not a view of [S, 1]: FSDP puts hooks on what a network returns, and warns of views.
+            return torch.mv(hidden_SD.float(), self.v_head.weight.float().flatten())
 
 
 def from_language_model(net: LanguageModel, generator: torch.Generator | None = None) -> RewardNetwork:
