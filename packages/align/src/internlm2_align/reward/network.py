@@ -73,6 +73,11 @@ class RewardNetwork(nn.Module):
         self.model = Transformer(size, SharedPromptAttend(attend or default_attend()))
         self.v_head = nn.Linear(size.dim, 1, bias=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.v_head.weight.device
+
     def forward(self, packed: Packed) -> Tensor:
         """Value at each of the row's places, float32 [S]: a score at a reply's last token, or what a critic expects."""
         if self.model.rope.is_dynamic:
