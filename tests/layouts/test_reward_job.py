@@ -43,7 +43,8 @@ def train(folder, output, devices, strategy, budget_tokens, row_tokens=0):
         partial(start_reward, checkpoint), encoder, partial(torch.optim.AdamW, lr=1e-3), Cosine(-1, floor=0.5)
     )
     batches = PairBatches(budget_tokens, row_tokens=row_tokens)
-    data = PreferenceData([str(folder / "pairs.jsonl")], encoder, batches, heldout_share=0.25)
+    kept = folder / f"{output.name}-pairs"  # encoded once, and mapped by all ranks
+    data = PreferenceData([str(folder / "pairs.jsonl")], encoder, batches, heldout_share=0.25, folder=kept)
     callbacks = [SaveReward(output / "model"), Curve(), Checkpoints(output / "checkpoints", every_n_train_steps=3)]
     settings = {"limit_val_batches": 0, "enable_checkpointing": True, "callbacks": callbacks}
     metrics = reward(module, data, quiet_trainer(strategy, devices, max_epochs=2, **settings), str(output))

@@ -21,7 +21,7 @@ from internlm2_align.reward.network import start_reward
 from internlm2_align.reward.pairs import PairBatches
 from internlm2_align.roles import local_roles
 from internlm2_core.callbacks import Checkpoints
-from internlm2_core.generation import Sampling
+from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.optim import Cosine
 from internlm2_core.text import load_tokenizer
 
@@ -78,15 +78,17 @@ def run_reward():
 def run_ppo(instructions):
     """The job `ppo`, composed as its recipe composes it."""
 
-    def run(checkpoint, reward, output, judge=True, warmup_iterations=1, snapshots=(2,), early_share=None, **changes):
+    def run(checkpoint, reward, output, judge=True, warmup_iterations=1, snapshots=(2,), early_share=None,
+            roles=local_roles, engine=LocalEngine, **changes):  # fmt: skip
         keys = {"prompts": instructions[0], "heldout": instructions[1], "heldout_limit": 8, "queries": 6}
         keys |= {"iterations": 4, "domains": {"arithmetic": "maths", "secret": "harmless"}}
         trained = {"max_epochs": 1, "val_check_interval": 2, "num_sanity_val_steps": -1}
         trained |= {name: changes.pop(name) for name in list(changes) if name in (*trained, "max_steps")}
         encoder = ConversationEncoder(load_tokenizer(checkpoint), conditions_beside(reward), 256)
         system = PPOSystem(
-            local_roles(checkpoint, reward),
+            roles(checkpoint, reward),
             encoder,
+            engine=engine,
             sampling=Sampling(max_new_tokens=5, top_p=0.9),
             settings=PPOSettings(warmup_iterations=warmup_iterations),
             actor_optimizer=partial(torch.optim.AdamW, lr=1e-3),

@@ -7,6 +7,8 @@ import pytest
 from internlm2_align.labelling.annotator import Failure
 from internlm2_align.labelling.enough import check_least, missing
 from internlm2_align.labelling.labels import FILE, label
+from internlm2_align.labelling.people import PeopleAnnotator
+from internlm2_align.people import Queue
 from internlm2_align.preferences.comparison import Comparison, Judgement
 
 TIME = "2026-01-01T00:00:00+00:00"
@@ -61,6 +63,36 @@ def test_what_was_judged_is_not_asked_again_and_what_failed_is(tmp_path):
     assert all(each["meta"]["raw"] for each in kept)
     nobody = Told()
     assert label(nobody, SIX[:3], tmp_path) == labels and nobody.asked == []
+
+
+def test_what_people_undo_after_it_was_logged_is_taken_back(tmp_path):
+    """And so is what they decide otherwise. What others have judged stays."""
+    people = PeopleAnnotator(serve=False)
+
+    def says(verdict, name, time=TIME):
+        queue.judge(Judgement(name, verdict, "Li Lei", time))
+
+    label(Told(six="tie"), SIX, tmp_path)
+    label(people, SIX, tmp_path)  # nobody has said anything yet, but the queue is there
+    queue = Queue(tmp_path)
+    for name in ("one", "two", "three"):
+        says("first", name)
+    assert label(people, SIX, tmp_path).judgements.keys() == {"one", "two", "three", "six"}
+    before = (tmp_path / FILE).read_text()
+    assert label(people, SIX, tmp_path).judgements.keys() == {"one", "two", "three", "six"}
+    assert (tmp_path / FILE).read_text() == before
+    queue.undo("Li Lei")  # three
+    says("second", "two", "2026-01-02T00:00:00+00:00")
+    labels = label(people, SIX, tmp_path)
+    assert {name: each.verdict for name, each in labels.judgements.items()} == {
+        "one": "first", "two": "second", "six": "tie",
+    }  # fmt: skip
+    counts = labels.counts([each.id for each in SIX])
+    assert counts["pairs"] == 2 and counts["ties"] == 1 and counts["open"] == 3
+    # Nothing is struck out in the file: it says what was said, and that it was taken back.
+    kept = [json.loads(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    assert [each.get("verdict", "taken back") for each in kept[-2:]] == ["second", "taken back"]
+    assert label(Told(three="tie"), SIX, tmp_path).judgements["three"].annotator == "told"
 
 
 def test_a_killed_process_leaves_whole_answers(tmp_path):

@@ -32,45 +32,52 @@ def write(tmp_path):
     return write
 
 
-def words(encoded):
-    return [each.pair.prompt[0]["content"] for each in encoded]
+def words(preferences):
+    return [pair.prompt[0]["content"] for pair in preferences]
 
 
-def test_pairs_are_apart_by_question_and_counted(encoder, write):
+def encoded_words(pairs, tokenizer):
+    """What the user said, read from the ids."""
+    return [tokenizer.decode(each.group.prompt).split("user\n")[1].split("<|im_end|>")[0] for each in pairs]
+
+
+def test_pairs_are_apart_by_question_and_counted(encoder, write, tokenizer):
     train = write("train", *map(pair, range(6)), pair(0), pair(7, rejected="8"))
     data = PreferenceData(train, encoder, heldout=[write("heldout", pair(1), pair(9))])
     data.setup()
-    assert words(data.heldout_pairs) == ["1 + 1?", "9 + 1?"]
-    assert words(data.pairs) == ["0 + 1?", "2 + 1?", "3 + 1?", "4 + 1?", "5 + 1?"]
+    assert words(data.heldout_preferences) == ["1 + 1?", "9 + 1?"] == encoded_words(data.heldout_pairs, tokenizer)
+    assert encoded_words(data.pairs, tokenizer) == ["0 + 1?", "2 + 1?", "3 + 1?", "4 + 1?", "5 + 1?"]
     left_out = {"question_is_held_out": 1, "duplicate": 1, "identical": 1}
     assert data.counts == {"train": {"used": 5, **left_out}, "heldout": {"used": 2}}
 
 
-def test_a_share_of_the_questions_is_held_out(encoder, write):
+def test_a_share_of_the_questions_is_held_out(encoder, write, tokenizer):
     train = write("train", *map(pair, range(40)))
     data = PreferenceData(train, encoder, heldout_share=0.25)
     data.setup()
     data.setup("fit")  # Lightning calls it again.
     assert 0 < len(data.heldout_pairs) < 20
-    assert sorted(words(data.pairs) + words(data.heldout_pairs)) == sorted(f"{i} + 1?" for i in range(40))
+    assert sorted(encoded_words(data.pairs, tokenizer) + words(data.heldout_preferences)) == sorted(
+        f"{i} + 1?" for i in range(40)
+    )
     other = PreferenceData(train, encoder, heldout_share=0.25, heldout_seed=1)
     other.setup()
-    assert words(other.heldout_pairs) != words(data.heldout_pairs)
+    assert words(other.heldout_preferences) != words(data.heldout_preferences)
 
 
-def test_added_pairs_are_shown_as_often_as_given_unless_held_out(encoder, write):
+def test_added_pairs_are_shown_as_often_as_given_unless_held_out(encoder, write, tokenizer):
     train, heldout = write("train", pair(0)), write("heldout", pair(5))
     added = write("added", pair(1), pair(5))
     data = PreferenceData(train, encoder, heldout=heldout, added=[added, added])
     data.setup()
-    assert words(data.pairs) == ["0 + 1?", "1 + 1?", "1 + 1?"]
+    assert encoded_words(data.pairs, tokenizer) == ["0 + 1?", "1 + 1?", "1 + 1?"]
 
 
 def test_margins_grow_with_the_gap(encoder, write):
     gap = pair(1, meta={"score_gap": 0.5, "margin": 0.25})
     data = PreferenceData(write("train", pair(0), gap), encoder, margin_per_gap=2.0)
     data.setup()
-    assert [each.pair.margin for each in data.pairs] == [0.0, 1.25]
+    assert [each.margin for each in data.pairs] == [0.0, 1.25]
     with pytest.raises(ValueError, match=r"margin_per_gap=2.0 .* None of these 1 pairs"):
         PreferenceData(write("none", pair(0)), encoder, margin_per_gap=2.0).setup()
 

@@ -65,7 +65,7 @@ UNUSABLE = {
 def test_unusable_pairs_are_counted_and_skipped(encoder):
     counts = Counter()
     encoded = encode_pairs([pair(1), *UNUSABLE.values(), pair(1)], encoder, counts)
-    assert [each.pair for each in encoded] == [pair(1), pair(1)]
+    assert [each.group for each in encoded] == [encoder.pair(pair(1))] * 2
     assert counts == {"used": 2, "identical": 1, "empty_reply": 1, "empty_prompt": 1}
 
 

@@ -24,11 +24,11 @@ from pathlib import Path
 import lightning as L
 import torch
 from internlm2_align import RewardModel
-from internlm2_align.preferences.preference import Preference
 from internlm2_align.reward.conditions import Unconditional
+from internlm2_align.reward.encoded import EncodedPairs
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
-from internlm2_align.reward.pairs import EncodedPair, PairBatches
+from internlm2_align.reward.pairs import PairBatches
 from internlm2_align.reward.shared import Group
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.sizes import ModelSize
@@ -58,10 +58,7 @@ def ours(pairs: list[Group], share_prompts: bool) -> tuple[float, dict[str, floa
     model = RewardModel(
         lambda: from_language_model(net), encoder, optimizer=partial(torch.optim.AdamW, lr=1e-5, fused=True)
     )
-    encoded = []
-    for group in pairs:
-        repeated = 0 if share_prompts else len(group.prompt)
-        encoded.append(EncodedPair(Preference("all", (), "", ""), group, 0, group.stored_tokens + repeated))
+    encoded = EncodedPairs.of(((group, 0, 0.0) for group in pairs), SIZE.vocab_size, share_prompts)
     loader = PairBatches(16_384, share_prompts=share_prompts, row_tokens=4096).loader(encoded)
     trainer = L.Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,

@@ -93,11 +93,12 @@ def chunk_logprobs(
     logits_NV = head(hidden_ND).float()
     if temperature != 1:
         logits_NV = logits_NV / temperature
-    logprobs_N = -F.cross_entropy(logits_NV, targets_N, reduction="none")
     if not with_entropy:
-        return logprobs_N
+        return -F.cross_entropy(logits_NV, targets_N, reduction="none")
+    logprobs_NV = logits_NV.log_softmax(-1)
+    logprobs_N = logprobs_NV.gather(1, targets_N[:, None])[:, 0]
     with torch.no_grad():  # a figure, which no loss wants
-        entropies_N = torch.special.entr(logits_NV.softmax(-1)).sum(-1)  # entr is 0 where a probability is
+        entropies_N = -torch.linalg.vecdot(logprobs_NV.exp(), logprobs_NV)
     return torch.stack((logprobs_N, entropies_N))
 
 

@@ -22,9 +22,10 @@ from internlm2_align.baselines.losses import dpo_loss
 from internlm2_align.budget import plan_batches
 from internlm2_align.ppo.responses import Responses, token_logprobs
 from internlm2_align.ppo.updates import evened
+from internlm2_align.reward.encoded import EncodedPair, EncodedPairs
 from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.model import ADAMW, CONSTANT
-from internlm2_align.reward.pairs import EncodedPair, PairBatches, PairLoader
+from internlm2_align.reward.pairs import PairBatches, PairLoader
 
 Pairs = Sequence[EncodedPair]
 
@@ -43,7 +44,7 @@ class WholeBatch:
 class WholePairs(PairBatches):
     """Batches of pairs as they are encoded, for networks that need the replies and not a score at their end."""
 
-    def loader(self, pairs: Pairs, *, dp_rank: int = 0, dp_size: int = 1, shuffle: bool = True) -> PairLoader:
+    def loader(self, pairs: EncodedPairs, *, dp_rank: int = 0, dp_size: int = 1, shuffle: bool = True) -> PairLoader:
         """A loader for one data-parallel rank."""
         return _WholePairs(self, pairs, dp_rank, dp_size, shuffle)
 

@@ -19,6 +19,7 @@ import torch
 from internlm2_core.evaluation.written import write_json
 from internlm2_core.jobs import train
 
+from internlm2_align.actors import start_actor
 from internlm2_align.baselines.dpo import DPO
 from internlm2_align.reward.data import PreferenceData
 
@@ -57,23 +58,27 @@ def dpo(
         "steps": trainer.global_step,
         "tokens": module.tokens,
         "seconds": round(time.perf_counter() - start, 2),
-        "heldout": measured(module, data),
+        "heldout": measured(module, Path(output) / "model", data),
     }
     write_json(Path(output) / "metrics.json", metrics)
     return metrics
 
 
 @torch.no_grad()
-def measured(module: DPO, data: PreferenceData) -> dict[str, Any] | None:
+def measured(module: DPO, folder: Path, data: PreferenceData) -> dict[str, Any] | None:
     """Figures on held-out pairs, or None without any.
 
     Args:
-        module: With whole weights at hand.
+        module: What was trained.
+        folder: Of its actor. Under some strategies no rank has the whole network at hand after training.
         data: Its held-out pairs.
     """
     if not data.heldout_pairs:
         return None
-    gains = [torch.stack(module(part), 1) for part in module.micro_batches(data.heldout_pairs)]
-    margins_P = module.beta * torch.cat(gains).diff(dim=1).neg()
+    whole = DPO(module.make_net, module.encoder, beta=module.beta, micro_batch_tokens=module.micro_batch_tokens)
+    whole.configure_model()
+    whole.actor = start_actor(folder)
+    gains = [torch.stack(whole(part), 1) for part in whole.micro_batches(data.heldout_pairs)]
+    margins_P = whole.beta * torch.cat(gains).diff(dim=1).neg()
     accuracy = (margins_P > 0).float().mean()
     return {"pairs": len(data.heldout_pairs), "accuracy": float(accuracy), "margin": float(margins_P.mean())}

@@ -81,6 +81,8 @@ def ppo(
         "seconds": round(time.perf_counter() - start, 2),
         **course(module),
     }
+    if not trainer.is_global_zero:
+        return metrics
     if metrics["best"]["iteration"] == 0:
         log.warning(
             "no validation was better than that of %s (reward %.3f), which OUTPUT/model therefore is. The last actor "
@@ -89,8 +91,7 @@ def ppo(
             metrics["start"]["valid/reward"],
             metrics["last"]["valid/reward"],
         )
-    if trainer.is_global_zero:
-        write_json(Path(output) / "metrics.json", metrics)
+    write_json(Path(output) / "metrics.json", metrics)
     return metrics
 
 

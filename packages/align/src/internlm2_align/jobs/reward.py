@@ -101,4 +101,4 @@ def measured(folder: Path, data: PreferenceData, hard_gap: float | None = None) 
     model = RewardModel.load(folder, data.encoder.conditions, data.encoder.max_tokens)
     scores = model.scorer(data.batches.budget_tokens).scores([encoded.group for encoded in data.heldout_pairs])
     sides = [(chosen, rejected) for chosen, rejected in scores]
-    return pair_figures([encoded.pair for encoded in data.heldout_pairs], sides, hard_gap)
+    return pair_figures(data.heldout_preferences, sides, hard_gap)

@@ -1,10 +1,10 @@
 """Annotator: who judges comparisons. People, a model behind an endpoint, reward models, or a program."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from internlm2_align.preferences.comparison import Comparison, Judgement
 
@@ -30,7 +30,20 @@ class Failure:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-Answer = Judgement | Failure
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """A judgement that counts no more: somebody undid it, or others disagree now.
+
+    Args:
+        comparison: Its id, which is open again.
+        taken_back: When that was seen, as ISO 8601 in UTC.
+    """
+
+    comparison: str
+    taken_back: str
+
+
+Answer = Judgement | Failure | TakenBack
 
 
 class Annotator(Protocol):
@@ -49,6 +62,19 @@ class Annotator(Protocol):
         Args:
             comparisons: Those that have no judgement yet.
             folder: Where the annotator may keep what it needs between runs.
+        """
+
+
+@runtime_checkable
+class Reconsiders(Protocol):
+    """An annotator that may change what it has said, as people do who undo."""
+
+    def reconsidered(self, judgements: Mapping[str, Judgement], folder: Path) -> Iterator[Judgement | TakenBack]:
+        """What it says otherwise now. Judgements of others are left alone.
+
+        Args:
+            judgements: Those that count by now, by id of the comparison.
+            folder: As for `Annotator.judge`.
         """
 
 

@@ -1,22 +1,26 @@
 """Labels: what annotators said of some comparisons, kept in a file as it comes.
 
 ``FOLDER/judgements.jsonl`` holds every answer, one a line, in the order in which they came. The last one to a
-comparison counts. A failure is asked again by the next run, a judgement is not: it was paid for. Gold questions
-(``meta["gold"]``) are checks of annotators. They are judged too, count for nothing and become no pair.
+comparison counts. A failure is asked again by the next run, a judgement is not: it was paid for. One that its annotator
+takes back is asked again too. Gold questions (``meta["gold"]``) are checks of annotators. They are judged too, count
+for nothing and become no pair.
 """
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from internlm2_align.labelling.annotator import Annotator, Answer, Failure
+from internlm2_align.labelling.annotator import Annotator, Answer, Failure, Reconsiders, TakenBack
 from internlm2_align.preferences.comparison import Comparison, Judgement
 
 FILE = "judgements.jsonl"
+KINDS: Mapping[str, Callable[..., Answer]] = {"reason": Failure, "taken_back": TakenBack}
+"""By a key that their records alone have."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Labels:
         Returns:
             Whether it says something new.
         """
+        if isinstance(answer, TakenBack):
+            return self.judgements.pop(answer.comparison, None) is not None
         if isinstance(answer, Failure):
             is_new = answer.comparison not in self.judgements
             if is_new:
@@ -110,19 +116,28 @@ def label(annotator: Annotator, comparisons: Sequence[Comparison], folder: Path)
     labels = Labels({comparison.id: comparison for comparison in comparisons})
     for answer in read_answers(folder, labels.comparisons):
         labels.add(answer)
+    keep = partial(_keep, labels=labels, file=folder / FILE)
+    if isinstance(annotator, Reconsiders):
+        keep(annotator.reconsidered(labels.judgements, folder))
     open_ = labels.open()
-    if not any("gold" not in comparison.meta for comparison in open_):
-        return labels
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("a", encoding="utf-8") as stream:
-        for answer in annotator.judge(open_, folder):
-            # People may have been asked more by another run. That stays in their queue.
-            if answer.comparison in labels.comparisons and labels.add(answer):
-                record = answer_record(answer, labels.comparisons[answer.comparison])
+    if any("gold" not in comparison.meta for comparison in open_):
+        folder.mkdir(parents=True, exist_ok=True)
+        keep(annotator.judge(open_, folder))
+        if isinstance(annotator, Reconsiders):  # while it judged, it may have undone what it had said before
+            keep(annotator.reconsidered(labels.judgements, folder))
+    return labels
+
+
+def _keep(answers: Iterator[Answer], labels: Labels, file: Path) -> None:
+    """Take answers up, and write each that says something new as it comes."""
+    for answer in answers:
+        # People may have been asked more by another run. That stays in their queue.
+        if answer.comparison in labels.comparisons and labels.add(answer):
+            record = answer_record(answer, labels.comparisons[answer.comparison])
+            with file.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(record, ensure_ascii=False) + "\n")
                 stream.flush()
                 os.fsync(stream.fileno())
-    return labels
 
 
 def answer_record(answer: Answer, comparison: Comparison) -> dict[str, Any]:
@@ -158,7 +173,8 @@ def read_answers(folder: Path, comparisons: Mapping[str, Comparison]) -> Iterato
         try:
             record = json.loads(line)
             id_, content = record["comparison"], record.pop("content", None)
-            answer = Failure(**record) if "reason" in record else Judgement(**record)
+            kind = next((kind for name, kind in KINDS.items() if name in record), Judgement)
+            answer = kind(**record)
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{file}, line {number} is not a judgement: {error}.") from error
         if id_ not in comparisons:

@@ -1,11 +1,13 @@
 """PeopleAnnotator: people judge, on a page of their browsers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from internlm2_align.labelling.annotator import TakenBack, now
 from internlm2_align.people import Queue, label_by_people
+from internlm2_align.people.store import FILE
 from internlm2_align.preferences.comparison import Comparison, Judgement
 from internlm2_align.reward.conditions import load_conditions
 
@@ -65,3 +67,20 @@ class PeopleAnnotator:
         """
         queue = (self.page if self.serve else self.queue)(folder=folder, comparisons=comparisons)
         yield from queue.decided().values()
+
+    def reconsidered(self, judgements: Mapping[str, Judgement], folder: Path) -> Iterator[Judgement | TakenBack]:
+        """What people have undone, decided otherwise, or disagree about since.
+
+        Args:
+            judgements: Those that count by now, by id of the comparison.
+            folder: Holds ``labels.sqlite``.
+        """
+        if not (folder / FILE).is_file():
+            return
+        queue = self.queue(folder=folder)
+        decided = queue.decided()
+        spoke = {(said.judgement.comparison, said.judgement.annotator) for said in queue.judgements()}
+        for id_, judgement in list(judgements.items()):
+            is_theirs = all((id_, name) in spoke for name in judgement.annotator.split(", "))
+            if is_theirs and decided.get(id_) != judgement:
+                yield decided.get(id_) or TakenBack(id_, now())

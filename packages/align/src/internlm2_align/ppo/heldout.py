@@ -68,5 +68,5 @@ class AnswersHeldOut(PPONetworks):
         found = {f"{stage}/{name}": value for name, value in self.means.compute(reduce).items()}
         check_figures(found, f"after iteration {self.iteration}")
         self.means.reset()
-        self.log_dict(found)
+        self.log_dict(found, sync_dist=True)  # Ranks agree already. Lightning warns of what it does not reduce.
         return found

@@ -25,6 +25,7 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
 from internlm2_align.roles.local import Roles, dtype_of, local_roles
 from internlm2_align.roles.lockstep import Lockstep
+from internlm2_align.roles.remote import RemoteNetwork
 from internlm2_align.roles.rollouts import PeersEngine, whole_copy
 
 TRAINED = ("actor.", "critic.")
@@ -101,7 +102,8 @@ class PPONetworks(StepModule):
         offloaded = [getattr(self, role) for role in roles if role in self.roles.offloaded]
         for net in offloaded:
             net.to(self.device)
-        with self._lockstep([net for role in roles if (net := getattr(self, role)) is not None]):
+        nets = [net for role in roles if (net := getattr(self, role)) is not None]
+        with self._lockstep([net for net in nets if not isinstance(net, RemoteNetwork)]):
             yield
         for net in offloaded:
             net.to("cpu")

@@ -67,7 +67,7 @@ def sample_and_score(
     ]
     # Ranks decide together what happens where one is not finite.
     scores = torch.tensor([score for (score,) in scorer.scores(groups, must_be_finite=False)])
-    device = scorer.net.v_head.weight.device
+    device = scorer.net.device
     return Scored(
         responses=Responses([prompt.ids for prompt in prompts], [completion.ids for completion in completions]),
         texts=[encoder.text_of(completion.ids) for completion in completions],

@@ -159,7 +159,8 @@ class RewardModel(StepModule):
         return torch.cat([torch.stack(self(row), dim=1) for row in batch])
 
     def _log_metrics(self, stage: str) -> None:
-        self.log_dict({f"{stage}/{name}": value for name, value in self.metrics.compute().items()})
+        found = {f"{stage}/{name}": value for name, value in self.metrics.compute().items()}
+        self.log_dict(found, sync_dist=True)  # Ranks agree already. Lightning warns of what it does not reduce.
         self.metrics.reset()
 
     def arguments(self) -> dict[str, Any]:

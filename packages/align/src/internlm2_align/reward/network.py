@@ -73,6 +73,11 @@ class RewardNetwork(nn.Module):
         self.model = Transformer(size, SharedPromptAttend(attend or default_attend()))
         self.v_head = nn.Linear(size.dim, 1, bias=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.v_head.weight.device
+
     def forward(self, packed: Packed) -> Tensor:
         """Value at each of the row's places, float32 [S]: a score at a reply's last token, or what a critic expects."""
         if self.model.rope.is_dynamic:
@@ -82,7 +87,8 @@ class RewardNetwork(nn.Module):
         hidden_SD = hidden_1TD[0].index_select(0, packed.places)
         # float32, whatever the Trainer's precision: bfloat16 has steps of 0.03 near the bounds of the barrier.
         with torch.autocast(hidden_SD.device.type, enabled=False):
-            return nn.functional.linear(hidden_SD.float(), self.v_head.weight.float()).squeeze(-1)
+            # Not a view of [S, 1]: FSDP puts hooks on what a network returns, and warns of views.
+            return torch.mv(hidden_SD.float(), self.v_head.weight.float().flatten())
 
 
 def from_language_model(net: LanguageModel, generator: torch.Generator | None = None) -> RewardNetwork:

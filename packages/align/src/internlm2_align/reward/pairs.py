@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from internlm2_align.budget import plan_batches
 from internlm2_align.preferences.preference import OnBad, Preference
 from internlm2_align.reward.conditions import UnknownDomainError, index_of
+from internlm2_align.reward.encoded import EncodedPair, EncodedPairs
 from internlm2_align.reward.encoding import ConversationEncoder, TooLongError
 from internlm2_align.reward.shared import Group, PackedGroups, pack_groups
 
@@ -33,36 +35,20 @@ PairBatch = tuple[PairRow, ...]
 """Pairs of one optimizer step on one rank, in rows that are computed one after the other."""
 
 
-class EncodedPair(NamedTuple):
-    """A pair with its token ids."""
-
-    pair: Preference
-    group: Group
-    domain_index: int
-    stored_tokens: int
-
-
-def encode_pairs(
-    pairs: Iterable[Preference],
-    encoder: ConversationEncoder,
-    counts: Counter[str],
-    *,
-    on_bad: OnBad = "skip",
-    share_prompts: bool = True,
-) -> list[EncodedPair]:
-    """Encode what can be used and count the rest.
+def usable_pairs(
+    pairs: Iterable[Preference], encoder: ConversationEncoder, counts: Counter[str], on_bad: OnBad = "skip"
+) -> Iterator[tuple[Preference, Group]]:
+    """Pairs that can be used, with their ids.
 
     Args:
         pairs: Any pairs.
         encoder: Holds the condition table and the length limit.
         counts: Gets one for each pair: ``used``, ``identical``, ``empty_reply``, ``empty_prompt`` or ``too_long``.
         on_bad: Whether an unusable pair is skipped or refused.
-        share_prompts: Whether a row will store the prompt once (see `shared`). It decides the tokens of a pair.
 
     Raises:
         ValueError: If a pair is of an unknown domain, or cannot be used and ``on_bad`` is ``raise``.
     """
-    encoded = []
     for pair in pairs:
         reason = defect = pair.defect()
         try:
@@ -75,10 +61,34 @@ def encode_pairs(
         if defect and on_bad == "raise":
             raise ValueError(f"{pair.place} cannot be used: {reason}. on_bad=skip counts such pairs.")
         if not defect:
-            index = index_of(encoder.conditions, pair.domain)
-            repeated = 0 if share_prompts else len(group.prompt)
-            encoded.append(EncodedPair(pair, group, index, group.stored_tokens + repeated))
-    return encoded
+            yield pair, group
+
+
+def encode_pairs(
+    pairs: Iterable[Preference],
+    encoder: ConversationEncoder,
+    counts: Counter[str],
+    *,
+    on_bad: OnBad = "skip",
+    share_prompts: bool = True,
+    folder: Path | None = None,
+) -> EncodedPairs:
+    """Encode what can be used and count the rest.
+
+    Args:
+        pairs: Any pairs.
+        encoder: As for `usable_pairs`.
+        counts: As for `usable_pairs`.
+        on_bad: As for `usable_pairs`.
+        share_prompts: Whether a row will store the prompt once (see `shared`). It decides the tokens of a pair.
+        folder: Gets the ids. None keeps them in memory.
+
+    Raises:
+        ValueError: As `usable_pairs` does.
+    """
+    found = usable_pairs(pairs, encoder, counts, on_bad)
+    items = ((group, index_of(encoder.conditions, pair.domain), pair.margin) for pair, group in found)
+    return EncodedPairs.of(items, encoder.tokenizer.vocab_size, share_prompts, folder)
 
 
 @dataclass(frozen=True)
@@ -107,9 +117,7 @@ class PairBatches:
                 f"budget_tokens={self.budget_tokens} must be 1 or more and row_tokens={self.row_tokens} 0 or more."
             )
 
-    def loader(
-        self, pairs: Sequence[EncodedPair], *, dp_rank: int = 0, dp_size: int = 1, shuffle: bool = True
-    ) -> "PairLoader":
+    def loader(self, pairs: EncodedPairs, *, dp_rank: int = 0, dp_size: int = 1, shuffle: bool = True) -> "PairLoader":
         """A loader for one data-parallel rank."""
         return PairLoader(self, pairs, dp_rank, dp_size, shuffle)
 
@@ -130,9 +138,7 @@ class PairLoader:
         ValueError: If there are fewer pairs than ranks.
     """
 
-    def __init__(
-        self, recipe: PairBatches, pairs: Sequence[EncodedPair], dp_rank: int, dp_size: int, shuffle: bool
-    ) -> None:
+    def __init__(self, recipe: PairBatches, pairs: EncodedPairs, dp_rank: int, dp_size: int, shuffle: bool) -> None:
         if len(pairs) < dp_size:
             raise ValueError(
                 f"{len(pairs)} usable pairs of preferences cannot be spread over {dp_size} rank(s): each needs one."
@@ -159,7 +165,7 @@ class PairLoader:
     def plan(self) -> list[list[int]]:
         """Batches of all ranks in the current epoch, as indices of pairs."""
         if self._planned[0] != self.epoch:
-            lengths = [pair.stored_tokens for pair in self.pairs]
+            lengths = self.pairs.stored_tokens()
             seed = self.recipe.seed * 1_000_003 + self.epoch if self.shuffle else None
             batches = plan_batches(lengths, self.recipe.budget_tokens, seed=seed)
             while len(batches) % self.dp_size:
@@ -177,7 +183,8 @@ class PairLoader:
     def fill_rate(self) -> float:
         """Share of the budget that is used, without the last batch."""
         batches = self.plan()[:-1] or self.plan()
-        used = sum(self.pairs[index].stored_tokens for batch in batches for index in batch)
+        lengths = self.pairs.stored_tokens()
+        used = sum(lengths[index] for batch in batches for index in batch)
         return used / (len(batches) * self.recipe.budget_tokens)
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,7 +221,7 @@ class PairLoader:
         return PairRow(
             packed=pack_groups([pair.group for pair in pairs], share_prompts=self.recipe.share_prompts),
             domain_index=torch.tensor([pair.domain_index for pair in pairs]),
-            margin=torch.tensor([encoded.pair.margin for encoded in pairs]),
+            margin=torch.tensor([pair.margin for pair in pairs]),
         )
 
 

@@ -38,7 +38,7 @@ class Scorer:
         """
         lengths = [group.stored_tokens for group in groups]
         budget = max([self.budget_tokens, *lengths])
-        device = self.net.v_head.weight.device
+        device = self.net.device
         was_training = self.net.training
         self.net.eval()
         result: list[list[float]] = [[] for _ in groups]

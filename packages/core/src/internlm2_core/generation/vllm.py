@@ -71,6 +71,11 @@ class VLLMEngine:
         outputs = self.llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False)
         return [completion_of(request.outputs[0]) for request in outputs]
 
+    def reload(self) -> None:
+        """Read the weights of the folder again, which has got others of the same shapes."""
+        self.llm.collective_rpc("reload_weights")
+        self.llm.reset_prefix_cache()  # Keys and values of the old weights.
+
 
 def completion_of(output: Any) -> Completion:
     """What vLLM says of one sequence, in our words."""

@@ -33,6 +33,7 @@ class KeyValueCache:
         self.lengths_B = torch.zeros(rows, dtype=torch.int64, device=device)
         self.capacity, self.longest, self.even = capacity, 0, True
         self.prompts_B: Tensor | None = None
+        self.step: tuple[int, Tensor, Tensor] | None = None
 
     def allocate(self, like_BTGH: Tensor) -> None:
         """Take memory, if there is none yet.
@@ -53,6 +54,26 @@ class KeyValueCache:
         """Positions of the next ``tokens`` tokens of each row, [B, T] int64."""
         return self.lengths_B[:, None] + torch.arange(tokens, device=self.lengths_B.device)
 
+    def places(self, tokens: int) -> tuple[Tensor, Tensor]:
+        """Where the next tokens are stored, and what they may read. All layers of a step share the two.
+
+        Args:
+            tokens: New tokens T of each row.
+
+        Returns:
+            Places [B, 1, T, 1] int64, and the mask [B, 1, T, S]: of one token what is added to its scores, 0 or -inf,
+            of several whether they may look, which takes less memory.
+        """
+        if self.step is None or self.step[0] != tokens:
+            places_BT = self.next_positions(tokens)
+            keys_S = torch.arange(self.length_after(tokens), device=places_BT.device)
+            mask_BTS = keys_S <= places_BT[..., None]
+            if tokens == 1:
+                bias_BTS = torch.zeros_like(mask_BTS, dtype=self.keys_LBGSH.dtype)
+                mask_BTS = bias_BTS.masked_fill_(~mask_BTS, -torch.inf)
+            self.step = tokens, places_BT[:, None, :, None], mask_BTS[:, None]
+        return self.step[1:]
+
     def lengths_of_rows(self, tokens: int) -> Tensor:
         """Tokens of each row once ``tokens`` more are stored, or of its whole prompt before that, [B, 1] int64."""
         return (self.lengths_B + tokens if self.prompts_B is None else self.prompts_B)[:, None]
@@ -72,6 +93,7 @@ class KeyValueCache:
         """Count ``tokens`` more tokens in every row. Called once all layers have stored them."""
         self.lengths_B += tokens
         self.longest += tokens
+        self.step = None
 
     def truncate(self, lengths_B: Tensor) -> None:
         """Forget what lies beyond each row's length: the padding of a prefill of unequal prompts.
@@ -82,6 +104,7 @@ class KeyValueCache:
         self.lengths_B = lengths_B.clone()
         self.longest = int(lengths_B.max())
         self.even = bool((lengths_B == self.longest).all())
+        self.step = None
 
     def keep_rows(self, rows: Tensor) -> None:
         """Drop the rows of sequences that are finished.
@@ -124,9 +147,9 @@ class LayerCache:
         self._store(values_BGSH, v_BTGH)
         keys, values = keys_BGSH[:, :, :end], values_BGSH[:, :, :end]
         if T == 1 and q_BTNH.device.type == "cpu":
-            return decode_one(q_BTNH, keys, values, None if cache.even else self._mask(1, end))
+            return decode_one(q_BTNH, keys, values, None if cache.even else cache.places(1)[1])
         first = cache.longest == 0
-        mask = None if first or (T == 1 and cache.even) else self._mask(T, end)
+        mask = None if first or (T == 1 and cache.even) else cache.places(T)[1]
         out_BNTH = F.scaled_dot_product_attention(
             q_BTNH.transpose(1, 2), keys, values, attn_mask=mask, is_causal=first and T > 1, enable_gqa=True
         )
@@ -138,17 +161,11 @@ class LayerCache:
         if cache.even:
             stored_BGSH[:, :, cache.longest : cache.longest + T] = new_BGTH
             return
-        B, G, _, H = new_BGTH.shape
-        where_BT = cache.next_positions(T)
-        stored_BGSH.scatter_(2, where_BT[:, None, :, None].expand(B, G, T, H), new_BGTH.to(stored_BGSH.dtype))
-
-    def _mask(self, tokens: int, end: int) -> Tensor:
-        positions_BT = self.cache.next_positions(tokens)
-        keys_S = torch.arange(end, device=positions_BT.device)
-        return (keys_S <= positions_BT[..., None])[:, None]
+        where_B1T1, _ = cache.places(T)
+        stored_BGSH.scatter_(2, where_B1T1.expand(new_BGTH.shape), new_BGTH.to(stored_BGSH.dtype))
 
 
-def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, mask_B11S: Tensor | None) -> Tensor:
+def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, bias_B11S: Tensor | None) -> Tensor:
     """Attention of one new token per row as two batched matrix products.
 
     On CPU this is faster than the fused kernel, which repeats keys for grouped queries.
@@ -157,15 +174,17 @@ def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, mask_B11S
         q_B1NH: Queries, [B, 1, N, H].
         keys_BGSH: Stored keys, [B, G, S, H].
         values_BGSH: Stored values, [B, G, S, H].
-        mask_B11S: False where a row has ended, [B, 1, 1, S] bool. None where all rows are equally long.
+        bias_B11S: Added to the scores: -inf where a row has ended. None where all rows are equally long.
 
     Returns:
         Mixed values, [B, 1, N, H].
     """
     B, _, N, H = q_B1NH.shape
-    G = keys_BGSH.shape[1]
-    q_BGQH = q_B1NH.reshape(B, G, N // G, H) * H**-0.5
-    scores_BGQS = q_BGQH @ keys_BGSH.transpose(-1, -2)
-    if mask_B11S is not None:
-        scores_BGQS = scores_BGQS.masked_fill(~mask_B11S, float("-inf"))
-    return (scores_BGQS.softmax(-1) @ values_BGSH).reshape(B, 1, N, H)
+    G, S = keys_BGSH.shape[1:3]
+    q_XQH, keys_XSH = q_B1NH.reshape(B * G, N // G, H), keys_BGSH.reshape(B * G, S, H)
+    if bias_B11S is None:
+        bias_X1S, beta = q_XQH.new_zeros(1, 1, 1), 0.0
+    else:
+        bias_X1S, beta = bias_B11S.expand(B, G, 1, S).reshape(B * G, 1, S), 1.0
+    scores_XQS = torch.baddbmm(bias_X1S, q_XQH, keys_XSH.transpose(1, 2), beta=beta, alpha=H**-0.5)
+    return (scores_XQS.softmax(-1) @ values_BGSH.reshape(B * G, S, H)).reshape(B, 1, N, H)
