@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = json.loads((made / "tokenizer.json").read_text())["model"]["vocab"]
     config = LlamaConfig(
         hidden_size=48, intermediate_size=96, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=2,
-        head_dim=8, vocab_size=len(size), max_position_embeddings=160, bos_token_id=1, eos_token_id=[2, 7],
+        head_dim=8, vocab_size=len(size), max_position_embeddings=1024, bos_token_id=1, eos_token_id=[2, 7],
         pad_token_id=2, tie_word_embeddings=False, rope_theta=10_000.0,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
@@ -65,7 +65,7 @@ def peer(folder: Path) -> Any:
     pytest.importorskip("accelerate")
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(str(folder), device="cpu", dtype="float32", batch_size=3, prefix_token_id=1)
+    return HFLM(str(folder), device="cpu", dtype="float32", batch_size=3, max_length=160, prefix_token_id=1)
 
 
 @pytest.fixture
@@ -77,8 +77,45 @@ def ours(folder: Path) -> Callable[..., Any]:
     from internlm2_core.generation import LocalEngine
     from internlm2_core.text import load_tokenizer
 
-    def make(**settings: Any) -> HarnessModel:
+    def make(max_length: int = 160, **settings: Any) -> HarnessModel:
         net, tokenizer = load_model(folder).eval(), load_tokenizer(folder)
-        return HarnessModel(Subject(net, tokenizer, LocalEngine(net, decode=tokenizer.decode)), **settings)
+        return HarnessModel(Subject(net, tokenizer, LocalEngine(net, decode=tokenizer.decode)), max_length, **settings)
 
     return make
+
+
+def write_rows(file: Path, rows: list[dict[str, Any]]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def sum_of(number: int) -> dict[str, Any]:
+    solved = f"{number} and {number} make {2 * number}.\n#### {2 * number}"
+    return {"question": f"A hen lays {number} eggs, and {number} more. How many?", "answer": solved}
+
+
+def choice_of(number: int, split: str) -> list[dict[str, Any]]:
+    """A question in rows of one answer each."""
+    about = {"split": split, "eval_instance_index": number, "question": f"What is {number} and two?"}
+    return [about | {"answer": str(number + more), "is_correct": more == 2} for more in range(4)]
+
+
+@pytest.fixture(scope="session")
+def exams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exams of our own in the files of a lab."""
+    data = tmp_path_factory.mktemp("exams")
+    # Of the published order, abstract algebra comes first: 100 questions, 5 shots. Then anatomy.
+    write_rows(data / "mmlu/mmlu_dev-1.jsonl", [row for n in range(10) for row in choice_of(n, "dev")])
+    write_rows(data / "mmlu/mmlu_test-1.jsonl", [row for n in range(94, 106) for row in choice_of(n, "test")])
+    for split, start in (("train", 0), ("test", 20)):
+        write_rows(data / f"gsm8k/{split}.jsonl", [sum_of(n) for n in range(start, start + 8)])
+    program = {"prompt": "def double(n):\n", "entry_point": "double", "canonical_solution": "    return 2 * n\n"}
+    tests = "def check(candidate):\n    assert candidate(4) == 8\n"
+    write_rows(data / "HumanEval.jsonl", [program | {"task_id": f"HumanEval/{n}", "test": tests} for n in range(2)])
+    ask = {"text": "Write a function to add.", "code": "def add(a, b):\n    return a + b", "test_setup_code": ""}
+    checks = {"test_list": ["assert add(1, 2) == 3"] * 3, "challenge_test_list": []}
+    write_rows(data / "mbpp.jsonl", [ask | checks | {"task_id": n} for n in range(1, 14)])
+    (data / "wikitext-2.test.txt").write_text(
+        " = One = \n The river runs . \n = = A = = \n Rain . \n = Two = \n Sea . \n"
+    )
+    return data

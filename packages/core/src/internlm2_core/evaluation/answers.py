@@ -74,6 +74,12 @@ class AnswerStore:
         return hashlib.sha256(json.dumps([self.asked, *request]).encode()).digest()
 
 
+def forget(file: Path) -> None:
+    """Remove a file of answers, and what SQLite keeps beside it."""
+    for part in (file, *file.parent.glob(f"{file.name}-*")):
+        part.unlink(missing_ok=True)
+
+
 def in_batches(
     store: AnswerStore | None,
     requests: Sequence[Request],
