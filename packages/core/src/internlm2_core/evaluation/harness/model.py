@@ -39,7 +39,13 @@ Asked = Callable[[str, int, int], None]
 
 
 def nobody(kind: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Tell nobody.
+
+    Args:
+        kind: Kind of request.
+        done: How many are answered.
+        total: How many there are.
+    """
 
 
 class HarnessModel(TemplateLM):

@@ -12,7 +12,13 @@ Row = dict[str, Any]
 
 
 def as_they_are(rows: list[Row], subset: str, split: str) -> list[Row]:
-    """Rows that are laid out as on the hub."""
+    """Rows that are laid out as on the hub.
+
+    Args:
+        rows: Rows of the files.
+        subset: Name of the configuration.
+        split: Name of the split.
+    """
     return rows
 
 
@@ -42,13 +48,25 @@ MBPP_SPLITS: Mapping[str, range] = MappingProxyType(
 
 
 def mbpp_rows(rows: list[Row], subset: str, split: str) -> list[Row]:
-    """The rows of one split of a file of all 974."""
+    """The rows of one split of a file of all 974.
+
+    Args:
+        rows: Rows of the files.
+        subset: Name of the configuration.
+        split: Name of the split.
+    """
     numbers = MBPP_SPLITS.get(split, range(0))
     return [row for row in rows if row["task_id"] in numbers]
 
 
 def agieval_rows(rows: list[Row], subset: str, split: str) -> list[Row]:
-    """Zero-shot prompts in the words of AGIEval (arXiv 2304.06364), from its own files."""
+    """Zero-shot prompts in the words of AGIEval (arXiv 2304.06364), from its own files.
+
+    Args:
+        rows: Rows of the files.
+        subset: Name of the configuration.
+        split: Name of the split.
+    """
     return [row if "query" in row else agieval_row(row, subset) for row in rows]
 
 
@@ -76,7 +94,13 @@ def agieval_row(row: Row, subset: str) -> Row:
 
 
 def wikitext_rows(rows: list[Row], subset: str, split: str) -> list[Row]:
-    """Articles of WikiText from its lines: one begins at each heading of the first order."""
+    """Articles of WikiText from its lines: one begins at each heading of the first order.
+
+    Args:
+        rows: Rows of the files.
+        subset: Name of the configuration.
+        split: Name of the split.
+    """
     if rows and "page" in rows[0]:
         return rows
     pages: list[str] = []

@@ -151,7 +151,7 @@ def leaf_figures(task: Any, results: Mapping[str, Any], found: Mapping[str, Any]
     """Figures of a single task, with what was asked.
 
     Args:
-        task: lm-eval's task.
+        task: The task as lm-eval has it.
         results: Its results.
         found: All of lm-eval's results.
     """
@@ -185,7 +185,7 @@ def samples_of(name: str, task: Any, found: Mapping[str, Any]) -> list[dict[str,
 
     Args:
         name: Name of the task.
-        task: lm-eval's task.
+        task: The task as lm-eval has it.
         found: All of lm-eval's results.
     """
     made: list[dict[str, Any]] = []
