@@ -14,7 +14,7 @@ from torch import Tensor
 
 from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.evaluation.answers import AnswerStore, in_batches
-from internlm2_core.evaluation.continuations import Continuation, Likelihood, batches_of, likelihoods
+from internlm2_core.evaluation.likelihood import Continuation, Likelihood, batches_of, likelihoods
 from internlm2_core.generation import Engine, Sampling
 from internlm2_core.generation.engine import of_like_length
 from internlm2_core.nn.language_model import LanguageModel

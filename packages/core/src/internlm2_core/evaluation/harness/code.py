@@ -4,31 +4,22 @@ lm-eval fetches ``code_eval`` from the hub and runs programs in its own process 
 `internlm2_core.sandbox`, which refuses where it cannot isolate.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import comb
 from typing import Any
 
-from internlm2_core.sandbox import run_program
-
-
-def passes(program: str) -> bool:
-    """Whether a program with its tests ends well in the sandbox.
-
-    Raises:
-        SandboxUnavailableError: If programs cannot be isolated here.
-    """
-    return run_program(program).status == "ok"
+from internlm2_core.sandbox import Sandbox, run_program
 
 
 class CodeEval:
     """Share of questions that one of k programs solves (pass@k, arXiv 2107.03374).
 
     Args:
-        passes: Says whether a program with its tests ends well.
+        sandbox: Where programs run. None means a process with namespaces of its own.
     """
 
-    def __init__(self, passes: Callable[[str], bool] = passes) -> None:
-        self.passes = passes
+    def __init__(self, sandbox: Sandbox | None = None) -> None:
+        self.sandbox = sandbox
 
     def compute(
         self, references: Sequence[str], predictions: Sequence[Sequence[str]], k: Sequence[int] = (1,), **kwargs: Any
@@ -43,9 +34,12 @@ class CodeEval:
 
         Returns:
             ``pass@k`` for each k that has enough programs, and the verdicts by question.
+
+        Raises:
+            SandboxUnavailableError: If programs cannot be isolated here.
         """
         verdicts = {
-            place: [self.passes(f"{program}\n{tests}") for program in programs]
+            place: [self._passes(f"{program}\n{tests}") for program in programs]
             for place, (tests, programs) in enumerate(zip(references, predictions, strict=True))
         }
         figures = {
@@ -54,6 +48,9 @@ class CodeEval:
             if all(len(own) >= tries for own in verdicts.values())
         }
         return figures, verdicts
+
+    def _passes(self, program: str) -> bool:
+        return run_program(program, sandbox=self.sandbox).status == "ok"
 
 
 def solved(verdicts: Sequence[bool], tries: int) -> float:

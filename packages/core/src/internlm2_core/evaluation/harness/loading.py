@@ -6,7 +6,7 @@ sentences when those of instructions are. All three are replaced here while task
 
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
@@ -21,6 +21,7 @@ from lm_eval.tasks._index import Kind, TaskIndex
 
 from internlm2_core.evaluation.harness.code import CodeEval
 from internlm2_core.evaluation.harness.data import LocalData, Splits
+from internlm2_core.sandbox import Sandbox
 from internlm2_core.text import Tokenizer
 
 FEWSHOT_SEED, DATA_SEED = 1234, 0
@@ -152,16 +153,14 @@ def is_whole(name: str, index: dict[str, Any]) -> bool:
     return entry.kind != Kind.GROUP or all(is_whole(part, index) for part in names)
 
 
-def load(
-    name: str, factory: LocalFactory, tokenizer: Tokenizer, runs: Callable[[str], bool] | None = None
-) -> dict[str, Any]:
+def load(name: str, factory: LocalFactory, tokenizer: Tokenizer, sandbox: Sandbox | None = None) -> dict[str, Any]:
     """Tasks by the name of a task, group or tag, as lm-eval's ``evaluate`` takes them.
 
     Args:
         name: The name.
         factory: Builds them.
         tokenizer: Measures prompts that are made to a length.
-        runs: Says whether a program passes its tests. None runs it in the sandbox.
+        sandbox: Where programs run. None means a process with namespaces of its own.
 
     Raises:
         FileNotFoundError: If data is missing.
@@ -173,7 +172,7 @@ def load(
         raise ValueError(f"task={name!r} is not a task of lm-eval{f'. There are {near}' if near else ''}.")
     if factory.data is not None and name in SENTENCES:
         check_sentences(name, factory.data.folder / "nltk_data")
-    with offline(factory.data, tokenizer, CodeEval(runs) if runs else CodeEval()):
+    with offline(factory.data, tokenizer, CodeEval(sandbox)):
         try:
             built = factory.build(tasks[name], registry=dict(tasks))
         except ImportError as error:
@@ -232,6 +231,8 @@ def offline(data: LocalData | None, tokenizer: Tokenizer, code_eval: CodeEval) -
         def from_pretrained(*args: Any, **kwargs: Any) -> "Measured":
             return Measured(tokenizer)
 
+    for module in [name for name, known in sys.modules.items() if holds_code_eval(known)]:
+        del sys.modules[module]  # it runs programs where another task wanted them
     state = random.getstate()
     with ExitStack() as stack:
         stack.enter_context(instead("evaluate", "load", metric))
@@ -243,6 +244,12 @@ def offline(data: LocalData | None, tokenizer: Tokenizer, code_eval: CodeEval) -
         stack.callback(random.setstate, state)
         random.seed(DATA_SEED)
         yield
+
+
+def holds_code_eval(module: Any) -> bool:
+    """Whether a module of lm-eval was loaded with our metric of programs."""
+    name = getattr(module, "__name__", "")
+    return name.startswith("lm_eval.tasks.") and any(isinstance(value, CodeEval) for value in vars(module).values())
 
 
 class Measured:

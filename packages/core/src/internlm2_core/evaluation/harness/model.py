@@ -16,8 +16,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from internlm2_core.evaluation.continuations import Continuation
 from internlm2_core.evaluation.harness.prompts import ChatText
+from internlm2_core.evaluation.likelihood import Continuation
 from internlm2_core.evaluation.subject import Scored, Subject
 from internlm2_core.generation import Sampling
 from internlm2_core.text.tokenizer import special_ids

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from internlm2_core.evaluation.subject import Subject
 from internlm2_core.evaluation.task import Progress, Result
+from internlm2_core.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from internlm2_core.evaluation.harness.loading import LocalFactory
@@ -34,6 +35,7 @@ class HarnessTask:
         seed: Seed of answers that are drawn.
         missing: ``leave_out`` runs a group without the tasks whose data is missing, and says so in the figures.
         lengths: Lengths of prompts that are made, such as RULER's. None takes lm-eval's.
+        sandbox: Where programs run. None means a process with namespaces of its own.
 
     Raises:
         ValueError: If ``limit`` or ``shots`` is outside its range, or there is a system prompt and no chat.
@@ -54,6 +56,7 @@ class HarnessTask:
         seed: int = 1,
         missing: Literal["refuse", "leave_out"] = "refuse",
         lengths: Sequence[int] | None = None,
+        sandbox: Sandbox | None = None,
     ) -> None:
         for name, value, least in (("limit", limit, 1), ("shots", shots, 0), ("max_length", max_length, 2)):
             if value is not None and value < least:
@@ -62,7 +65,7 @@ class HarnessTask:
             raise ValueError(f"system={system!r} of {task} needs chat=True.")
         self.task, self.data, self.shots, self.limit = task, data, shots, limit
         self.chat, self.system, self.max_length, self.seed = chat, system, max_length, seed
-        self.missing, self.lengths = missing, lengths
+        self.missing, self.lengths, self.sandbox = missing, lengths, sandbox
         self._loaded: tuple[Subject, LocalFactory, dict[str, Any]] | None = None
 
     def prepare(self, subject: Subject) -> None:
@@ -124,7 +127,7 @@ class HarnessTask:
             meta = {"tokenizer": "of the model"} | ({"max_seq_lengths": list(self.lengths)} if self.lengths else {})
             data = LocalData(self.data) if self.data is not None else None
             factory = LocalFactory(data, self.shots, self.missing == "leave_out", meta)
-            self._loaded = subject, factory, load(self.task, factory, subject.tokenizer)
+            self._loaded = subject, factory, load(self.task, factory, subject.tokenizer, self.sandbox)
         return self._loaded[1:]
 
     def _figures(self, found: Mapping[str, Any], loaded: Mapping[str, Any], max_length: int) -> dict[str, Any]:

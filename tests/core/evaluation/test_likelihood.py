@@ -6,7 +6,7 @@ import pytest
 import torch
 from internlm2_core import LanguageModel
 from internlm2_core.evaluation import Subject
-from internlm2_core.evaluation.continuations import Continuation, batches_of
+from internlm2_core.evaluation.likelihood import Continuation, batches_of
 from internlm2_core.generation import LocalEngine
 from internlm2_core.text import ByteTokenizer
 
