@@ -9,9 +9,12 @@ import jsonschema
 import pytest
 import torch
 from internlm2_core import LanguageModel
+from internlm2_core.checkpoint import save_released
 from internlm2_core.evaluation import Haystack, Subject
 from internlm2_core.generation import Completion, Engine, LocalEngine, Sampling
 from internlm2_core.text import ByteTokenizer
+from internlm2_core.text.tokenizer import SPECIAL_TOKENS
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 
 class Scripted:
@@ -68,6 +71,20 @@ def haystacks(documents: Path) -> dict[str, Haystack]:
         separator="", language="zh",
     )  # fmt: skip
     return {"en": english, "zh": chinese}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, net: LanguageModel) -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    tokenizer.train_from_iterator(
+        [], trainers.BpeTrainer(special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet)
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    save_released(tmp_path / "model", net.size, net.state_dict().items(), tmp_path / "tokenizer.json")
+    return str(tmp_path / "model")
 
 
 def ignore(done: int, total: int) -> None:

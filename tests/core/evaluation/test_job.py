@@ -5,33 +5,16 @@ from pathlib import Path
 import jsonschema
 import pytest
 from internlm2_core import LanguageModel
-from internlm2_core.checkpoint import save_released
 from internlm2_core.evaluation import Contamination, HeldOutLoss, Instructions, Needle, evaluate
 from internlm2_core.evaluation.interpreter import Interpreter
 from internlm2_core.evaluation.tools import Transcripts
 from internlm2_core.evaluation.written import write_json
-from internlm2_core.text.tokenizer import SPECIAL_TOKENS
 from internlm2_records import read_objects
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .test_held_out import Rows
 from .test_instructions import RECORDS, write
 from .test_interpreter import GSM
 from .test_tools import CALL, place
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path, net: LanguageModel) -> str:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        [], trainers.BpeTrainer(special_tokens=list(SPECIAL_TOKENS), initial_alphabet=alphabet)
-    )
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
-    save_released(tmp_path / "model", net.size, net.state_dict().items(), tmp_path / "tokenizer.json")
-    return str(tmp_path / "model")
 
 
 def test_evaluate_writes_what_the_schema_says(tmp_path: Path, checkpoint: str, haystacks) -> None:

@@ -54,6 +54,7 @@ def target_logprobs(
     max_logits: int,
     temperature: float = 1.0,
     with_entropy: bool = False,
+    with_greedy: bool = False,
 ) -> Tensor:
     """Log-probability of one token at each position, in nats, without holding more than ``max_logits`` logits.
 
@@ -64,22 +65,28 @@ def target_logprobs(
         max_logits: Logits held at once. Where there are more, chunks are computed again in the backward pass.
         temperature: Divides the logits.
         with_entropy: Compute the entropy of the distribution at each position too, without gradient.
+        with_greedy: Say of each token whether it is the most probable one, 1 or 0.
 
     Returns:
-        Log-probabilities, [N], or with entropies [2, N]: log-probabilities first.
+        Log-probabilities, [N]. With entropies or greedy choices, [2, N] or [3, N]: log-probabilities first.
     """
     rows = max(1, max_logits // head.weight.shape[0])
     if len(targets_N) <= rows:
-        return chunk_logprobs(hidden_ND, head, targets_N, temperature, with_entropy)
+        return chunk_logprobs(hidden_ND, head, targets_N, temperature, with_entropy, with_greedy)
     parts = [
-        checkpoint(chunk_logprobs, hidden, head, targets, temperature, with_entropy, use_reentrant=False)
+        checkpoint(chunk_logprobs, hidden, head, targets, temperature, with_entropy, with_greedy, use_reentrant=False)
         for hidden, targets in zip(hidden_ND.split(rows), targets_N.split(rows), strict=True)
     ]
     return torch.cat(parts, dim=-1)
 
 
 def chunk_logprobs(
-    hidden_ND: Tensor, head: nn.Module, targets_N: Tensor, temperature: float = 1.0, with_entropy: bool = False
+    hidden_ND: Tensor,
+    head: nn.Module,
+    targets_N: Tensor,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+    with_greedy: bool = False,
 ) -> Tensor:
     """What `target_logprobs` returns, of positions whose logits are held whole.
 
@@ -89,17 +96,22 @@ def chunk_logprobs(
         targets_N: The tokens, [N] int64.
         temperature: Divides the logits.
         with_entropy: Compute entropies too, without gradient.
+        with_greedy: Say of each token whether it is the most probable one.
     """
     logits_NV = head(hidden_ND).float()
     if temperature != 1:
         logits_NV = logits_NV / temperature
-    if not with_entropy:
-        return -F.cross_entropy(logits_NV, targets_N, reduction="none")
-    logprobs_NV = logits_NV.log_softmax(-1)
-    logprobs_N = logprobs_NV.gather(1, targets_N[:, None])[:, 0]
-    with torch.no_grad():  # a figure, which no loss wants
-        entropies_N = -torch.linalg.vecdot(logprobs_NV.exp(), logprobs_NV)
-    return torch.stack((logprobs_N, entropies_N))
+    rows = []
+    if with_entropy:
+        logprobs_NV = logits_NV.log_softmax(-1)
+        rows.append(logprobs_NV.gather(1, targets_N[:, None])[:, 0])
+        with torch.no_grad():  # a figure, which no loss wants
+            rows.append(-torch.linalg.vecdot(logprobs_NV.exp(), logprobs_NV))
+    else:
+        rows.append(-F.cross_entropy(logits_NV, targets_N, reduction="none"))
+    if with_greedy:
+        rows.append((logits_NV.argmax(-1) == targets_N).float())
+    return rows[0] if len(rows) == 1 else torch.stack(rows)
 
 
 def liger_losses(hidden_ND: Tensor, head: nn.Linear, labels_N: Tensor) -> TokenLosses:

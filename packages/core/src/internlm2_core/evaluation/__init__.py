@@ -2,7 +2,8 @@
 
     suite (tasks by name) ──┐
     model folder ── Subject ┴─► evaluate ─► metrics.json            laid out as schema.json says
-                                        └─► samples/TASK.jsonl      every question, answer and verdict
+                                        ├─► samples/TASK.jsonl      every question, answer and verdict
+                                        └─► answers.sqlite          answers as they come
 
 ===============  ==================================================================================
 `HeldOutLoss`    nats per token and bits per byte of held-out text, per source
@@ -15,8 +16,9 @@
 `Contamination`  loss on train, test and a look-alike set, and their differences delta1 and delta2
 ===============  ==================================================================================
 
-A task asks a `Subject` for two things only: losses of given tokens, and greedy answers through an `Engine`. It has a
-version, which is raised whenever the same model would get other figures.
+A task asks a `Subject` for losses and likelihoods of given tokens, and for answers through an `Engine`. It has a
+version, which is raised whenever the same model would get other figures. Answers are kept as they come, so that an
+evaluation that was stopped resumes. Exams of lm-eval are tasks too: `internlm2_core.evaluation.harness.HarnessTask`.
 """
 
 from internlm2_core.evaluation.contamination import Contamination

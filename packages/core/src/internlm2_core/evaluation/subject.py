@@ -1,16 +1,20 @@
-"""The model under evaluation, behind the two requests that tasks make: losses of given tokens, and greedy answers.
+"""The model under evaluation, behind the requests that tasks make: losses and likelihoods of given tokens, and answers.
 
 Legend: B rows, T tokens, D width, N = B * T.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from internlm2_core.batch import IGNORE, Batch
+from internlm2_core.evaluation.answers import AnswerStore, in_batches
+from internlm2_core.evaluation.likelihood import Continuation, Likelihood, batches_of, likelihoods
 from internlm2_core.generation import Engine, Sampling
 from internlm2_core.generation.engine import of_like_length
 from internlm2_core.nn.language_model import LanguageModel
@@ -41,6 +45,10 @@ class Scored(NamedTuple):
     counts: Sequence[bool]
 
 
+def nothing(done: int) -> None:
+    """Tell nobody how many requests are answered."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a task may ask of a model.
@@ -50,24 +58,37 @@ class Subject:
         tokenizer: Its own.
         engine: Answers prompts.
         batch_tokens: Tokens of documents scored at once, padding included.
+        answer_tokens: Tokens of prompts and answers given to the engine at once. Answers are kept after each such part.
+        store: Keeps answers as they come, for an evaluation that is stopped. None keeps nothing.
     """
 
     net: LanguageModel
     tokenizer: Tokenizer
     engine: Engine
     batch_tokens: int = 16_384
+    answer_tokens: int = 65_536
+    store: AnswerStore | None = None
 
-    @torch.inference_mode()
     def batch_loss(self, batch: Batch) -> LossSum:
         """Loss of a packed batch."""
+        tensors = [batch[name] for name in ("input_ids", "position_ids", "labels")]
+        content = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors)
+        request = ("packed", list(tensors[0].shape), hashlib.sha256(content).hexdigest())
+        return LossSum(*self._answered([request], [[0]], lambda _: [self._packed_loss(batch)], nothing)[0])
+
+    @torch.inference_mode()
+    def _packed_loss(self, batch: Batch) -> LossSum:
         device = self.net.output.weight.device
         ids, positions, labels = (batch[name].to(device) for name in ("input_ids", "position_ids", "labels"))
         losses = self.net(ids, positions, labels_BT=labels)
         return LossSum(float(losses.cross_entropy), int((labels != IGNORE).sum()))
 
-    @torch.inference_mode()
-    def document_losses(self, documents: Sequence[Scored]) -> list[LossSum]:
+    def document_losses(self, documents: Sequence[Scored], done: Callable[[int], None] = nothing) -> list[LossSum]:
         """Loss of each document by itself, in order.
+
+        Args:
+            documents: The documents.
+            done: Called with the number of losses so far.
 
         Raises:
             ValueError: If a document has no token that could be predicted.
@@ -75,15 +96,13 @@ class Subject:
         for index, document in enumerate(documents):
             if not any(document.counts[1:]):
                 raise ValueError(f"Document {index} of {len(documents)} has no token to predict.")
-        sums = [LossSum(0.0, 0)] * len(documents)
-        for batch in of_like_length([len(document.ids) for document in documents], self.batch_tokens):
-            labels_BT, nats_B = self._row_losses([documents[index] for index in batch])
-            tokens_B = (labels_BT != IGNORE).sum(1)
-            for index, nats, tokens in zip(batch, nats_B.tolist(), tokens_B.tolist(), strict=True):
-                sums[index] = LossSum(nats, tokens)
-        return sums
+        requests = [("loss", whole(ids), "".join("01"[bool(c)] for c in counts)) for ids, counts in documents]
+        batches = of_like_length([len(document.ids) for document in documents], self.batch_tokens)
+        found = self._answered(requests, batches, lambda batch: self._losses([documents[i] for i in batch]), done)
+        return [LossSum(*answer) for answer in found]
 
-    def _row_losses(self, documents: Sequence[Scored]) -> tuple[Tensor, Tensor]:
+    @torch.inference_mode()
+    def _losses(self, documents: Sequence[Scored]) -> list[LossSum]:
         ids_BT, positions_BT, labels_BT = (x_BT.to(self.net.output.weight.device) for x_BT in padded(documents))
         # Padding is at the end, where causality hides it. Only dynamic positions must know where documents end.
         positions = positions_BT if self.net.size.rope_scaling == "dynamic" else None
@@ -92,7 +111,61 @@ class Subject:
         logprobs_N = self.net(ids_BT, positions, places_N=places_N, targets_N=labels_BT[has_label_BT])
         assert isinstance(logprobs_N, Tensor)
         nats_BT = logprobs_N.new_zeros(labels_BT.shape).masked_scatter(has_label_BT, -logprobs_N)
-        return labels_BT, nats_BT.sum(1)
+        tokens_B = has_label_BT.sum(1).tolist()
+        return [LossSum(*sums) for sums in zip(nats_BT.sum(1).tolist(), tokens_B, strict=True)]
+
+    def likelihoods(
+        self, continuations: Sequence[Continuation], done: Callable[[int], None] = nothing
+    ) -> list[Likelihood]:
+        """How likely each continuation is after its context, in order. What contexts have in common is computed once.
+
+        Args:
+            continuations: Contexts and continuations.
+            done: Called with the number of answers so far.
+
+        Raises:
+            ValueError: If a context or a continuation is empty.
+        """
+        may_share = self.net.size.rope_scaling != "dynamic"
+        batches = list(batches_of(continuations, self.batch_tokens, may_share))
+        by_first = {batch.asked[0]: batch for batch in batches}
+
+        def compute(asked: Sequence[int]) -> list[Likelihood]:
+            found = likelihoods(self.net, by_first[asked[0]], continuations)
+            return [found[index] for index in asked]
+
+        requests = [("continuation", whole(context), whole(ids)) for context, ids in continuations]
+        answers = self._answered(requests, [batch.asked for batch in batches], compute, done)
+        return [Likelihood(*answer) for answer in answers]
+
+    def answers(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, done: Callable[[int], None] = nothing
+    ) -> list[list[int]]:
+        """Ids of an answer to each prompt, with what ended it.
+
+        Args:
+            prompts: Token ids of each.
+            sampling: How to choose tokens and when to stop. Its seed, and the place of a prompt, fix what is drawn.
+            done: Called with the number of answers so far.
+        """
+        sampling = replace(sampling, logprobs=False)
+        how = {name: value for name, value in asdict(sampling).items() if name != "seed" or not sampling.is_greedy}
+        before: Counter[tuple[int, ...]] = Counter()
+        requests: list[tuple[Any, ...]] = []
+        for prompt in prompts:
+            # The same prompt may be asked several times, for other answers.
+            again = 0 if sampling.is_greedy else before[tuple(prompt)]
+            before[tuple(prompt)] += 1
+            requests.append(("answer", whole(prompt), how, again))
+        lengths = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
+
+        def compute(batch: Sequence[int]) -> list[list[int]]:
+            # Each part has a seed of its own, so that those before it need not be drawn again.
+            seed = None if sampling.seed is None else sampling.seed + batch[0]
+            asked = [prompts[index] for index in batch]
+            return [c.ids for c in self.engine.generate(asked, replace(sampling, seed=seed))]
+
+        return self._answered(requests, of_like_length(lengths, self.answer_tokens), compute, done)
 
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         """The most probable continuation of each prompt, as text without the token that ended it.
@@ -103,9 +176,23 @@ class Subject:
             stop: Names of special tokens that end it, besides ``</s>``.
         """
         stop_ids = tuple(self.tokenizer.special(name) for name in ("</s>", *stop))
-        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids, logprobs=False)
-        completions = self.engine.generate(prompts, sampling)
-        return [self.tokenizer.decode([i for i in c.ids if i not in stop_ids]) for c in completions]
+        sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)
+        answers = self.answers(prompts, sampling)
+        return [self.tokenizer.decode([i for i in ids if i not in stop_ids]) for ids in answers]
+
+    def _answered(
+        self,
+        requests: Sequence[Sequence[Any]],
+        batches: Any,
+        compute: Callable[[Sequence[int]], Sequence[Any]],
+        done: Callable[[int], None],
+    ) -> list[Any]:
+        return in_batches(self.store, requests, batches, compute, done)
+
+
+def whole(ids: Sequence[int]) -> list[int]:
+    """Ids as plain numbers, which JSON can hold."""
+    return [int(id_) for id_ in ids]
 
 
 def padded(documents: Sequence[Scored]) -> tuple[Tensor, Tensor, Tensor]:

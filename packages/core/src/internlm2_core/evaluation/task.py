@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from internlm2_core.evaluation.subject import Subject
 
@@ -36,3 +36,15 @@ class Task(Protocol):
 
     def run(self, subject: Subject, progress: Progress) -> Result:
         """Examine a model."""
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """A task that looks for what it needs before any task of the suite is run."""
+
+    def prepare(self, subject: Subject) -> None:
+        """Read what is needed, or say what is missing.
+
+        Args:
+            subject: The model.
+        """

@@ -78,6 +78,7 @@ class LanguageModel(nn.Module):
         targets_N: Tensor | None = None,
         temperature: float = 1.0,
         with_entropy: bool = False,
+        with_greedy: bool = False,
     ) -> Tensor | TokenLosses:
         """Logits, losses of labels, or log-probabilities of tokens. The last two never hold all logits.
 
@@ -93,10 +94,11 @@ class LanguageModel(nn.Module):
             targets_N: Tokens whose log-probability at those places is wanted, [N] int64.
             temperature: Divides the logits of log-probabilities, as sampling does.
             with_entropy: Give the entropies at those places beside the log-probabilities.
+            with_greedy: Say beside them whether each token is the most probable one, 1 or 0.
 
         Returns:
-            With labels, `TokenLosses`. With places and targets, log-probabilities in nats, [N], or [2, N] with
-            entropies in the second row. With places alone, logits [N, V]. Otherwise all logits, [B, T, V].
+            With labels, `TokenLosses`. With places and targets, log-probabilities in nats, [N], and below them rows of
+            what else is asked for. With places alone, logits [N, V]. Otherwise all logits, [B, T, V].
 
         Raises:
             ValueError: If Liger's loss is asked for a z-loss.
@@ -113,4 +115,6 @@ class LanguageModel(nn.Module):
         hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, places_N)
         if targets_N is None:
             return self.output(hidden_ND)
-        return target_logprobs(hidden_ND, self.output, targets_N, self.max_logits, temperature, with_entropy)
+        return target_logprobs(
+            hidden_ND, self.output, targets_N, self.max_logits, temperature, with_entropy, with_greedy
+        )
