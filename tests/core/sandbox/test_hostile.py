@@ -46,7 +46,7 @@ class World:
         os.set_inheritable(self.leaky, True)
         self.servers = [self._server(family, kind, place) for family, kind, place in self._places()]
         signal.signal(signal.SIGUSR1, lambda number, _: self.signals.append(number))
-        self.untouched = self.now()
+        self.untouched, self.holds = self.now(), self.held()
 
     def _places(self) -> list[tuple[int, int, Any]]:
         self.unix, self.abstract = str(self.folder / "socket"), f"canary-{os.getpid()}"
@@ -79,11 +79,14 @@ class World:
             "signals": list(self.signals),
             "python": hashlib.sha256(Path(os.__file__).read_bytes()).hexdigest(),
             "host": (socket.gethostname(), Path("/mine").exists(), Path("/usr/mine").exists()),
-            "shared memory": Path("/proc/sysvipc/shm").read_text(),
             "reached": [self._reached(server) for server in self.servers],
-            "descriptors": len(list(Path("/proc/self/fd").iterdir())),
-            "children": sorted(child for task in Path("/proc/self/task").iterdir() for child in children(task)),
         }
+
+    @staticmethod
+    def held() -> set[str]:
+        """Open files and children of this process. Those of earlier tests may go at any time, none may come."""
+        files = {path.name for path in Path("/proc/self/fd").iterdir()}
+        return files | {child for task in Path("/proc/self/task").iterdir() for child in children(task)}
 
     @staticmethod
     def _reached(server: socket.socket) -> bool:
@@ -154,6 +157,7 @@ def test_none_gets_out_and_none_hangs_the_run(program: Program, world: World):
         assert outcome.status in ("memory", "killed") or any(name in outcome.stdout for name in BLOCKED), outcome
     assert sandbox.left() == []
     assert world.now() == world.untouched
+    assert world.held() <= world.holds
 
 
 HARMLESS = {
