@@ -101,9 +101,10 @@ def test_answers_of_another_model_are_not_taken(checkpoint: str, tmp_path: Path)
     weights.write_bytes(content)
     assert asked_of(folder, {"device": "cpu"}) != before
     store, other = AnswerStore(tmp_path / "a.sqlite", before), AnswerStore(tmp_path / "a.sqlite", "another")
-    store.keep([["loss", [1]]], [[0.5, 1]])
-    assert store.all_of([["loss", [1]]]) == [[0.5, 1]]
-    assert other.all_of([["loss", [1]]]) is None
+    request = ["loss", [1]]
+    store.keep([store.key(request)], [[0.5, 1]])
+    assert store.all_of([store.key(request)]) == [[0.5, 1]]
+    assert other.all_of([other.key(request)]) is None
 
 
 def test_a_batch_is_computed_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -115,11 +116,11 @@ def test_a_batch_is_computed_whole_or_not_at_all(tmp_path: Path) -> None:
 
     requests = [["a"], ["b"], ["a"], ["c"]]
     # The second batch repeats a request of the first: what was kept first holds, now and later.
-    first = in_batches(store, requests, [[0, 1], [2, 3]], compute, lambda done: None)
+    first = in_batches(store, requests.__getitem__, [[0, 1], [2, 3]], compute, lambda done: None)
     assert first == [1, 11, 1, 32]
-    assert in_batches(store, requests, [[0, 1], [2, 3]], compute, lambda done: None) == first
+    assert in_batches(store, requests.__getitem__, [[0, 1], [2, 3]], compute, lambda done: None) == first
     assert computed == [[0, 1], [2, 3]]
     done = list[int]()
-    in_batches(store, [*requests, ["d"]], [[0, 1], [2, 3, 4]], compute, done.append)
+    in_batches(store, [*requests, ["d"]].__getitem__, [[0, 1], [2, 3, 4]], compute, done.append)
     assert computed[2:] == [[2, 3, 4]]
     assert done == [2, 5]

@@ -37,41 +37,40 @@ class AnswerStore:
         self.connection.execute("PRAGMA synchronous=NORMAL")
         self.connection.execute("CREATE TABLE IF NOT EXISTS answers (request BLOB PRIMARY KEY, answer TEXT NOT NULL)")
 
-    def all_of(self, requests: Sequence[Request]) -> list[Any] | None:
+    def key(self, request: Request) -> bytes:
+        """Hash of a request to this model."""
+        return hashlib.sha256(json.dumps([self.asked, *request]).encode()).digest()
+
+    def all_of(self, keys: Sequence[bytes]) -> list[Any] | None:
         """The answers of a batch, or None where one is missing."""
         found: list[Any] = []
-        for request in requests:
-            row = self.connection.execute(
-                "SELECT answer FROM answers WHERE request = ?", (self._key(request),)
-            ).fetchone()
+        for key in keys:
+            row = self.connection.execute("SELECT answer FROM answers WHERE request = ?", (key,)).fetchone()
             if row is None:
                 return None
             found.append(json.loads(row[0]))
         return found
 
-    def keep(self, requests: Sequence[Request], answers: Iterable[Any]) -> list[Any]:
+    def keep(self, keys: Sequence[bytes], answers: Iterable[Any]) -> list[Any]:
         """Keep the answers of a batch, all at once. An answer that is there already stays.
 
         Args:
-            requests: What was asked.
+            keys: Hashes of what was asked.
             answers: What was answered, in JSON values.
 
         Returns:
             What the file holds now.
         """
-        rows = [(self._key(request), json.dumps(answer)) for request, answer in zip(requests, answers, strict=True)]
         with self.connection:
+            rows = [(key, json.dumps(answer)) for key, answer in zip(keys, answers, strict=True)]
             self.connection.executemany("INSERT OR IGNORE INTO answers VALUES (?, ?)", rows)
-        kept = self.all_of(requests)
+        kept = self.all_of(keys)
         assert kept is not None
         return kept
 
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
-
-    def _key(self, request: Request) -> bytes:
-        return hashlib.sha256(json.dumps([self.asked, *request]).encode()).digest()
 
 
 def forget(file: Path) -> None:
@@ -82,8 +81,8 @@ def forget(file: Path) -> None:
 
 def in_batches(
     store: AnswerStore | None,
-    requests: Sequence[Request],
-    batches: Iterable[Sequence[int]],
+    request: Callable[[int], Request],
+    batches: Sequence[Sequence[int]],
     compute: Callable[[Sequence[int]], Sequence[Any]],
     done: Callable[[int], None],
 ) -> list[Any]:
@@ -91,20 +90,20 @@ def in_batches(
 
     Args:
         store: Where answers are looked up and kept. None keeps nothing.
-        requests: What is asked.
+        request: Gives the request at an index.
         batches: Indices of the requests, in the batches that are computed together. They cover each request once.
         compute: Answers the requests at these indices, in JSON values.
         done: Called with the number of answers so far.
     """
-    answers: list[Any] = [None] * len(requests)
+    answers: list[Any] = [None] * sum(map(len, batches))
     count = 0
     for batch in batches:
-        asked = [requests[index] for index in batch]
-        found = store.all_of(asked) if store else None
+        keys = [store.key(request(index)) for index in batch] if store else []
+        found = store.all_of(keys) if store else None
         if found is None:
             found = list(compute(batch))
             # Another batch may have answered the same request, a last bit away.
-            found = store.keep(asked, found) if store else found
+            found = store.keep(keys, found) if store else found
         for index, answer in zip(batch, found, strict=True):
             answers[index] = answer
         count += len(batch)

@@ -7,13 +7,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from internlm2_core.batch import IGNORE, Batch
-from internlm2_core.evaluation.answers import AnswerStore, in_batches
+from internlm2_core.evaluation.answers import AnswerStore, Request, in_batches
 from internlm2_core.evaluation.likelihood import Continuation, Likelihood, batches_of, likelihoods
 from internlm2_core.generation import Engine, Sampling
 from internlm2_core.generation.engine import of_like_length
@@ -74,7 +74,9 @@ class Subject:
         tensors = [batch[name] for name in ("input_ids", "position_ids", "labels")]
         content = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors)
         request = ("packed", list(tensors[0].shape), hashlib.sha256(content).hexdigest())
-        return LossSum(*self._answered([request], [[0]], lambda _: [self._packed_loss(batch)], nothing)[0])
+        return LossSum(
+            *in_batches(self.store, lambda _: request, [[0]], lambda _: [self._packed_loss(batch)], nothing)[0]
+        )
 
     @torch.inference_mode()
     def _packed_loss(self, batch: Batch) -> LossSum:
@@ -96,9 +98,15 @@ class Subject:
         for index, document in enumerate(documents):
             if not any(document.counts[1:]):
                 raise ValueError(f"Document {index} of {len(documents)} has no token to predict.")
-        requests = [("loss", whole(ids), "".join("01"[bool(c)] for c in counts)) for ids, counts in documents]
-        batches = of_like_length([len(document.ids) for document in documents], self.batch_tokens)
-        found = self._answered(requests, batches, lambda batch: self._losses([documents[i] for i in batch]), done)
+        batches = list(of_like_length([len(document.ids) for document in documents], self.batch_tokens))
+
+        def request(index: int) -> Request:
+            return "loss", whole(documents[index].ids), "".join("01"[bool(c)] for c in documents[index].counts)
+
+        def compute(batch: Sequence[int]) -> list[LossSum]:
+            return self._losses([documents[index] for index in batch])
+
+        found = in_batches(self.store, request, batches, compute, done)
         return [LossSum(*answer) for answer in found]
 
     @torch.inference_mode()
@@ -134,8 +142,10 @@ class Subject:
             found = likelihoods(self.net, by_first[asked[0]], continuations)
             return [found[index] for index in asked]
 
-        requests = [("continuation", whole(context), whole(ids)) for context, ids in continuations]
-        answers = self._answered(requests, [batch.asked for batch in batches], compute, done)
+        def request(index: int) -> Request:
+            return "continuation", whole(continuations[index].context), whole(continuations[index].ids)
+
+        answers = in_batches(self.store, request, [batch.asked for batch in batches], compute, done)
         return [Likelihood(*answer) for answer in answers]
 
     def answers(
@@ -151,12 +161,11 @@ class Subject:
         sampling = replace(sampling, logprobs=False)
         how = {name: value for name, value in asdict(sampling).items() if name != "seed" or not sampling.is_greedy}
         before: Counter[tuple[int, ...]] = Counter()
-        requests: list[tuple[Any, ...]] = []
-        for prompt in prompts:
-            # The same prompt may be asked several times, for other answers.
-            again = 0 if sampling.is_greedy else before[tuple(prompt)]
-            before[tuple(prompt)] += 1
-            requests.append(("answer", whole(prompt), how, again))
+        again = [0] * len(prompts)
+        if not sampling.is_greedy:  # the same prompt may be asked several times, for other answers
+            for index, prompt in enumerate(prompts):
+                again[index] = before[tuple(prompt)]
+                before[tuple(prompt)] += 1
         lengths = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
 
         def compute(batch: Sequence[int]) -> list[list[int]]:
@@ -165,7 +174,11 @@ class Subject:
             asked = [prompts[index] for index in batch]
             return [c.ids for c in self.engine.generate(asked, replace(sampling, seed=seed))]
 
-        return self._answered(requests, of_like_length(lengths, self.answer_tokens), compute, done)
+        def request(index: int) -> Request:
+            return "answer", whole(prompts[index]), how, again[index]
+
+        batches = list(of_like_length(lengths, self.answer_tokens))
+        return in_batches(self.store, request, batches, compute, done)
 
     def greedy(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         """The most probable continuation of each prompt, as text without the token that ended it.
@@ -179,15 +192,6 @@ class Subject:
         sampling = Sampling(max_new_tokens=max_new_tokens, temperature=0, stop_ids=stop_ids)
         answers = self.answers(prompts, sampling)
         return [self.tokenizer.decode([i for i in ids if i not in stop_ids]) for ids in answers]
-
-    def _answered(
-        self,
-        requests: Sequence[Sequence[Any]],
-        batches: Any,
-        compute: Callable[[Sequence[int]], Sequence[Any]],
-        done: Callable[[int], None],
-    ) -> list[Any]:
-        return in_batches(self.store, requests, batches, compute, done)
 
 
 def whole(ids: Sequence[int]) -> list[int]:
