@@ -159,7 +159,7 @@ def test_a_notebook_is_its_cells_without_outputs(tmp_path):
 
 @pytest.mark.parametrize("data", [b"{}", b"[1]", b"not JSON", b'{"cells": 5}', b'{"cells": [{"source": "x"}]}'])
 def test_what_is_no_notebook_is_a_fault(tmp_path, data):
-    assert "it is not a notebook" in read(tmp_path, "a.ipynb", data).what
+    assert "This is not a notebook" in read(tmp_path, "a.ipynb", data).what
 
 
 def test_encodings_of_code(tmp_path):

@@ -97,7 +97,7 @@ def _document(repository: Path, entry: Entry, about: Mapping[str, str]) -> Sifte
         try:
             text = notebook_as_markdown(text)
         except ValueError as error:
-            return Fault(place, 0, str(error))
+            return Fault(place, 0, str(error).rstrip("."))
     return (
         Document(
             text=text,

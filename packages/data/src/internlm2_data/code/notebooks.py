@@ -5,13 +5,13 @@ from typing import Any
 
 
 def notebook_as_markdown(text: str) -> str:
-    """The Markdown and code cells of a notebook in order. Outputs are cut.
+    """The Markdown and code cells of a notebook in order, without outputs.
 
     Args:
         text: The notebook's JSON, of format 3 or 4.
 
     Raises:
-        ValueError: If it is no notebook.
+        ValueError: If it is not a notebook.
     """
     try:
         book = json.loads(text)
@@ -20,7 +20,7 @@ def notebook_as_markdown(text: str) -> str:
         language = book.get("metadata", {}).get("language_info", {}).get("name", "python")
         parts = [_cell(cell, str(language)) for cell in cells]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"it is not a notebook ({type(error).__name__}: {error})") from None
+        raise ValueError(f"This is not a notebook ({type(error).__name__}: {error}).") from None
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

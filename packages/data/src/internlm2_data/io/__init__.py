@@ -3,7 +3,7 @@
     file.warc(.gz) ─┐                                       ┌─ Item: bytes or text with url, date, dump
     file.wet.gz     ├─ read_items(path) ─► one at a time ──►┤
     file.jsonl, .csv, .parquet, .txt, .md, .html,           ├─ Fault: what could not be read, with file and offset
-    folder of datasets.save_to_disk ────────┘               └─ Passed: what is no document, with a reason
+    folder of datasets.save_to_disk ────────┘               └─ Passed: anything else, with a reason
 
 Neither a fault nor what is passed over ends a run. Both are counted and reported in `funnel.json`: whatever came in is
 a document, a fault or a reason.

@@ -1,7 +1,7 @@
 """Where the records of a WARC begin and end, whatever lies between them.
 
 A record is a header with its Content-Length, that many bytes, and blank lines. Where the next one does not begin there,
-what was written in between is a fault, and reading goes on at the next line that says WARC/1.
+what was written in between is a fault, and reading continues at the next line that says WARC/1.
 """
 
 import re
@@ -26,7 +26,7 @@ class Framed(NamedTuple):
     Attributes:
         offset: Where it begins.
         data: Header and content, empty where there is a fault.
-        fault: Why there is no record, or none that could be read.
+        fault: Why no record could be read here.
     """
 
     offset: int

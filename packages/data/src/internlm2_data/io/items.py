@@ -50,7 +50,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """Something that came in and is no document.
+    """Something that came in and is not a document.
 
     Attributes:
         reason: What it is. Things of one reason are counted together, so it names no place.

@@ -1,4 +1,4 @@
-"""WARC and WET, gzip, zstd and plain. Damage costs the record that it hits, and what is no page is counted."""
+"""WARC and WET, gzip, zstd and plain. Damage costs the record that it hits, and what is not a page is counted."""
 
 import re
 from collections.abc import Iterator

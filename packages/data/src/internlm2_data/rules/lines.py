@@ -73,7 +73,7 @@ class CleanLines:
 
 
 def _with_code(text: str) -> Iterator[tuple[bool, str]]:
-    """Lines, each with whether it is one of a code block. There a lonely bracket is no decoration."""
+    """Lines, each with whether it is one of a code block. A lonely bracket there is not decoration."""
     if FENCE not in text:
         yield from ((False, line) for line in text.split("\n"))
         return

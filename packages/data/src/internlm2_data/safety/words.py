@@ -31,8 +31,8 @@ class WordList:
     Args:
         files: One phrase a line, UTF-8. None for `default_words()`.
         max_per_thousand: Matches per thousand words above which a document goes.
-        min_different: How many different phrases must occur,
-        min_matches: and how many matches there must be.
+        min_different: How many different phrases must occur.
+        min_matches: How many matches there must be.
 
     Raises:
         FileNotFoundError: If a list is not there.

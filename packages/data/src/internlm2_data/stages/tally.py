@@ -46,7 +46,7 @@ class Tally:
             self.faults.append(fault.to_json())
 
     def skip(self, passed: Passed) -> None:
-        """Count something that is no document."""
+        """Count something that is not a document."""
         self.passed[passed.reason] += 1
 
     def add(self, other: "Tally") -> None:

@@ -1,7 +1,7 @@
 """What extraction of a page's main text would lose: what tables are for, and the lines of code blocks.
 
 Pages of the time before style sheets hold their text in tables, which an extractor writes as rows between bars. Such
-tables are taken apart before. In code blocks white space means something, so each of their lines is marked before and
+tables are replaced by blocks before. In code blocks white space means something, so each of their lines is marked before and
 the block is fenced after.
 """
 
@@ -11,7 +11,7 @@ from lxml.html import HtmlElement
 
 MARK = "\u241e"
 _MARKED = re.compile(rf"^[ \t]*(?:[-|*] *)?{MARK}(.*)$")
-# A bullet whose text came to stand on the line below.
+# A bullet whose text is on the line below.
 _LONELY_BULLET = re.compile(r"^([ \t]*-)[ \t]*\n(?:[ \t]*\n)*[ \t]*(?=\S)(?!- )", re.MULTILINE)
 _BLOCKS = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "form", "div", "pre", "blockquote"})
 _PARTS = ("table", "tbody", "thead", "tfoot", "tr", "td", "th")
@@ -19,14 +19,14 @@ LONG_CELL = 300
 
 
 def mark_structure(tree: HtmlElement) -> None:
-    """Take layout tables apart and mark the lines of code blocks, in place.
+    """Replace layout tables by blocks and mark the lines of code blocks, in place.
 
     Args:
         tree: A page.
     """
     for table in [*tree.iter("table")]:
         if is_layout(table):
-            _take_apart(table)
+            _as_blocks(table)
     for block in [*tree.iter("pre")]:
         if not any(parent.tag == "pre" for parent in block.iterancestors()):
             _mark_lines(block)
@@ -71,7 +71,7 @@ def _is_block(cell: HtmlElement) -> bool:
     return long and (any(child.tag in _BLOCKS for child in cell.iterdescendants()) or cell.find(".//br") is not None)
 
 
-def _take_apart(table: HtmlElement) -> None:
+def _as_blocks(table: HtmlElement) -> None:
     """Turn a table into blocks, but none inside it."""
     pending = [table]
     while pending:

@@ -15,7 +15,12 @@ _SWIFT = re.compile(r"^\s*(?:@\w+\s+)?import\s+(?:(?:class|struct|enum|protocol|
 
 
 def c_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`."""
+    """Files that one file imports, as `imports_of` says.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     folder = folder_of(path)
     for mark, name in _INCLUDE.findall(tree.text(path)):
         beside = [f"{folder}/{name}"] if mark == '"' else []
@@ -27,7 +32,12 @@ def c_imports(path: str, tree: Tree) -> Iterator[str]:
 
 
 def go_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`. An import means a package, which is a folder."""
+    """Files that one file imports, as `imports_of` says. An import means a package, which is a folder.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     module, root = "", tree.above(path, "go.mod")
     if root is not None and (found := _GO_MODULE.search(tree.text(joined(root, "go.mod")))):
         module = found.group(1)
@@ -45,7 +55,12 @@ def _go_files(folder: str, tree: Tree) -> list[str]:
 
 
 def rust_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`."""
+    """Files that one file imports, as `imports_of` says.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     stem = path.rsplit("/", 1)[-1].removesuffix(".rs")
     # Where the modules of this file lie, and where the crate begins.
     own = folder_of(path) if stem in ("mod", "lib", "main") else path.removesuffix(".rs")
@@ -85,7 +100,12 @@ def _rust_paths(used: str) -> Iterator[list[str]]:
 
 
 def swift_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`. A module is a folder of ``Sources``."""
+    """Files that one file imports, as `imports_of` says. A module is a folder of ``Sources``.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     for module in _SWIFT.findall(tree.text(path)):
         folder = f"Sources/{module}/"
         if not path.startswith(folder):

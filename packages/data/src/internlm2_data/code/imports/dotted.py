@@ -18,13 +18,23 @@ _JVM = (".java", ".kt", ".scala", ".groovy")
 
 
 def java_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`. ``import a.b.*`` means all files of the package."""
+    """Files that one file imports, as `imports_of` says. ``import a.b.*`` means all files of the package.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     for name, star in _JAVA.findall(tree.text(path)):
         yield from _package(name, path, tree) if star else _class(name, path, tree)
 
 
 def scala_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`."""
+    """Files that one file imports, as `imports_of` says.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     for name, rest in _SCALA.findall(tree.text(path)):
         if rest.startswith("{"):
             for part in rest.strip("{}").split(","):
@@ -55,7 +65,12 @@ def _package(name: str, near: str, tree: Tree) -> Iterator[str]:
 
 
 def csharp_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`. A namespace means the files that declare it."""
+    """Files that one file imports, as `imports_of` says. A namespace means the files that declare it.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     spaces = tree.namespaces
     own = {name for name, paths in spaces.items() if path in paths}
     for name in _CSHARP.findall(tree.text(path)):
@@ -64,7 +79,12 @@ def csharp_imports(path: str, tree: Tree) -> Iterator[str]:
 
 
 def php_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`. By PSR-4 the first parts of a name may stand for any folder."""
+    """Files that one file imports, as `imports_of` says. By PSR-4 the first parts of a name may stand for any folder.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     for file, name in _PHP.findall(tree.text(path)):
         if file:
             yield from tree.first((f"{folder_of(path)}/{file}", file))
@@ -75,7 +95,12 @@ def php_imports(path: str, tree: Tree) -> Iterator[str]:
 
 
 def ruby_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`."""
+    """Files that one file imports, as `imports_of` says.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     folder = folder_of(path)
     for kind, name in _RUBY.findall(tree.text(path)):
         name = name.removesuffix(".rb") + ".rb"

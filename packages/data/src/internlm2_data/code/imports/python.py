@@ -33,7 +33,12 @@ class Import(NamedTuple):
 
 
 def python_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`."""
+    """Files that one file imports, as `imports_of` says.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     roots = _roots(path, tree)
     for level, module, name in _parsed(tree.text(path)):
         if level:

@@ -21,7 +21,12 @@ _LAST_COMMA = re.compile(r"(\"(?:[^\"\\]|\\.)*\")|,(?=\s*[}\]])")
 
 
 def script_imports(path: str, tree: Tree) -> Iterator[str]:
-    """See `imports_of`."""
+    """Files that one file imports, as `imports_of` says.
+
+    Args:
+        path: Of the file.
+        tree: The repository.
+    """
     for name, reference in _IMPORT.findall(tree.text(path)):
         if reference or name.startswith("."):
             yield from tree.first(_files(f"{folder_of(path)}/{reference or name}"))

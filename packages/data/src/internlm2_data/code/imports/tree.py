@@ -29,10 +29,10 @@ class Tree:
         return self.texts[path]
 
     def first(self, paths: Iterable[str]) -> Iterator[str]:
-        """The first of some paths that is a file, if one is.
+        """The first path that is a file of the repository, if any.
 
         Args:
-            paths: May contain ``.`` and ``..``. One that leads out of the repository is no file.
+            paths: May contain ``.`` and ``..``. One that leads out of the repository is skipped.
         """
         found = (normal for path in paths if (normal := normalised(path)) in self.texts)
         if (path := next(found, None)) is not None:
