@@ -7,7 +7,7 @@ from html import escape
 from internlm2_records.report import Line
 
 WIDTH, HEIGHT = 440, 230
-LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 36
 COLORS = 6
 
 
