@@ -84,7 +84,7 @@ def encode_pairs(
         folder: Gets the ids. None keeps them in memory.
 
     Raises:
-        ValueError: As `usable_pairs` does.
+        ValueError: If `usable_pairs` refuses a pair.
     """
     found = usable_pairs(pairs, encoder, counts, on_bad)
     items = ((group, index_of(encoder.conditions, pair.domain), pair.margin) for pair, group in found)

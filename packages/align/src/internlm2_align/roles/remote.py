@@ -86,7 +86,7 @@ class RemoteRole:
             **keywords: As for `call`.
 
         Raises:
-            LostRoleError: As `call` does.
+            LostRoleError: If the process of the role is lost, see `call`.
         """
         ray = import_ray()
         while True:

@@ -174,7 +174,7 @@ def decode_one(q_B1NH: Tensor, keys_BGSH: Tensor, values_BGSH: Tensor, bias_B11S
         q_B1NH: Queries, [B, 1, N, H].
         keys_BGSH: Stored keys, [B, G, S, H].
         values_BGSH: Stored values, [B, G, S, H].
-        bias_B11S: Added to the scores: -inf where a row has ended. None where all rows are equally long.
+        bias_B11S: Added to the scores, [B, 1, 1, S]: -inf where a row has ended. None where all rows are equally long.
 
     Returns:
         Mixed values, [B, 1, N, H].
