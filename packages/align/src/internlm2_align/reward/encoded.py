@@ -88,11 +88,11 @@ class EncodedPairs(Sequence[EncodedPair]):
                 ends.append(tokens)
             domains.append(domain)
             margins.append(margin)
-        columns: list[NDArray[Any]] = [
+        columns: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] = (
             np.array(ends, np.int64).reshape(-1, 3),
             np.array(domains, np.uint16),
             np.array(margins, np.float32),
-        ]
+        )
         if isinstance(stream, BytesIO):
             ids = np.frombuffer(stream.getbuffer(), dtype) if tokens else np.empty(0, dtype)
             return cls(ids, *columns, share_prompts=share_prompts)

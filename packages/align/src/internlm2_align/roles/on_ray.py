@@ -44,7 +44,7 @@ def ray_roles(
     if offloaded := list(keys.get("offloaded", ())):
         raise ValueError(f"offloaded={offloaded} must be empty: the frozen models are not in this process.")
     local = local_roles(actor, reward, **keys)
-    made = {
+    made: dict[str, Any] = {
         name: partial(RemoteNetwork, name, getattr(local, name), resources_of(resources.get(name, {})))
         for name in FROZEN
     }

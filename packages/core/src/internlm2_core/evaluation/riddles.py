@@ -46,10 +46,10 @@ class Riddle:
         if self.is_number:
             found = LEADING_NUMBER.match(answer)
             return float(found is not None and found[1] == self.expected[0])
-        found = [
+        occurrences = [
             re.search(rf"(?<![A-Za-z0-9]){re.escape(part)}(?![A-Za-z0-9])", answer, re.I) for part in self.expected
         ]
-        return sum(map(bool, found)) / len(self.expected)
+        return sum(map(bool, occurrences)) / len(self.expected)
 
 
 class RiddleMaker(Protocol):
