@@ -4,6 +4,7 @@ lm-eval fetches ``code_eval`` from the hub and runs programs in its own process 
 `internlm2_core.sandbox`, which refuses where it cannot isolate.
 """
 
+import secrets
 from collections.abc import Sequence
 from math import comb
 from typing import Any
@@ -50,7 +51,10 @@ class CodeEval:
         return figures, verdicts
 
     def _passes(self, program: str) -> bool:
-        return run_program(program, sandbox=self.sandbox).status == "ok"
+        # A program that ends early ends well too. Only one that comes to the end of its tests says the word.
+        word = secrets.token_hex(16)
+        outcome = run_program(f"{program}\nprint({word!r})\n", sandbox=self.sandbox)
+        return outcome.status == "ok" and outcome.stdout.rstrip().endswith(word)
 
 
 def solved(verdicts: Sequence[bool], tries: int) -> float:
