@@ -159,6 +159,14 @@ def test_disguises_and_parts(world) -> None:
     assert not matches and rows[0]["verdict"] == "clean"
 
 
+def test_what_is_shorter_than_an_n_gram_is_found_whole(world) -> None:
+    items = [{"id": "a", "question": world.english(10)}, {"id": "b", "question": world.english(10)}]
+    part = " ".join(items[1]["question"].split()[:9])
+    file, _ = world.file("web", [f"{world.english(4)} {items[0]['question']} {part}"], [])
+    _, [match], rows = find(world, PackedBatches({"web": file}, 64, 1, 1), items, 9)
+    assert match["item"] == "a" and [row["verdict"] for row in rows] == ["dirty", "clean"]
+
+
 def test_what_is_not_kept_is_counted(world) -> None:
     items = items_of(world, 1)
     common = " ".join(items[0]["question"].split()[:14])
