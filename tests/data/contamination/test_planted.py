@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from internlm2_data.contamination import find_contamination
+from internlm2_data.contamination.items import FIELDS, item_of
 from internlm2_data.contamination.stream import token_span
 from internlm2_data.loading import BatchRamp, ChatBatches, LongRows, PackedBatches
 
@@ -159,6 +160,14 @@ def test_disguises_and_parts(world) -> None:
     assert not matches and rows[0]["verdict"] == "clean"
 
 
+def test_what_is_shorter_than_an_n_gram_is_found_whole(world) -> None:
+    items = [{"id": "a", "question": world.english(10)}, {"id": "b", "question": world.english(10)}]
+    part = " ".join(items[1]["question"].split()[:9])
+    file, _ = world.file("web", [f"{world.english(4)} {items[0]['question']} {part}"], [])
+    _, [match], rows = find(world, PackedBatches({"web": file}, 64, 1, 1), items, 9)
+    assert match["item"] == "a" and [row["verdict"] for row in rows] == ["dirty", "clean"]
+
+
 def test_what_is_not_kept_is_counted(world) -> None:
     items = items_of(world, 1)
     common = " ".join(items[0]["question"].split()[:14])
@@ -167,6 +176,30 @@ def test_what_is_not_kept_is_counted(world) -> None:
     metrics, matches, rows = find(world, batches, items, 60, most=2)
     assert metrics["further"] == 7 and len(matches) == 3, "the last one has units that no other has"
     assert rows[0]["question"] == 1 and rows[0]["verdict"] == "dirty"
+
+
+@pytest.mark.parametrize(
+    ("record", "texts", "score"),
+    [
+        ({"question": "q", "reference": "r", "answer": "said", "correct": True}, {"question": "q", "answer": "r"}, 1),
+        (
+            {"question": "q", "target": "t", "answer": "said", "correct": None, "scores": {"f1": 0.5}},
+            {"question": "q", "answer": "t"},
+            0.5,
+        ),
+        ({"question": "q", "target": 2, "answer": "said", "correct": False}, {"question": "q"}, 0),
+        ({"problem": "p", "solution": "s", "score": 7}, {"question": "p", "answer": "s"}, None),
+        (
+            {"messages": [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]},
+            {"question": "u", "answer": "a"},
+            None,
+        ),
+    ],
+)
+def test_records_of_evaluations(record: dict, texts: dict, score: float | None) -> None:
+    """What a model said is not what is looked for."""
+    item = item_of(record, "set", "place", FIELDS)
+    assert item.texts == texts and item.score == score
 
 
 def test_half_characters() -> None:

@@ -15,9 +15,12 @@ log = logging.getLogger(__name__)
 
 FIELDS = {
     "question": ("question", "prompt", "problem", "instruction"),
-    "answer": ("reference", "answer", "canonical_solution", "solution", "response", "output", "code"),
+    "answer": ("reference", "target", "answer", "canonical_solution", "solution", "response", "output", "code"),
 }
-"""Names under which sets hold their questions and answers. The first that a record has is taken."""
+"""Names under which sets hold their questions and answers. The first that a record has is taken.
+
+In what `internlm2 evaluate` writes, ``answer`` is what the model said. So names of the right answer come before it.
+"""
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,11 @@ def item_of(record: Record, group: str, place: str, names: Mapping[str, Sequence
 
 
 def score_of(record: Record) -> float | None:
-    """What a record of `internlm2 evaluate` says that the answer got: ``correct``, or ``score``."""
-    value: Any = record.get("correct", record.get("score"))
+    """What `internlm2 evaluate` says that the answer got: ``correct``, ``score``, or the first of ``scores``."""
+    scores = record.get("scores")
+    several = list(scores.values()) if isinstance(scores, Mapping) else []
+    given: list[Any] = [record.get("correct"), record.get("score"), *several[:1]]
+    value = next((value for value in given if value is not None), None)
     return float(value) if isinstance(value, bool | int | float) and 0 <= value <= 1 else None
 
 

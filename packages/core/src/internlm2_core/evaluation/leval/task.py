@@ -82,7 +82,8 @@ class LEval:
         for question, prompts in zip(questions, written, strict=True):
             said = [next(answers).strip() for _ in prompts]
             read, scores = question.scored(said)
-            about = {"id": question.id, "set": question.group, "prompts": [prompt.shown for prompt in prompts]}
+            about: dict[str, Any] = {"id": question.id, "set": question.group, "question": question.instruction}
+            about |= {"prompts": [prompt.shown for prompt in prompts]}
             cut = sum(prompt.cut_tokens for prompt in prompts)
             found = {"reference": question.reference, "answers": said, "read": read, "scores": scores}
             samples.append(about | {"cut_tokens": cut} | found)
