@@ -39,7 +39,7 @@ def measured(files: Sequence[str], models: Sequence[Path]) -> list[Measured]:
 
     Raises:
         FileNotFoundError: If a file is not there.
-        ValueError: If a file does not hold an evaluation, or one of another model.
+        ValueError: If a file is not an evaluation, or of another model.
     """
     found = []
     for file in files:

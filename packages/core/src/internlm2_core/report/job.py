@@ -70,7 +70,7 @@ def check_sources(sources: Sequence[Source], parts: Parts) -> None:
         parts: How they are read.
 
     Raises:
-        ValueError: If they cannot be shown, see `report`.
+        ValueError: If a source is not what `report` can show.
     """
     titles = [source.title for source in sources]
     if not sources:
