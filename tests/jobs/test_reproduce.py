@@ -67,6 +67,17 @@ def test_the_report_is_one_page_and_names_what_is_simulated(folder: Path) -> Non
     assert json.loads((folder / "run" / "report" / "report.json").read_text())
 
 
+def test_the_chat_model_has_a_card_with_its_own_figures(folder: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(folder / "run" / "chat" / "README.md")
+    measured = json.loads((folder / "run" / "evaluate_chat" / "metrics.json").read_text())["tasks"]
+    shown = {(one.dataset_name, one.metric_type): one.metric_value for one in card.data.eval_results}
+    assert shown["instructions", "accuracy"] == measured["instructions"]["accuracy"]
+    assert {name for name, _ in shown} == set(measured)
+    assert "simulated annotator" in card.text
+
+
 def test_transformers_loads_the_chat_model_and_the_command_answers(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

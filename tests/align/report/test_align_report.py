@@ -5,9 +5,10 @@ from internlm2_align.people.queue import Queue
 from internlm2_align.preferences.comparison import Comparison, Judgement
 from internlm2_align.report.agreement import agreement_of
 from internlm2_align.report.annotators import agreement_table, annotator_table
+from internlm2_align.report.benchmarks import show_benchmarks
 from internlm2_align.report.policy import best_and_worst, read_ppo
 from internlm2_align.report.rounds import audited
-from internlm2_records.report import Table
+from internlm2_records.report import Found, Table
 
 NOW = "2026-01-01T00:00:00+00:00"
 
@@ -74,3 +75,19 @@ def test_a_run_without_stored_replies_says_so(tmp_path: Path) -> None:
     figures = {"schema": "internlm2/align/ppo/1", "start": {}, "best": {}, "last": {}, "history": []}
     (tmp_path / "metrics.json").write_text(json.dumps(figures))
     assert read_ppo(tmp_path / "metrics.json", {})["samples"] is None
+
+
+def test_reward_benchmarks_are_shown_beside_the_published_row() -> None:
+    own = {"items": 100, "ties": 2, "score": 0.61, "sections": {"Chat": 0.7}}
+    task = {
+        "kind": "reward_benchmark",
+        "version": 1,
+        "benchmark": "RewardBench",
+        "without_conditions": own,
+        "with_conditions": None,
+    }
+    [table] = show_benchmarks([Found("evaluation", "ours", {"tasks": {"rewardbench": task, "x": {"kind": "needle"}}})])
+    score, chat = table.rows[:2]
+    assert (score.label, list(score.cells)) == ("rewardbench", [100, 2, 0.61, None, 80.6, 86.6, 89.5])
+    assert (chat.label, list(chat.cells)) == ("Chat", [None, None, 0.7, None, 95.0, 98.6, 98.6])
+    assert not list(show_benchmarks([Found("evaluation", "ours", {"tasks": {}})]))

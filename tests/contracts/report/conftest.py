@@ -96,7 +96,12 @@ def evaluation(number: int) -> dict[str, Any]:
         "held_out_loss": {**held, "languages": languages, "overall": loss(3.4 - 0.1 * number)},
         "needle": needle(0.35 if number == 0 else 0.97),
     }
-    tasks["mmlu"] = {"kind": "harness", "version": 1, "seconds": 9.0, "acc": 0.2531, "acc_stderr": 0.004, "shots": 5}
+    score = {"name": "acc", "filter": "none", "value": 0.2531, "stderr": 0.004}
+    tasks["mmlu"] = {
+        "kind": "harness", "version": 1, "seconds": 9.0, "task": "mmlu", "lm_eval": "0.4", "shots": 5, "limit": None,
+        "chat": False, "system": None, "max_length": 512, "count": 700, "score": score, "groups": {}, "tasks": {},
+        "left_out": {},
+    }  # fmt: skip
     if number >= 3:
         tasks |= {"instructions": instructions(0.86 + 0.02 * number - 0.06), "contamination": contamination()}
     model = {"checkpoint": "fixture", "parameters": 1_263_232, "max_positions": 1024, "rope_base": 1e6}

@@ -82,7 +82,7 @@ def test_page_shows_the_figures(written: tuple[dict, str]) -> None:
         "Fixture <run>", "SFT 中文名", "c4.sentences 312", "not configured: toxicity, pornography", "1.138", "3.300",
         "no person judged anything", "Simulated annotator's own score", "conflicting", "±", "6 min 42 s", "✗ missed",
         "Not logged: train/tflops", "谢谢！",
-        "train 1.14", "harness", "65.8", "OpenCompass", "41 %", "52 %", "4.31", "92,544",
+        "train 1.14", "harness", "acc 0.253 0.253", "65.8", "OpenCompass", "41 %", "52 %", "4.31", "92,544",
     ):  # fmt: skip
         assert expected in text, expected
 

@@ -6,8 +6,9 @@ import pytest
 from internlm2_core.report.readers import read_curves
 from internlm2_core.report.sections import PUBLISHED
 from internlm2_core.report.sections.all_figures import leaves, same_task, show_figures
+from internlm2_core.report.sections.evaluation import show_needle
 from internlm2_core.report.sections.training import show_training
-from internlm2_records.report import Found, Table
+from internlm2_records.report import Found, Heat, Table
 
 CSV = """epoch,step,train/loss,train/tokens,train/tokens_per_s,train/mfu,valid/zh
 0,9,4.0,1000,100,0.5,
@@ -33,10 +34,10 @@ def test_speed_is_a_mean_and_losses_by_language_are_found(tmp_path: Path) -> Non
 def test_a_task_of_any_kind_gives_its_numbers() -> None:
     task = {
         "kind": "new", "version": 3, "seconds": 1.0, "acc": 0.25, "flag": True, "name": "x", "none": None,
-        "subsets": {"a": {"acc": 0.5}, "b": 0.75},
+        "subsets": {"a": {"acc": 0.5}, "b": 0.75}, "score": {"name": "exact_match", "value": 0.1, "stderr": 0.01},
     }  # fmt: skip
-    assert list(leaves(task)) == [("acc", 0.25), ("subsets › b", 0.75)]
-    assert list(leaves(task, depth=3)) == [("acc", 0.25), ("subsets › a › acc", 0.5), ("subsets › b", 0.75)]
+    assert list(leaves(task)) == [("acc", 0.25), ("subsets › b", 0.75), ("exact_match", 0.1)]
+    assert ("subsets › a › acc", 0.5) in list(leaves(task, depth=3))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,21 @@ def test_a_task_of_any_kind_gives_its_numbers() -> None:
 )
 def test_names_of_tasks(name: str, task: str) -> None:
     assert same_task(name) == task
+
+
+def test_variants_of_the_needle_have_an_effective_length_and_maps() -> None:
+    grid = {"score": 0.75, "by_length": {}, "grid": [[1.0], [0.5]]}
+    cells = grid | {"effective_length": {"tokens": 4096, "low": 2048, "high": None}}
+    task = {"kind": "retrieval", "version": 1, "lengths": [128, 4096], "depths": [0.5], "trials": 3, "threshold": 0.856}
+    task |= {"overall": cells, "languages": {"zh": cells | {"kinds": {"chain": cells}}}}
+    found = [Found("evaluation", "ours", {"tasks": {"far": task}})]
+    blocks = list(show_needle(found))
+    [table] = [block for block in blocks if isinstance(block, Table)]
+    assert list(table.rows[0].cells) == [0.75, 4096, 2048, None] and "85.6 %" in table.note
+    heats = [block for block in blocks if isinstance(block, Heat)]
+    assert [(heat.title, heat.mean) for heat in heats] == [("zh", 0.75), ("zh, chain", 0.75)]
+    [figures] = [block for block in show_figures(found, []) if isinstance(block, Table)]
+    assert [row.label for row in figures.rows] == ["far", "overall › score", "overall › effective_length › tokens"]
 
 
 def test_published_figures_are_those_of_the_card_beside_tasks_that_ran() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from internlm2_records.report import Part, Section, json_reader
 
+from internlm2_align.report.benchmarks import show_benchmarks
 from internlm2_align.report.policy import read_ppo, show_ppo
 from internlm2_align.report.reward import show_reward
 from internlm2_align.report.rounds import read_rounds, show_rounds
@@ -27,6 +28,7 @@ PART = Part(
     },
     [
         Section("reward", "Reward model", 70, ("labels", "reward"), show_reward),
+        Section("benchmarks", "Reward benchmarks", 75, ("evaluation",), show_benchmarks, optional=True),
         Section("ppo", "PPO", 80, ("ppo",), show_ppo),
         Section("online_rlhf", "Rounds of online RLHF", 90, ("online_rlhf",), show_rounds),
     ],

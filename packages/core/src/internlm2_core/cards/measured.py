@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from internlm2_core.report.sections.all_figures import HEADLINES, leaves
+from internlm2_core.report.sections.all_figures import DEEP, HEADLINES, leaves
 
 SCHEMA = "internlm2/metrics/1"
 
@@ -48,7 +48,7 @@ def measured(files: Sequence[str], models: Sequence[Path]) -> list[Measured]:
         metrics = json.loads(Path(file).read_text(encoding="utf-8"))
         if not isinstance(metrics, dict) or metrics.get("schema") != SCHEMA:
             raise ValueError(f"evaluations={file} must be metrics.json of an evaluation, with schema={SCHEMA!r}.")
-        checkpoint = metrics["model"]["checkpoint"]
+        checkpoint = (metrics["model"] or {}).get("checkpoint", "")
         if Path(checkpoint).resolve() not in [model.resolve() for model in models]:
             named = " or ".join(map(str, models))
             raise ValueError(f"evaluations={file} is of checkpoint={checkpoint}, and must be of {named}.")
@@ -68,6 +68,6 @@ def headlines(task: Mapping[str, Any]) -> dict[str, float]:
     """
     wanted = HEADLINES.get(task["kind"])
     every = {
-        key: float(value) for key, value in leaves(task, depth=2 if wanted else 1) if isinstance(value, int | float)
+        key: float(value) for key, value in leaves(task, depth=DEEP if wanted else 1) if isinstance(value, int | float)
     }
     return {key.rpartition(" › ")[2]: value for key, value in every.items() if not wanted or key in wanted}

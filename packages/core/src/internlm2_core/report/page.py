@@ -83,6 +83,8 @@ def show(section: Section, runs: Sequence[Run]) -> Shown | None:
         found = [each.found for each in run.present(*section.kinds)]
         made = list(section.show(found)) if found else []
         blocks[run.name] = [block for block in made if not isinstance(block, Chart) or drawn(block)]
+    if section.optional and not any(blocks.values()):
+        return None
     absent = [
         each.source.title + (f" ({run.name})" if len(runs) > 1 else "")
         for run in runs

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from internlm2_records.report import Part, Published, Reader, Section
+from internlm2_records.report import Part, Reader, Section
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,6 @@ class Parts:
     def sections(self) -> Sequence[Section]:
         """All sections, in the order of the page."""
         return sorted((section for part in self.known for section in part.sections), key=lambda section: section.place)
-
-    @property
-    def published(self) -> Sequence[Published]:
-        """All figures of others."""
-        return [figure for part in self.known for figure in part.published]
 
 
 def parts(modules: Sequence[str]) -> Parts:

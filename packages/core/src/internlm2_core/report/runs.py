@@ -53,8 +53,9 @@ class Run:
             found["peak memory"] = f"{max(peaks):,.0f} MB"
         if stages:
             found["stages"] = f"{len(stages)}"
-        if evaluated:
-            found["parameters"] = size(evaluated[-1].figures["model"]["parameters"])
+        # Judged answers may come from a file, without a model.
+        if models := [each.figures["model"] for each in evaluated if each.figures["model"]]:
+            found["parameters"] = size(models[-1]["parameters"])
         return found
 
 

@@ -40,7 +40,6 @@ __all__ = [
     "Heat",
     "Line",
     "Part",
-    "Published",
     "Reader",
     "Row",
     "Section",
@@ -85,6 +84,7 @@ class Section:
         place: Sections are shown in the order of these numbers.
         kinds: What it is made of.
         show: Gives the blocks of one run. It gets what is there of these kinds, and is not called without any.
+        optional: Whether the section is left out where it has nothing to show.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Section:
     place: int
     kinds: Sequence[str]
     show: Callable[[Sequence[Found]], Iterable[Block]]
+    optional: bool = False
 
 
 Reader = Callable[[Path, Mapping[str, str]], dict[str, Any]]
@@ -102,25 +103,6 @@ It raises ``ValueError``, ``KeyError`` or ``OSError`` where the file is not what
 
 
 @dataclass(frozen=True)
-class Published:
-    """A figure that others have published.
-
-    Attributes:
-        task: Name of the task, as the suite calls it.
-        model: Whose figure it is.
-        value: The figure, as it was printed.
-        setting: How it was measured, as far as that is known.
-        source: Where it was printed.
-    """
-
-    task: str
-    model: str
-    value: float
-    setting: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Part:
     """What a package adds to the report.
 
@@ -128,13 +110,11 @@ class Part:
         readers: A reader for each kind of file.
         sections: What is shown of them.
         schemas: JSON Schema of the figures by kind.
-        published: Figures of others, shown beside those of the same task.
     """
 
     readers: Mapping[str, Reader]
     sections: Sequence[Section]
     schemas: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    published: Sequence[Published] = ()
 
 
 def json_reader(*needs: str, schema: str | None = None) -> Reader:

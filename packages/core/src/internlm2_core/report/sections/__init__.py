@@ -3,10 +3,10 @@
 import json
 from importlib.resources import files
 
-from internlm2_records.report import Part, Published, Section
+from internlm2_records.report import Part, Section
 
 from internlm2_core.report.readers import READERS
-from internlm2_core.report.sections.all_figures import show_figures
+from internlm2_core.report.sections.all_figures import Published, show_figures
 from internlm2_core.report.sections.evaluation import (
     show_contamination,
     show_held_out,
@@ -41,5 +41,4 @@ PART = Part(
         Section("record", "Record of the run", 100, ("record",), show_record),
     ],
     {kind: {"$ref": f"#/$defs/{kind}"} for kind in READERS},
-    PUBLISHED,
 )

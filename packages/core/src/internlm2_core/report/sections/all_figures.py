@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from internlm2_records.report import Block, Column, Found, Published, Row, Table, Text, Value
+from internlm2_records.report import Block, Column, Found, Row, Table, Text, Value
 
 ABOUT = frozenset({"kind", "version", "seconds", "seed", "samples"})
 """Keys of a task that are not figures."""
@@ -17,12 +18,34 @@ HEADLINES: Mapping[str, Sequence[str]] = {
     "needle": ("overall › accuracy",),
     "instructions": ("accuracy",),
     "contamination": ("delta1", "delta2"),
+    "retrieval": ("overall › score", "overall › effective_length › tokens"),
 }
 """What is repeated here of kinds that have a section of their own."""
+DEEP = 3
+"""Levels of mappings in which headlines are."""
 MOST = 60
 """Figures of one task that are shown. ``report.json`` holds all."""
 
 SUFFIXES = re.compile(r"[_-]?(\d+[_-]?shot|chat|cot|instruct|zeroshot|fewshot|generative|hendrycks)$")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure that others have published.
+
+    Attributes:
+        task: Name of the task, as the suite calls it.
+        model: Whose figure it is.
+        value: The figure, as it was printed.
+        setting: How it was measured, as far as that is known.
+        source: Where it was printed.
+    """
+
+    task: str
+    model: str
+    value: float
+    setting: str
+    source: str
 
 
 def show_figures(found: Sequence[Found], published: Sequence[Published]) -> Iterator[Block]:
@@ -38,7 +61,7 @@ def show_figures(found: Sequence[Found], published: Sequence[Published]) -> Iter
     rows, left_out = [], 0
     for name in names:
         tasks = [each.figures["tasks"].get(name) for each in found]
-        parts = [dict(leaves(task)) if task else {} for task in tasks]
+        parts = [dict(leaves(task, depth=DEEP if task["kind"] in HEADLINES else 2)) if task else {} for task in tasks]
         kind = next(task["kind"] for task in tasks if task)
         wanted = HEADLINES.get(kind)
         keys = [key for key in dict.fromkeys(key for part in parts for key in part) if not wanted or key in wanted]
@@ -51,7 +74,7 @@ def show_figures(found: Sequence[Found], published: Sequence[Published]) -> Iter
 
 
 def leaves(task: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterator[tuple[str, Value]]:
-    """Numbers of a task by the keys that lead to them.
+    """Numbers of a task by the keys that lead to them. A ``value`` beside a ``name`` is called by that name.
 
     Args:
         task: Its figures.
@@ -63,6 +86,8 @@ def leaves(task: Mapping[str, Any], prefix: str = "", depth: int = 2) -> Iterato
             continue
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping) and "name" in value and isinstance(value.get("value"), int | float):
+            yield f"{prefix}{value['name']}", value["value"]
         elif isinstance(value, Mapping) and depth > 1:
             yield from leaves(value, f"{prefix}{key} › ", depth - 1)
 

@@ -76,9 +76,11 @@ def show_needle(found: Sequence[Found]) -> Iterator[Block]:
         "One fact is hidden in held-out text and asked for at the end. Each cell is the share of right answers in "
         "percent, by tokens of the prompt (rows) and by where the fact is (columns: 0 % is the beginning)."
     )
-    tasks = tasks_of(found, "needle")
-    if not tasks:
+    tasks, variants = tasks_of(found, "needle"), tasks_of(found, "retrieval")
+    if not tasks and not variants:
         yield NOTHING
+    for name, ran in variants.items():
+        yield from _retrieval(name, ran)
     for name, ran in tasks.items():
         for each, task in ran:
             facts = f", beside {task['distractors']} other facts" if task["distractors"] else ""
@@ -91,9 +93,38 @@ def show_needle(found: Sequence[Found]) -> Iterator[Block]:
                 yield _heat(language, grid, task)
 
 
+def _retrieval(name: str, ran: Sequence[Ran]) -> Iterator[Block]:
+    """Effective length of each model, and maps of the variants of the needle by language."""
+    rows = [
+        Row(each.title, [task["overall"]["score"], *(task["overall"]["effective_length"][end] for end in ENDS)])
+        for each, task in ran
+    ]
+    columns = [Column("score", "bar", better="higher"), Column("effective length", "count", better="higher")]
+    columns += [Column(f"{words} end", "count") for words in ("lower", "upper")]
+    threshold = ran[0][1]["threshold"]
+    note = f"The longest length whose score reaches {100 * threshold:.1f} %, and the ends of its interval of 95 %."
+    yield Table(f"Effective length, {name}", "model", columns, rows, note)
+    for each, task in ran:
+        yield Heading(f"{each.title}, {name}", f"{task['trials']} prompts a cell and kind.")
+        for language, cells in task["languages"].items():
+            yield _heat(language, cells, task)
+            for kind, own in cells["kinds"].items():
+                yield _heat(f"{language}, {kind}", own, task)
+
+
+ENDS = ("tokens", "low", "high")
+
+
 def _heat(title: str, cells: Mapping[str, Any], task: Mapping[str, Any]) -> Heat:
     depths = [f"{100 * depth:.0f}\u202f%" for depth in task["depths"]]
-    return Heat(title, "tokens", [f"{n:,}" for n in task["lengths"]], depths, cells["grid"], cells["accuracy"])
+    return Heat(
+        title,
+        "tokens",
+        [f"{n:,}" for n in task["lengths"]],
+        depths,
+        cells["grid"],
+        cells.get("accuracy", cells.get("score")),
+    )
 
 
 def show_instructions(found: Sequence[Found]) -> Iterator[Block]:
