@@ -7,7 +7,7 @@ data and lose the next one with it.
 
 import mmap
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ def _is_member(data: bytes) -> bool:
     return begin.startswith(b"WARC/") or data[_BGZIP[0]] == _BGZIP[1]
 
 
-def _unpack(view: mmap.mmap, start: int) -> Iterator[Piece]:
+def _unpack(view: mmap.mmap, start: int) -> Generator[Piece, None, int]:
     """The content of the member at `start`. Returns its end, -1 where it cannot be known."""
     unpacker, parts, size, position = zlib.decompressobj(31), [], 0, start
     pending = b""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fastwarc.warc import ArchiveIterator, WarcRecord
 from internlm2_records.streams import UNREADABLE, open_binary
@@ -110,7 +110,7 @@ def _response(record: WarcRecord, framed: Framed, path: Path) -> Item | Fault | 
     return Item(data, html=kind != "text/plain", charset=charset, record=_about(record, framed.offset, path))
 
 
-def _body(record: WarcRecord, decode: str = "all") -> bytes | None:
+def _body(record: WarcRecord, decode: Literal["all", "content"] = "all") -> bytes | None:
     """The body of a response, None where it is not encoded as its header says.
 
     Args:

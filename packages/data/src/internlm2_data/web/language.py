@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import langcodes
 import pycld2
+from langcodes.tag_parser import LanguageTagError
 
 # CLD2 refuses control characters, surrogates and non-characters.
 _REFUSED = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
@@ -37,7 +38,7 @@ def language_code(name: str) -> str | None:
         tag = langcodes.get(name.strip())
         if not tag.is_valid() or tag.language is None:
             raise LookupError(name)
-    except (langcodes.LanguageTagError, LookupError):
+    except (LanguageTagError, LookupError):
         try:
             tag = langcodes.find(name)
         except LookupError:

@@ -1,8 +1,8 @@
 """What extraction of a page's main text would lose: what tables are for, and the lines of code blocks.
 
 Pages of the time before style sheets hold their text in tables, which an extractor writes as rows between bars. Such
-tables are replaced by blocks before. In code blocks white space means something, so each of their lines is marked before and
-the block is fenced after.
+tables are replaced by blocks before. In code blocks white space means something, so each of their lines is marked
+before, and the block is fenced after.
 """
 
 import re
