@@ -1,4 +1,4 @@
-"""What libraries say and nobody can do anything about is not shown, or once."""
+"""What libraries say and nobody can do anything about is not shown."""
 
 import io
 import logging
@@ -8,31 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from typing import Any
 
-NO_ACCOUNTS = "sacct does not answer, so the states of jobs are not shown here. `squeue` shows them."
 FAILED_JOB = "Error executing job with overrides: "
 """What Hydra writes before the error of a sweep's job, which has said its sentence."""
 
 
 def without_advertisements() -> None:
-    """Leave out hints at other products, caches of fonts, and a warning at each question about a job of Slurm."""
+    """Leave out hints at other products and caches of fonts."""
     warnings.filterwarnings("ignore", message="The `srun` command is available on your system")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip:" not in str(record.msg))
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    logging.getLogger("submitit").addFilter(SaysOnce())
-
-
-class SaysOnce(logging.Filter):
-    """Lets the first of submitit's complaints about ``sacct`` through, in words of our own."""
-
-    is_said = False
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is shown."""
-        if "Bypassing sacct error" not in record.getMessage():
-            return True
-        record.msg, record.args = NO_ACCOUNTS, ()
-        is_first, self.is_said = not self.is_said, True
-        return is_first
 
 
 class WithoutLine(io.TextIOBase):
