@@ -39,6 +39,19 @@ def test_gradients_stay(net: LanguageModel, packed: Packed, what: str) -> None:
     assert list(other.state_dict()) == list(net.state_dict())
 
 
+@pytest.mark.parametrize("what", ["selective", "full"])
+def test_dropout_draws_the_same_again(what: str) -> None:
+    block = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 8))
+    other, x = deepcopy(block), torch.randn(4, 8)
+    recompute_blocks([other], what)
+    found = []
+    for each in (block, other):
+        torch.manual_seed(3)
+        each(x).sum().backward()
+        found.append([weight.grad for weight in each.parameters()])
+    torch.testing.assert_close(*found)
+
+
 def test_full_keeps_less_the_more_blocks_it_covers(net: LanguageModel, packed: Packed) -> None:
     half, all_ = deepcopy(net), deepcopy(net)
     recompute_blocks(half.model.layers, "full", every=2)

@@ -32,3 +32,11 @@ def named_weights(net: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     """Names and weights, also where blocks were wrapped to be recomputed."""
     for name, weight in net.named_parameters():
         yield name.replace(WRAPPED, ""), weight
+
+
+def tied(net: nn.Module) -> list[list[str]]:
+    """The names of each weight that has several, as a head that is its embedding."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for name, weight in net.named_parameters(remove_duplicate=False):
+        names.setdefault(weight, []).append(name)
+    return [group for group in names.values() if len(group) > 1]

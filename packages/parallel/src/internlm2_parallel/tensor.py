@@ -13,6 +13,7 @@ from torch.distributed.tensor.experimental import implicit_replication
 from torch.distributed.tensor.parallel import ParallelStyle, PrepareModuleOutput, loss_parallel, parallelize_module
 from torch.utils import _pytree as pytree
 
+from internlm2_parallel.names import tied
 from internlm2_parallel.pipeline.stages import Arriving, PassThrough
 from internlm2_parallel.plan import TensorPlan
 
@@ -35,14 +36,42 @@ def split_matrices(net: nn.Module, mesh: DeviceMesh, plan: TensorPlan) -> None:
             f"No pattern of the tensor plan ({', '.join(plan)}) matches a submodule of {type(net).__name__} "
             f"({', '.join(names[:4])}, ...). plan must hold patterns of its names, or tensor be 1."
         )
+    frozen, ties = [name for name, weight in net.named_parameters() if not weight.requires_grad], tied(net)
     for name, style in matched.items():
         module = net.get_submodule(name)
         parallelize_module(module, mesh, _arrival(style) if isinstance(module, Arriving) else style)
     for module in list(net.modules()):
         _copy_remaining(module, mesh)
+    for name in frozen:  # torch's style of sequence parallel thaws them
+        net.get_parameter(name).requires_grad_(False)
+    for names in ties:
+        _tie_again(net, names)
     net.register_forward_hook(_to_plain)
     if (trunk := dict(net.named_children()).get("model")) is not None:
         trunk.register_forward_hook(lambda module, args, hidden: _PlainGradient.apply(hidden))
+
+
+def _tie_again(net: nn.Module, names: list[str]) -> None:
+    """One weight under several names, after each of its modules was split by itself.
+
+    Args:
+        net: The network.
+        names: Of the weight.
+
+    Raises:
+        ValueError: If the plan splits it in two ways.
+    """
+    first, *others = names
+    weight = net.get_parameter(first)
+    for name in others:
+        other = net.get_parameter(name)
+        if not (isinstance(weight, DTensor) and isinstance(other, DTensor) and weight.placements == other.placements):
+            raise ValueError(
+                f"{name} is tied to {first}, and the tensor plan splits them in two ways. It must split both alike, or "
+                "tensor be 1."
+            )
+        path, _, own = name.rpartition(".")
+        net.get_submodule(path).register_parameter(own, weight)
 
 
 def _style_of(name: str, plan: TensorPlan) -> Any:

@@ -13,6 +13,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils import _pytree as pytree
 
 from internlm2_parallel.calls import NET, Arguments
+from internlm2_parallel.names import tied
 from internlm2_parallel.pipeline.schedule import Pipeline, blocks_of_stages
 from internlm2_parallel.pipeline.stages import Arriving, cut, keep_only
 
@@ -29,7 +30,7 @@ class PipelinedNet:
         param_dtype: Dtype of the hidden states between stages. None takes that of the weights.
 
     Raises:
-        ValueError: If there are more stages than blocks.
+        ValueError: If there are more stages than blocks, or a weight is used in two of them.
     """
 
     def __init__(
@@ -41,6 +42,11 @@ class PipelinedNet:
         param_dtype: torch.dtype | None = None,
     ) -> None:
         self.net, self.mesh, self.how, self.tokens_split = net, mesh, how, tokens_split
+        for first, second, *_ in tied(net):
+            raise ValueError(
+                f"{second} is tied to {first}, and pipeline={mesh.size()} would train them apart. They must be two "
+                "weights, or pipeline be 1."
+            )
         trunk = net.get_submodule("model")
         embedding = trunk.get_submodule("tok_embeddings").weight
         assert isinstance(embedding, Tensor)
@@ -164,7 +170,7 @@ class _ScheduledLoss(torch.autograd.Function):
             weight.grad = None
         with torch.enable_grad():
             loss = pipelined._losses(batch, train=True)
-        ctx.fresh = [(weight, weight.grad, before) for weight, before in zip(weights, earlier, strict=True)]
+        ctx.fresh = [(weight, weight.grad) for weight in weights]
         for weight, before in zip(weights, earlier, strict=True):
             weight.grad = before
         return loss
@@ -172,11 +178,12 @@ class _ScheduledLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         scale = grads[0]
-        for weight, fresh, before in ctx.fresh:
+        for weight, fresh in ctx.fresh:
             if fresh is None:
                 continue
             (fresh.to_local() if isinstance(fresh, DTensor) else fresh).mul_(scale)
-            weight.grad = fresh if before is None else before.add_(fresh)
+            # What is there now, and not what was there at the forward pass: gradients may be zeroed in between.
+            weight.grad = fresh if weight.grad is None else weight.grad.add_(fresh)
         return torch.zeros_like(scale), None, None
 
 

@@ -22,8 +22,8 @@ def keep_only(layers: nn.ModuleList, keeps: Kept) -> None:
         if keeps == "matmuls":
             matmuls = [torch.ops.aten.mm.default, torch.ops.aten.bmm.default]
             contexts = partial(create_selective_checkpoint_contexts, matmuls)
-            layers[index] = checkpoint_wrapper(block, context_fn=contexts, preserve_rng_state=False)
+            layers[index] = checkpoint_wrapper(block, context_fn=contexts)
         elif keeps == "nothing":
             block.forward = partial(  # type: ignore[method-assign]
-                checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+                checkpoint, block.forward, use_reentrant=False
             )
