@@ -30,6 +30,7 @@ class Checkpoints(HookedCheckpoint):
         keep_every_n_steps: Those of every so many steps are kept for ever. None keeps none for that.
         monitor: Logged figure by which checkpoints are kept instead: the best. Use a folder of their own for them.
         mode: Whether the figure is best at its ``"min"`` or ``"max"``.
+        verify: Whether a run that resumes compares the checksums of its checkpoint, for which it reads it once more.
 
     Raises:
         ValueError: If ``keep_last`` or ``keep_every_n_steps`` keeps nothing.
@@ -44,6 +45,7 @@ class Checkpoints(HookedCheckpoint):
         keep_every_n_steps: int | None = None,
         monitor: str | None = None,
         mode: str = "min",
+        verify: bool = True,
     ) -> None:
         if keep_last < 1 and keep_last != -1:
             raise ValueError(f"keep_last={keep_last} must be 1 or more, or -1 for all.")
@@ -62,7 +64,7 @@ class Checkpoints(HookedCheckpoint):
             # A second file of a step would be one that nothing resumes from.
             enable_version_counter=False,
         )
-        self.keep_last, self.keep_every_n_steps = keep_last, keep_every_n_steps
+        self.keep_last, self.keep_every_n_steps, self.verify = keep_last, keep_every_n_steps, verify
         self._interrupt, self._step = Interrupt(), 0
 
     def saved(self, trainer: L.Trainer, path: Path) -> None:

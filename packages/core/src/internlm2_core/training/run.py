@@ -98,7 +98,7 @@ def resumes_from(trainer: L.Trainer) -> Path | None:
     saver = trainer.checkpoint_callback
     if not isinstance(saver, ModelCheckpoint) or saver.dirpath is None:
         return None
-    found = newest(saver.dirpath)
+    found = newest(saver.dirpath, verify=getattr(saver, "verify", True))
     if found is not None and found.is_dir() and isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         raise ValueError(
             f"{found} is a sharded checkpoint, which {type(trainer.strategy).__name__} does not read. Resume with the "

@@ -5,7 +5,7 @@ batch. The module cuts it into micro-batches itself and divides each loss by a c
 gradient do not depend on how the batch is cut. A checkpoint is taken between steps and never holds half a gradient.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -20,7 +20,7 @@ from internlm2_core.training.clipping import clip_by_norm
 from internlm2_core.training.finite import LeftOut, are_finite, refuse_what_is_not_finite
 from internlm2_core.training.given import keep, settings_of
 from internlm2_core.training.hyperparameters import describe, rebuilt
-from internlm2_core.training.reading import checkpoint_at, read_checkpoint
+from internlm2_core.training.reading import checkpoint_at, read_checkpoint, refuse_other_model
 
 
 class StepLoss(NamedTuple):
@@ -97,6 +97,20 @@ class StepModule(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Continue the count of steps that were left out."""
         self.left_out.load_state_dict(checkpoint["left_out"])
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take weights, as of a checkpoint.
+
+        Args:
+            state_dict: Weights by name, [...] each.
+            strict: Whether the names must be exactly those of the module.
+            assign: See ``torch.nn.Module.load_state_dict``.
+
+        Raises:
+            ValueError: If they are those of another model.
+        """
+        refuse_other_model(self.state_dict(), state_dict, strict)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

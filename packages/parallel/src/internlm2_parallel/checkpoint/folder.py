@@ -5,7 +5,10 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
+
+import torch.distributed as dist
 
 MANIFEST = "manifest.json"
 
@@ -119,8 +122,13 @@ def completed(folder: str | Path) -> bool:
     return all(path.is_file() and path.stat().st_size == size for path, size in paths.items())
 
 
-def damage(folder: str | Path) -> list[str]:
+def damage(folder: str | Path, part: int = 0, parts: int = 1) -> list[str]:
     """Names of files that are missing or whose checksum differs. Every file is read.
+
+    Args:
+        folder: A sharded checkpoint.
+        part: Which share of the files is read.
+        parts: How many shares there are.
 
     Raises:
         FileNotFoundError: If the manifest is missing.
@@ -129,4 +137,28 @@ def damage(folder: str | Path) -> list[str]:
     if not (folder / MANIFEST).is_file():
         raise FileNotFoundError(f"{folder} is not a whole checkpoint: it has no {MANIFEST}.")
     files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
-    return [n for n, entry in files.items() if not (folder / n).is_file() or digest(folder / n) != entry["sha256"]]
+    mine = list(files)[part::parts]
+    return [n for n in mine if not (folder / n).is_file() or digest(folder / n) != files[n]["sha256"]]
+
+
+def refuse_damaged(path: Path) -> None:
+    """Compare a checkpoint with its checksums, each rank its share. Collective for a folder.
+
+    Args:
+        path: A sharded checkpoint that is `completed`, or one file.
+
+    Raises:
+        ValueError: If something differs, on every rank alike.
+    """
+    if path.is_file():
+        with zipfile.ZipFile(path) as archive:
+            wrong = [name] if (name := archive.testzip()) else []
+    else:
+        found: list[list[str]] = [[] for _ in range(dist.get_world_size())]
+        dist.all_gather_object(found, damage(path, dist.get_rank(), dist.get_world_size()))
+        wrong = [name for names in found for name in names]
+    if wrong:
+        raise ValueError(
+            f"ckpt_path={path} is damaged: {', '.join(sorted(wrong))} differ from their checksums. An older checkpoint "
+            "may be whole."
+        )

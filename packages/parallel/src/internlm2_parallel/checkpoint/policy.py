@@ -24,11 +24,13 @@ class CheckpointPolicy:
             whole locally. None copies nothing.
         keep_local: Newest checkpoints that stay on the local (hot) disk once they are in the remote (cold) store.
             0 keeps all. Nothing that is not in the remote store is ever removed.
+        verify: Whether checksums are compared before a checkpoint is loaded, each rank reading its share of the files.
     """
 
     asynchronous: bool = False
     remote: str | None = None
     keep_local: int = 0
+    verify: bool = True
 
 
 class Archive:

@@ -1,7 +1,7 @@
 """Saving and loading through the strategy: which part goes through DCP, which is Lightning's."""
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.optim import Optimizer
 
-from internlm2_parallel.checkpoint.folder import completed, draft_of, recover
+from internlm2_parallel.checkpoint.folder import completed, draft_of, recover, refuse_damaged
 from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
 from internlm2_parallel.checkpoint.state import (
@@ -116,9 +116,12 @@ class CheckpointStore:
 
         Raises:
             FileNotFoundError: If there is nothing, or a folder that is not a whole checkpoint.
+            ValueError: If it is damaged, or of another model.
         """
         recover(source)
         safely = True if weights_only is None else weights_only
+        if self.policy.verify and (source.is_file() or completed(source)):
+            refuse_damaged(source)
         if source.is_file():
             checkpoint = torch.load(source, map_location="cpu", weights_only=safely)
             set_whole_state(module, optimizers, checkpoint)
@@ -127,6 +130,7 @@ class CheckpointStore:
             raise FileNotFoundError(f"ckpt_path={source} is not a whole checkpoint.")
         state = {"weights": weights_of(module), **optimizers_of(module, optimizers, makes_moments=True)}
         stored = FileSystemReader(source).read_metadata().state_dict_metadata
+        refuse_other_model(source, state["weights"], stored, strict)
         if not strict:
             state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
         fresh = take_moments_that_lack(state, stored)
@@ -141,6 +145,32 @@ class CheckpointStore:
             if mine["loader"]:
                 checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = mine["loader"]
         return checkpoint
+
+
+def refuse_other_model(source: Path, weights: Mapping[str, Any], stored: Mapping[str, Any], strict: bool) -> None:
+    """Refuse a sharded checkpoint whose weights are not those of a module. Collective.
+
+    Args:
+        source: The checkpoint.
+        weights: Those of this rank, still split.
+        stored: What torch knows of each tensor in the checkpoint.
+        strict: Whether all weights of all ranks must be there, and no others.
+
+    Raises:
+        ValueError: If names or shapes differ, on every rank alike.
+    """
+    shapes: list[dict[str, list[int]]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(shapes, {name: list(weight.shape) for name, weight in weights.items()})
+    here = {f"weights.{name}": shape for rank in shapes for name, shape in rank.items()}
+    there = {name: list(entry.size) for name, entry in stored.items() if name.startswith("weights.")}
+    differ = {name for name in here.keys() & there.keys() if here[name] != there[name]}
+    if strict:
+        differ |= here.keys() ^ there.keys()
+    for key in sorted(differ):
+        name, other, own = key.removeprefix("weights."), there.get(key, "not"), here.get(key, "not")
+        raise ValueError(
+            f"ckpt_path={source} is of another model: {name} is {other} there and {own} here, one of {len(differ)}."
+        )
 
 
 def begin(draft: Path) -> None:
