@@ -17,7 +17,7 @@ from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 from internlm2_conf.asked import Asked, read
 from internlm2_conf.completion import complete
-from internlm2_conf.continuing import check_continuing
+from internlm2_conf.continuing import check_continuing, record_of, refuse_another
 from internlm2_conf.errors import SaidError, in_one_sentence, leave, sentence, wants_traceback
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, nearest, overview
@@ -65,6 +65,9 @@ def call_once(cfg: DictConfig, marker: Path) -> float | None:
 
     Returns:
         See `call_ready`.
+
+    Raises:
+        ValueError: If a job of another configuration has finished there.
     """
     values = OmegaConf.to_container(cfg)
     made_of = text_hash(json.dumps([values, code_hash(targets(values))]))
@@ -72,9 +75,12 @@ def call_once(cfg: DictConfig, marker: Path) -> float | None:
     if done.get("made_of") == made_of:
         print(f"{cfg.output}: done already")
         return done["figure"]
+    if "settings" in done:
+        refuse_another(cfg, done)
     marker.unlink(missing_ok=True)
+    record = record_of(cfg)
     figure = call_ready(cfg)
-    marker.write_text(json.dumps({"made_of": made_of, "figure": figure}) + "\n")
+    marker.write_text(json.dumps({"made_of": made_of, "figure": figure, **record}) + "\n")
     return figure
 
 

@@ -63,7 +63,7 @@ def check_continuing(cfg: DictConfig) -> None:
     if "resumes_from" not in cfg:
         return None
     folder, found = Path(cfg.output), Path(cfg.resumes_from)
-    here = json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)}))
+    here = record_of(cfg)
     # Beside checkpoints that are elsewhere: a run that they are shared with is compared too.
     home = folder if is_inside(found, folder.resolve()) else found.parent
     record = home / RECORD
@@ -82,6 +82,30 @@ def check_continuing(cfg: DictConfig) -> None:
         old = {key: earlier["settings"].get(key) for key in changed}
         write(record, {**here, "changes": [*earlier.get("changes", []), {"at": time.strftime("%FT%T%z"), "was": old}]})
     return None
+
+
+def refuse_another(cfg: DictConfig, earlier: Mapping[str, Any]) -> None:
+    """Refuse to write over the finished job of another sweep.
+
+    Args:
+        cfg: Configuration of a job of this sweep. What can resume is compared by `check_continuing`.
+        earlier: Record of the finished one, see `record_of`.
+
+    Raises:
+        ValueError: If it had other settings or inputs.
+    """
+    if "resumes_from" not in cfg and (changed := differences(earlier, record_of(cfg))):
+        said = [*changed.values()]
+        more = f"; {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+        raise ValueError(
+            f"{cfg.output} holds a finished job of another sweep ({'; '.join(said[:MOST_NAMED])}{more}). Set "
+            "output=FOLDER to keep both, or delete it."
+        )
+
+
+def record_of(cfg: DictConfig) -> dict[str, Any]:
+    """What a job is made of: its settings, and hashes of what it reads."""
+    return dict(json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)})))
 
 
 def changeable(names: Sequence[str]) -> Sequence[str]:

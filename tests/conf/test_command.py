@@ -157,8 +157,12 @@ def test_a_sweep_goes_on_with_what_is_left(tmp_path: Path) -> None:
     assert again.stdout.count("done already") == 1
     assert plans[0].stat().st_mtime_ns == before
     assert plans[1].is_file()
-    changed = internlm2(*words, "top=3", folder=tmp_path)
-    assert "done already" not in changed.stdout
+    # Another sweep does not write over what is finished. Jobs that are new to the folder run.
+    other = internlm2("plan", "-m", "gpus=8,16,32", "hydra.sweep.dir=sweep", "top=3", folder=tmp_path)
+    assert other.returncode == 1 and other.stderr.count("holds a finished job of another sweep (top was ") == 2
+    assert "is now 3). Set output=FOLDER to keep both, or delete it." in other.stderr
+    assert plans[0].stat().st_mtime_ns == before
+    assert (tmp_path / "sweep" / "2" / "plans.json").is_file()
 
 
 def test_a_traceback_is_there_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
