@@ -11,6 +11,7 @@ from torch import Tensor
 from internlm2_core.batch import IGNORE, Batch
 from internlm2_core.callbacks.export import is_last_step
 from internlm2_core.lm import LM
+from internlm2_core.shares import replicas_of
 
 
 def mfu(tokens_per_s: float, flops_per_token: float, peak_tflops: float) -> float:
@@ -40,6 +41,7 @@ class Throughput(L.Callback):
     """Logs ``train/tokens_per_s``, ``train/padding`` and ``train/tflops`` per rank, ``train/tokens`` and ``train/mfu``.
 
     Validation does not count as time. What is computed counts for FLOPs, padding too. Tokens are those without padding.
+    Ranks that compute the same rows together share their tokens and FLOPs.
 
     Args:
         peak_tflops: Of one device. None logs no MFU.
@@ -91,6 +93,8 @@ class Throughput(L.Callback):
         """Count the batch. Log at the end of each window, and at that of training."""
         assert isinstance(pl_module, LM)
         positions_BT, real = batch["position_ids"], real_tokens(batch)
+        # Ranks that split matrices, blocks or the tokens of a row compute the same batch together.
+        self._together = max(1, trainer.world_size // replicas_of(trainer))
         self._computed += positions_BT.numel()
         # A token at position p attends to p + 1 tokens: the sum of positions counts the pairs of every document.
         self._pairs = self._pairs + (positions_BT.double() + 1).sum()
@@ -107,7 +111,7 @@ class Throughput(L.Callback):
     def _figures(self, module: LM, context: int) -> dict[str, float]:
         self._count()
         size, real = module.net.size, float(self._real)
-        seconds = time.perf_counter() - self._since
+        seconds = (time.perf_counter() - self._since) * self._together
         flops = size.matrix_flops_per_token() * self._computed + size.flops_per_pair() * float(self._pairs)
         figures = {
             "train/tokens_per_s": real / seconds,
