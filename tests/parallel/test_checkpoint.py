@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
+from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy, data_parallel_of
 from internlm2_parallel.__main__ import main
 from internlm2_parallel.checkpoint import completed, damage
 from internlm2_parallel.checkpoint.folder import draft_of, publish, recover, set_aside
@@ -19,6 +19,7 @@ from internlm2_parallel.testing import (
     LAYOUTS,
     RankError,
     SaveAt,
+    TinyBatches,
     TinyLlama,
     TinyLM,
     quiet_trainer,
@@ -204,9 +205,34 @@ def test_random_state_comes_back_under_the_same_layout(tmp_path):
     assert json.loads((path / "manifest.json").read_text())["version"] == 1
 
 
+class OwnState(TinyBatches):
+    """Each rank remembers something of its own, as one that shuffles by itself does."""
+
+    def state_dict(self):
+        return {**super().state_dict(), "drawn": torch.tensor([self.rank])}
+
+
+def test_loaders_in_different_states_are_not_shared_under_another_layout(tmp_path):
+    class Module(TinyLM):
+        def train_dataloader(self):
+            return OwnState(*data_parallel_of(self.trainer.strategy))
+
+    path = tmp_path / "step-2.ckpt"
+    train_case(LAYOUTS["fsdp"], module=Module, callbacks=[SaveAt(2, path)], max_steps=2)
+    again = train_case(LAYOUTS["fsdp"], module=Module, ckpt_path=path, max_steps=3)
+    assert [len(record.losses) for record in again] == [1, 1]
+
+    def rank():
+        with pytest.raises(ValueError, match=r"shard=2 .*, whose ranks had loaders in different states") as refused:
+            train(MeshStrategy.ddp(), 2, ckpt_path=path, module=Module())
+        return str(refused.value)
+
+    assert len(set(run_ranks(rank, 2, join=False))) == 1
+
+
 @pytest.mark.parametrize("part", ["shard", "rank file", "shard in the background"])
 def test_a_full_disk_is_one_sentence_on_every_rank_and_leaves_the_older_checkpoint(tmp_path, part):
-    from internlm2_parallel.checkpoint import store, writer
+    from internlm2_parallel.checkpoint import own, writer
 
     path = tmp_path / "last.ckpt"
 
@@ -217,7 +243,7 @@ def test_a_full_disk_is_one_sentence_on_every_rank_and_leaves_the_older_checkpoi
         def on_train_batch_start(self, trainer, *_):
             if trainer.global_step == 3 and trainer.global_rank == 1:
                 trainer.strategy.store.wait()  # the first one is written
-                setattr(*((store.torch, "save") if part == "rank file" else (writer, "write_durably")), full)
+                setattr(*((own.torch, "save") if part == "rank file" else (writer, "write_durably")), full)
 
     def rank():
         checkpoints = CheckpointPolicy(asynchronous=part.endswith("background"))

@@ -18,11 +18,10 @@ from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint.folder import completed, draft_of, recover, refuse_damaged
 from internlm2_parallel.checkpoint.one_file import set_whole_state
+from internlm2_parallel.checkpoint.own import restore_own, write_own
 from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
 from internlm2_parallel.checkpoint.state import (
     optimizers_of,
-    random_state,
-    set_random_state,
     set_state,
     take_moments_that_lack,
     weights_of,
@@ -68,10 +67,8 @@ class CheckpointStore:
         self.wait()
         draft = draft_of(target)
         state = {"weights": checkpoint.pop("state_dict"), **optimizers_of(module, optimizers)}
-        loader = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {}).get("combined_loader", {})
-        own = {"layout": layout, "random": random_state(), "loader": loader}
         together(target, lambda: begin(draft) if dist.get_rank() == 0 else None)
-        together(target, lambda: write_own(draft, own, {**checkpoint, "weight_names": weight_names}))
+        together(target, lambda: write_own(draft, layout, {**checkpoint, "weight_names": weight_names}))
         writer = AtomicWriter(target, self.archive)
         if self.policy.asynchronous:
             if self._group is None:
@@ -116,7 +113,7 @@ class CheckpointStore:
 
         Raises:
             FileNotFoundError: If there is nothing, or a folder that is not a whole checkpoint.
-            ValueError: If it is damaged, or of another model.
+            ValueError: If it is damaged, of another model, or its ranks had loaders of their own under another layout.
         """
         recover(source)
         safely = True if weights_only is None else weights_only
@@ -138,12 +135,7 @@ class CheckpointStore:
         set_state(module, optimizers, state, fresh)
         checkpoint = torch.load(source / "trainer.pt", map_location="cpu", weights_only=safely)
         checkpoint["state_dict"] = state["weights"]
-        own = source / f"rank-{dist.get_rank()}.pt"
-        mine = torch.load(own, map_location="cpu", weights_only=safely) if own.is_file() else {}
-        if mine.get("layout") == layout:
-            set_random_state(mine["random"])
-            if mine["loader"]:
-                checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = mine["loader"]
+        restore_own(source, checkpoint, layout, safely)
         return checkpoint
 
 
@@ -177,20 +169,6 @@ def begin(draft: Path) -> None:
     """An empty draft in the place of what a run that was killed has left."""
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-
-
-def write_own(draft: Path, own: dict[str, Any], of_all: dict[str, Any]) -> None:
-    """Write what is not split.
-
-    Args:
-        draft: The draft of the checkpoint.
-        own: Of this rank.
-        of_all: The same on every rank, written by the first.
-    """
-    rank = dist.get_rank()
-    torch.save(own, draft / f"rank-{rank}.pt")
-    if rank == 0:
-        torch.save(of_all, draft / "trainer.pt")
 
 
 def together(target: Path, write: Callable[[], None]) -> None:
