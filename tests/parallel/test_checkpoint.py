@@ -176,7 +176,16 @@ def test_one_file_and_back(name, tmp_path, reference):
     train_case(LAYOUTS[name], callbacks=[SaveAt(3, folder)])
     assert main(["join", str(folder), str(file)]) == 0
     assert train("auto", 1, ckpt_path=file).distance(reference, 3) < 1e-5
-    records = train_case(LAYOUTS["fsdp x tensor_sequence"], ckpt_path=file)
+    # Moments in the file are by number: those of stages must find the weights that they belong to.
+    for other in ("fsdp x tensor_sequence", "pipeline interleaved") if name == "fsdp" else ("pipeline x fsdp",):
+        records = train_case(LAYOUTS[other], ckpt_path=file)
+        assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pipeline interleaved", "pipeline x tensor_sequence"])
+def test_a_file_of_plain_lightning_is_read_by_stages(name, tmp_path, reference):
+    train("auto", 1, callbacks=[SaveAt(3, tmp_path / "one.ckpt")])
+    records = train_case(LAYOUTS[name], ckpt_path=tmp_path / "one.ckpt")
     assert max(record.distance(reference, 3) for record in records) < 1e-5
 
 

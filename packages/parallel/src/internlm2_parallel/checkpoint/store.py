@@ -105,8 +105,18 @@ class CheckpointStore:
         layout: str,
         strict: bool,
         weights_only: bool | None,
+        weight_names: list[list[list[str]]],
     ) -> dict[str, Any]:
         """Read a checkpoint of any layout, or one file of plain Lightning. Collective.
+
+        Args:
+            source: A sharded folder, or a file.
+            module: The LightningModule.
+            optimizers: Optimizers over its weights.
+            layout: Description of the present layout.
+            strict: Whether all weights must be there, and no others.
+            weights_only: See ``torch.load``. None means yes.
+            weight_names: Weight names of the groups of each optimizer, over all stages.
 
         Returns:
             Lightning's dictionary. ``state_dict`` holds the weights that were read, already in place.
@@ -121,13 +131,16 @@ class CheckpointStore:
             refuse_damaged(source)
         if source.is_file():
             checkpoint = torch.load(source, map_location="cpu", weights_only=safely)
-            set_whole_state(module, optimizers, checkpoint)
+            shapes = {name: list(weight.shape) for name, weight in checkpoint["state_dict"].items()}
+            refuse_other_model(source, weights_of(module), shapes, strict)
+            set_whole_state(module, optimizers, checkpoint, weight_names, strict)
             return checkpoint
         if not completed(source):
             raise FileNotFoundError(f"ckpt_path={source} is not a whole checkpoint.")
         state = {"weights": weights_of(module), **optimizers_of(module, optimizers, makes_moments=True)}
         stored = FileSystemReader(source).read_metadata().state_dict_metadata
-        refuse_other_model(source, state["weights"], stored, strict)
+        split = {name.removeprefix("weights."): list(it.size) for name, it in stored.items() if is_weight(name)}
+        refuse_other_model(source, state["weights"], split, strict)
         if not strict:
             state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
         fresh = take_moments_that_lack(state, stored)
@@ -139,13 +152,18 @@ class CheckpointStore:
         return checkpoint
 
 
-def refuse_other_model(source: Path, weights: Mapping[str, Any], stored: Mapping[str, Any], strict: bool) -> None:
-    """Refuse a sharded checkpoint whose weights are not those of a module. Collective.
+def is_weight(name: str) -> bool:
+    """Whether a tensor of a sharded checkpoint is a weight."""
+    return name.startswith("weights.")
+
+
+def refuse_other_model(source: Path, weights: Mapping[str, Any], there: Mapping[str, list[int]], strict: bool) -> None:
+    """Refuse a checkpoint whose weights are not those of a module. Collective.
 
     Args:
         source: The checkpoint.
         weights: Those of this rank, still split.
-        stored: What torch knows of each tensor in the checkpoint.
+        there: Shape of each weight in the checkpoint.
         strict: Whether all weights of all ranks must be there, and no others.
 
     Raises:
@@ -153,15 +171,14 @@ def refuse_other_model(source: Path, weights: Mapping[str, Any], stored: Mapping
     """
     shapes: list[dict[str, list[int]]] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(shapes, {name: list(weight.shape) for name, weight in weights.items()})
-    here = {f"weights.{name}": shape for rank in shapes for name, shape in rank.items()}
-    there = {name: list(entry.size) for name, entry in stored.items() if name.startswith("weights.")}
+    here = {name: shape for rank in shapes for name, shape in rank.items()}
     differ = {name for name in here.keys() & there.keys() if here[name] != there[name]}
     if strict:
         differ |= here.keys() ^ there.keys()
-    for key in sorted(differ):
-        name, other, own = key.removeprefix("weights."), there.get(key, "not"), here.get(key, "not")
+    for name in sorted(differ):
         raise ValueError(
-            f"ckpt_path={source} is of another model: {name} is {other} there and {own} here, one of {len(differ)}."
+            f"ckpt_path={source} is of another model: {name} is {there.get(name, 'not')} there and "
+            f"{here.get(name, 'not')} here, one of {len(differ)}."
         )
 
 
