@@ -77,8 +77,8 @@ class SharedSegments(Segments):
         lengths: Attended tokens of each document.
         rows: Rows.
         device: Of the indices.
-        attended_index: See `PackedGroups`.
-        stored_index: See `PackedGroups`.
+        attended_index: See `PackedGroups`, [A] int64.
+        stored_index: See `PackedGroups`, [T] int64.
     """
 
     def __init__(

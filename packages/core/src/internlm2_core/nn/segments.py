@@ -16,7 +16,7 @@ from internlm2_core.nn.uncompiled import uncompiled
 class Segments:
     """Documents of a batch of B rows of T tokens, read row by row.
 
-    Not a dataclass, which FSDP would take apart and make anew in front of each block, what is cached here left behind.
+    It is not a dataclass, which FSDP would copy before each block without what is cached.
 
     Args:
         lengths: Tokens of each document. They add up to B * T.

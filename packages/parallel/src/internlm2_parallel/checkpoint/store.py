@@ -139,7 +139,7 @@ class CheckpointStore:
             raise FileNotFoundError(f"ckpt_path={source} is not a whole checkpoint.")
         state = {"weights": weights_of(module), **optimizers_of(module, optimizers, makes_moments=True)}
         stored = FileSystemReader(source).read_metadata().state_dict_metadata
-        split = {name.removeprefix("weights."): list(it.size) for name, it in stored.items() if is_weight(name)}
+        split = {name.removeprefix("weights."): shape_of(it) for name, it in stored.items() if is_weight(name)}
         refuse_other_model(source, state["weights"], split, strict)
         if not strict:
             state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
@@ -157,6 +157,11 @@ def is_weight(name: str) -> bool:
     return name.startswith("weights.")
 
 
+def shape_of(entry: Any) -> list[int]:
+    """The shape in torch's description of a tensor. Weights that are not tensors have none."""
+    return list(getattr(entry, "size", ()))
+
+
 def refuse_other_model(source: Path, weights: Mapping[str, Any], there: Mapping[str, list[int]], strict: bool) -> None:
     """Refuse a checkpoint whose weights are not those of a module. Collective.
 
@@ -170,7 +175,7 @@ def refuse_other_model(source: Path, weights: Mapping[str, Any], there: Mapping[
         ValueError: If names or shapes differ, on every rank alike.
     """
     shapes: list[dict[str, list[int]]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(shapes, {name: list(weight.shape) for name, weight in weights.items()})
+    dist.all_gather_object(shapes, {name: list(getattr(weight, "shape", ())) for name, weight in weights.items()})
     here = {name: shape for rank in shapes for name, shape in rank.items()}
     differ = {name for name in here.keys() & there.keys() if here[name] != there[name]}
     if strict:
