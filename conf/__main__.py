@@ -22,6 +22,7 @@ from internlm2_conf.errors import SaidError, in_one_sentence, leave, sentence, w
 from internlm2_conf.hashing import code_hash, targets, text_hash
 from internlm2_conf.help import job_help, nearest, overview
 from internlm2_conf.keys import leaves
+from internlm2_conf.kinds import refuse_empty
 from internlm2_conf.quiet import without_advertisements, without_overrides_of_failed_jobs
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.sweep import DONE
@@ -38,6 +39,7 @@ def run(cfg: DictConfig) -> Any:
     is_sweep = about.mode == RunMode.MULTIRUN
     try:
         cfg = leave_out(cfg, lambda: recipes.compose(about.job.config_name, recipes.chosen(asked.words)), asked.words)
+        refuse_empty(asked, cfg)
         if is_sweep:
             # Each job of a sweep has a folder of its own.
             cfg.output = about.runtime.output_dir

@@ -18,6 +18,7 @@ from hydra.errors import (
 from internlm2_conf.asked import Asked
 from internlm2_conf.help import nearest
 from internlm2_conf.keys import advice, dotted, references
+from internlm2_conf.kinds import words_for_numbers
 from internlm2_conf.recipes import refused_key
 from internlm2_conf.targets import arguments
 from omegaconf import DictConfig, OmegaConf
@@ -88,6 +89,8 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
         return unknown_key(error, asked)
     if isinstance(error, OverrideParseException):
         return f"{error.override} cannot be read. Write KEY=VALUE, and put a value with special characters in quotes."
+    if isinstance(error, TypeError) and cfg is not None and (said := words_for_numbers(asked, cfg)):
+        return said
     said = " ".join(str(error).split())
     if not isinstance(error, (SaidError, ValueError, OSError, ModuleNotFoundError, FloatingPointError)):
         return f"{type(error).__name__}: {said}"

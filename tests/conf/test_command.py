@@ -52,6 +52,14 @@ MISTAKES = {
     "source": (["convert", "from=nope"], ". Set from=FOLDER. ("),
     "start": (["sft", "conversations=x", "init_from=nope"], ". Set init_from=FOLDER. ("),
     "run": (["verify", "folder=nope"], ". Set folder=FOLDER. ("),
+    "nothing": (
+        ["pretrain", "tokens=x", "trainer.max_steps="],
+        "trainer.max_steps= has no value. It must be one such as trainer.max_steps=450000. (",
+    ),
+    "word": (
+        ["pretrain", "tokens=x", "tokenizer.path=x", "phase.steps=abc"],
+        "phase.steps=abc is a text. It must be a value such as phase.steps=450000. (",
+    ),
     "value": (["pretrain", "model.size.rope_factor=0.5"], ". Change rope_factor with model.size.rope_factor=.... ("),
 }
 

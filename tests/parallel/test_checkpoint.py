@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
+from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy, data_parallel_of
 from internlm2_parallel.__main__ import main
 from internlm2_parallel.checkpoint import completed, damage
 from internlm2_parallel.checkpoint.folder import draft_of, publish, recover, set_aside
@@ -19,6 +19,7 @@ from internlm2_parallel.testing import (
     LAYOUTS,
     RankError,
     SaveAt,
+    TinyBatches,
     TinyLlama,
     TinyLM,
     quiet_trainer,
@@ -175,7 +176,16 @@ def test_one_file_and_back(name, tmp_path, reference):
     train_case(LAYOUTS[name], callbacks=[SaveAt(3, folder)])
     assert main(["join", str(folder), str(file)]) == 0
     assert train("auto", 1, ckpt_path=file).distance(reference, 3) < 1e-5
-    records = train_case(LAYOUTS["fsdp x tensor_sequence"], ckpt_path=file)
+    # Moments in the file are by number: those of stages must find the weights that they belong to.
+    for other in ("fsdp x tensor_sequence", "pipeline interleaved") if name == "fsdp" else ("pipeline x fsdp",):
+        records = train_case(LAYOUTS[other], ckpt_path=file)
+        assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["pipeline interleaved", "pipeline x tensor_sequence"])
+def test_a_file_of_plain_lightning_is_read_by_stages(name, tmp_path, reference):
+    train("auto", 1, callbacks=[SaveAt(3, tmp_path / "one.ckpt")])
+    records = train_case(LAYOUTS[name], ckpt_path=tmp_path / "one.ckpt")
     assert max(record.distance(reference, 3) for record in records) < 1e-5
 
 
@@ -204,9 +214,34 @@ def test_random_state_comes_back_under_the_same_layout(tmp_path):
     assert json.loads((path / "manifest.json").read_text())["version"] == 1
 
 
+class OwnState(TinyBatches):
+    """Each rank remembers something of its own, as one that shuffles by itself does."""
+
+    def state_dict(self):
+        return {**super().state_dict(), "drawn": torch.tensor([self.rank])}
+
+
+def test_loaders_in_different_states_are_not_shared_under_another_layout(tmp_path):
+    class Module(TinyLM):
+        def train_dataloader(self):
+            return OwnState(*data_parallel_of(self.trainer.strategy))
+
+    path = tmp_path / "step-2.ckpt"
+    train_case(LAYOUTS["fsdp"], module=Module, callbacks=[SaveAt(2, path)], max_steps=2)
+    again = train_case(LAYOUTS["fsdp"], module=Module, ckpt_path=path, max_steps=3)
+    assert [len(record.losses) for record in again] == [1, 1]
+
+    def rank():
+        with pytest.raises(ValueError, match=r"shard=2 .*, whose ranks had loaders in different states") as refused:
+            train(MeshStrategy.ddp(), 2, ckpt_path=path, module=Module())
+        return str(refused.value)
+
+    assert len(set(run_ranks(rank, 2, join=False))) == 1
+
+
 @pytest.mark.parametrize("part", ["shard", "rank file", "shard in the background"])
 def test_a_full_disk_is_one_sentence_on_every_rank_and_leaves_the_older_checkpoint(tmp_path, part):
-    from internlm2_parallel.checkpoint import store, writer
+    from internlm2_parallel.checkpoint import own, writer
 
     path = tmp_path / "last.ckpt"
 
@@ -217,7 +252,7 @@ def test_a_full_disk_is_one_sentence_on_every_rank_and_leaves_the_older_checkpoi
         def on_train_batch_start(self, trainer, *_):
             if trainer.global_step == 3 and trainer.global_rank == 1:
                 trainer.strategy.store.wait()  # the first one is written
-                setattr(*((store.torch, "save") if part == "rank file" else (writer, "write_durably")), full)
+                setattr(*((own.torch, "save") if part == "rank file" else (writer, "write_durably")), full)
 
     def rank():
         checkpoints = CheckpointPolicy(asynchronous=part.endswith("background"))

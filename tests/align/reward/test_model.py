@@ -14,6 +14,7 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.pairs import PairBatches, encode_pairs
 from internlm2_align.reward.scoring import Scorer
+from internlm2_core.checkpoint.released import save_released
 from internlm2_core.jobs import convert
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.tokenizer import load_tokenizer
@@ -129,6 +130,16 @@ def test_saves_and_loads_with_its_conditions(make, tmp_path, tokenizer_file):
     assert again.encoder.conditions == SHORT
     for ours, theirs in zip(again.net.parameters(), model.net.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_folder_without_a_head_is_no_reward_model(language_model, size, tmp_path, tokenizer_file):
+    save_released(tmp_path / "sft", size, language_model.state_dict().items(), tokenizer_file)
+    # Before its conditions are missed, which such a folder does not have either.
+    with pytest.raises(ValueError, match=r"sft holds no v_head\.weight .*so it is not a reward model"):
+        RewardModel.load(tmp_path / "sft")
+    (tmp_path / "sft" / "tokenizer.json").unlink()
+    with pytest.raises(ValueError, match=r"holds no v_head\.weight"):
+        RewardModel.load(tmp_path / "sft", conditions=SHORT)
 
 
 def test_bad_calls_are_refused_in_words(make):

@@ -88,3 +88,12 @@ def test_schedulers_of_torch_are_moved_by_the_quotient(tiny: ModelSize, batches:
 def test_a_checkpoint_holds_no_object_of_the_schedule(saved: Any) -> None:
     content = torch.load(saved(Cosine(8)), weights_only=True)
     assert content["lr_schedulers"][0]["lr_lambdas"] == [None, None]
+
+
+def test_a_finished_run_takes_no_other_settings(tiny: ModelSize, batches: Batches, saved: Callable[..., Path]) -> None:
+    path = saved(Constant())
+    # Nothing is left to train, and nothing differs but memory.
+    assert fit(tiny, batches(4), 4, path, 0.01, schedule=Constant(), micro_batch_rows=1).taken == []
+    with pytest.raises(ValueError, match=r"is finished, after step 4, and had other settings \(optimizer, z_loss\)"):
+        fit(tiny, batches(4), 4, path, 0.001, schedule=Constant(), z_loss=0.1)
+    assert fit(tiny, batches(6), 6, path, 0.001, schedule=Constant()).taken == [0.001, 0.001]

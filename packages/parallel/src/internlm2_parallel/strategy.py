@@ -272,15 +272,19 @@ class MeshStrategy(RankedStrategy):
         assert self.lightning_module is not None
         target = Path(self.broadcast(str(filepath)))
         optimizers = self.optimizers if checkpoint.pop("optimizer_states", None) is not None else []
-        names = [names_in_groups(self.lightning_module, optimizer, self.over_stages) for optimizer in optimizers]
-        self.store.save(target, checkpoint, self.lightning_module, optimizers, str(self.layout), names)
+        named, layout = self._weight_names(optimizers), str(self.layout)
+        self.store.save(target, checkpoint, self.lightning_module, optimizers, layout, named)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Read a sharded checkpoint of any layout, or a single file of plain Lightning. Collective."""
+        module, optimizers = self.lightning_module, self.optimizers
+        assert module is not None
+        source, named = Path(self.broadcast(str(checkpoint_path))), self._weight_names(optimizers)
+        return self.store.load(source, module, optimizers, str(self.layout), module.strict_loading, weights_only, named)
+
+    def _weight_names(self, optimizers: Sequence[Optimizer]) -> list[list[list[str]]]:
         assert self.lightning_module is not None
-        source = Path(self.broadcast(str(checkpoint_path)))
-        strict = self.lightning_module.strict_loading
-        return self.store.load(source, self.lightning_module, self.optimizers, str(self.layout), strict, weights_only)
+        return [names_in_groups(self.lightning_module, optimizer, self.over_stages) for optimizer in optimizers]
 
     def finish_writing(self) -> None:
         """Wait for checkpoints that are still being written or copied."""

@@ -12,7 +12,6 @@ Shape suffixes: T stored tokens, A attended tokens, S replies. N query heads, G 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -71,17 +70,22 @@ class PackedGroups(NamedTuple):
         return PackedGroups(ids, positions, here, here, self.attended_lengths, self.stored_index[self.places])
 
 
-@dataclass(frozen=True, eq=False)
 class SharedSegments(Segments):
     """Segments of a row in which prompts are stored once.
 
-    Attributes:
-        attended_index: See `PackedGroups`.
-        stored_index: See `PackedGroups`.
+    Args:
+        lengths: Attended tokens of each document.
+        rows: Rows.
+        device: Of the indices.
+        attended_index: See `PackedGroups`, [A] int64.
+        stored_index: See `PackedGroups`, [T] int64.
     """
 
-    attended_index: Tensor
-    stored_index: Tensor
+    def __init__(
+        self, lengths: tuple[int, ...], rows: int, device: torch.device, attended_index: Tensor, stored_index: Tensor
+    ) -> None:
+        super().__init__(lengths, rows, device)
+        self.attended_index, self.stored_index = attended_index, stored_index
 
     @property
     def attended(self) -> Segments:

@@ -4,7 +4,6 @@ Rows of a batch hold several documents one after the other. Attention stays insi
 crosses a row: the [B, T] batch is read as one line of B*T tokens, cut at every document start.
 """
 
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -14,25 +13,24 @@ from torch import Tensor
 from internlm2_core.nn.uncompiled import uncompiled
 
 
-@dataclass(frozen=True, eq=False)
 class Segments:
     """Documents of a batch of B rows of T tokens, read row by row.
 
-    Attributes:
+    It is not a dataclass, which FSDP would copy before each block without what is cached.
+
+    Args:
         lengths: Tokens of each document. They add up to B * T.
         rows: Rows B.
         device: Where ``cu_seqlens`` is wanted.
+
+    Attributes:
         is_whole_rows: Whether every row is exactly one document. It is a plain value, since compiled code asks for it
             and must not depend on the number of documents.
     """
 
-    lengths: tuple[int, ...]
-    rows: int
-    device: torch.device
-    is_whole_rows: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "is_whole_rows", len(self.lengths) == self.rows)
+    def __init__(self, lengths: tuple[int, ...], rows: int, device: torch.device) -> None:
+        self.lengths, self.rows, self.device = lengths, rows, device
+        self.is_whole_rows = len(lengths) == rows
 
     # Where documents begin depends on the data, which compiled code cannot follow.
     @classmethod

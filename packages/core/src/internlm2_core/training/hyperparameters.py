@@ -40,6 +40,28 @@ def describe(value: Any) -> Any:
     return {"name": f"{type(value).__module__}.{type(value).__qualname__}", "is_lost": True}
 
 
+MEMORY = ("micro_batch_rows", "recompute", "recompute_every", "compile")
+"""Arguments that change memory and speed, never the result."""
+
+
+def changed(earlier: Mapping[str, Any], described: Mapping[str, Any]) -> list[str]:
+    """Names of arguments that would have led to another result. Where files lie does not count.
+
+    Args:
+        earlier: By argument, from `describe`.
+        described: Those of now.
+    """
+    both = earlier.keys() & described.keys() - {*MEMORY}
+    return sorted(name for name in both if without_paths(earlier[name]) != without_paths(described[name]))
+
+
+def without_paths(described: Any) -> Any:
+    """A description without the places of files."""
+    if isinstance(described, dict):
+        return {key: without_paths(part) for key, part in described.items() if key != "path"}
+    return [without_paths(part) for part in described] if isinstance(described, (list, tuple)) else described
+
+
 def rebuild(described: Any) -> Any:
     """The value again.
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -19,7 +20,7 @@ from internlm2_core.lightning_private import is_attached
 from internlm2_core.training.clipping import clip_by_norm
 from internlm2_core.training.finite import LeftOut, are_finite, refuse_what_is_not_finite
 from internlm2_core.training.given import keep, settings_of
-from internlm2_core.training.hyperparameters import describe, rebuilt
+from internlm2_core.training.hyperparameters import changed, describe, rebuilt
 from internlm2_core.training.reading import checkpoint_at, read_checkpoint, refuse_other_model
 
 
@@ -95,8 +96,23 @@ class StepModule(L.LightningModule):
         checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY] = arguments
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Continue the count of steps that were left out."""
+        """Continue the count of steps that were left out.
+
+        Raises:
+            ValueError: If the run is finished and was trained with other settings, so that these would take no effect.
+        """
         self.left_out.load_state_dict(checkpoint["left_out"])
+        if is_attached(self) and self.trainer.state.fn == TrainerFn.FITTING and self.trainer.max_steps >= 0:
+            self._refuse_finished(checkpoint)
+
+    def _refuse_finished(self, checkpoint: dict[str, Any]) -> None:
+        own = {name: describe(value) for name, value in self.arguments().items()}
+        other = changed(checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {}), own)
+        if other and (step := checkpoint["global_step"]) >= self.trainer.max_steps:
+            raise ValueError(
+                f"The run is finished, after step {step}, and had other settings ({', '.join(other)}): nothing is left "
+                "to train with these. They need a folder of their own, or more steps."
+            )
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take weights, as of a checkpoint.

@@ -12,6 +12,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint.folder import completed
+from internlm2_parallel.checkpoint.state import weights_of
+from internlm2_parallel.names import named_weights
 from internlm2_parallel.tensor import shard_of
 
 
@@ -30,7 +32,7 @@ def as_one_file(folder: str | Path, file: str | Path) -> None:
         raise FileNotFoundError(f"{folder} is not a whole sharded checkpoint.")
     state = _load_state_dict_from_keys(checkpoint_id=folder)
     checkpoint = torch.load(folder / "trainer.pt", weights_only=True)
-    names: list[list[list[str]]] = checkpoint.pop("weight_names")
+    names: list[list[list[str]]] = checkpoint["weight_names"]
     checkpoint["state_dict"] = state["weights"]
     checkpoint["optimizer_states"] = [
         numbered(state[f"optimizer_{index}"], groups) for index, groups in enumerate(names)
@@ -60,22 +62,38 @@ def numbered(flat: dict[str, Any], groups: Sequence[Sequence[str]]) -> dict[str,
     return {"state": {number: fields[name] for number, name in enumerate(order)}, "param_groups": param_groups}
 
 
-def set_whole_state(module: nn.Module, optimizers: Sequence[Optimizer], checkpoint: dict[str, Any]) -> None:
+def set_whole_state(
+    module: nn.Module,
+    optimizers: Sequence[Optimizer],
+    checkpoint: dict[str, Any],
+    names: Sequence[Sequence[Sequence[str]]],
+    strict: bool,
+) -> None:
     """Put the state of a single file into a split module. Every rank reads the file.
 
     Args:
         module: The LightningModule.
         optimizers: Optimizers over its weights, in the order of the file's.
         checkpoint: Lightning's dictionary with whole tensors.
+        names: Weight names of the groups of each optimizer, over all stages.
+        strict: Whether all weights of this rank must be there.
     """
-    set_model_state_dict(module, checkpoint["state_dict"], options=StateDictOptions(full_state_dict=True))
-    for optimizer, state in zip(optimizers, checkpoint.get("optimizer_states", []), strict=False):
-        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-        for number, fields in state["state"].items():
-            weight = weights[int(number)]
-            optimizer.state[weight] = {name: like(value, weight) for name, value in fields.items()}
-        for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-            group.update({name: value for name, value in saved.items() if name != "params"})
+    own, place = dict(named_weights(module)), {name: at for at, name in enumerate(checkpoint["state_dict"])}
+    here = weights_of(module)
+    weights = {name: weight for name, weight in checkpoint["state_dict"].items() if name in here}
+    set_model_state_dict(module, weights, options=StateDictOptions(full_state_dict=True, strict=strict))
+    # A file of plain Lightning has numbers and no names. They count the weights of the whole network in its order.
+    is_plain = "weight_names" not in checkpoint
+    every = checkpoint.get("weight_names", names)
+    for optimizer, state, groups in zip(optimizers, checkpoint.get("optimizer_states", []), every, strict=False):
+        for group, saved, members in zip(optimizer.param_groups, state["param_groups"], groups, strict=True):
+            has_others = is_plain and len(members) > len(group["params"])
+            ordered = sorted(members, key=lambda name: place.get(name, 0)) if has_others else members
+            for number, name in zip(saved["params"], ordered, strict=True):
+                if (weight := own.get(name)) is not None and number in state["state"]:
+                    fields = state["state"][number].items()
+                    optimizer.state[weight] = {field: like(value, weight) for field, value in fields}
+            group.update({field: value for field, value in saved.items() if field != "params"})
 
 
 def like(value: Any, weight: Tensor) -> Any:

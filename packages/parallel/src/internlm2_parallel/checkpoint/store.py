@@ -18,11 +18,10 @@ from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint.folder import completed, draft_of, recover, refuse_damaged
 from internlm2_parallel.checkpoint.one_file import set_whole_state
+from internlm2_parallel.checkpoint.own import restore_own, write_own
 from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
 from internlm2_parallel.checkpoint.state import (
     optimizers_of,
-    random_state,
-    set_random_state,
     set_state,
     take_moments_that_lack,
     weights_of,
@@ -68,10 +67,8 @@ class CheckpointStore:
         self.wait()
         draft = draft_of(target)
         state = {"weights": checkpoint.pop("state_dict"), **optimizers_of(module, optimizers)}
-        loader = checkpoint.get("loops", {}).get("fit_loop", {}).get("state_dict", {}).get("combined_loader", {})
-        own = {"layout": layout, "random": random_state(), "loader": loader}
         together(target, lambda: begin(draft) if dist.get_rank() == 0 else None)
-        together(target, lambda: write_own(draft, own, {**checkpoint, "weight_names": weight_names}))
+        together(target, lambda: write_own(draft, layout, {**checkpoint, "weight_names": weight_names}))
         writer = AtomicWriter(target, self.archive)
         if self.policy.asynchronous:
             if self._group is None:
@@ -108,15 +105,25 @@ class CheckpointStore:
         layout: str,
         strict: bool,
         weights_only: bool | None,
+        weight_names: list[list[list[str]]],
     ) -> dict[str, Any]:
         """Read a checkpoint of any layout, or one file of plain Lightning. Collective.
+
+        Args:
+            source: A sharded folder, or a file.
+            module: The LightningModule.
+            optimizers: Optimizers over its weights.
+            layout: Description of the present layout.
+            strict: Whether all weights must be there, and no others.
+            weights_only: See ``torch.load``. None means yes.
+            weight_names: Weight names of the groups of each optimizer, over all stages.
 
         Returns:
             Lightning's dictionary. ``state_dict`` holds the weights that were read, already in place.
 
         Raises:
             FileNotFoundError: If there is nothing, or a folder that is not a whole checkpoint.
-            ValueError: If it is damaged, or of another model.
+            ValueError: If it is damaged, of another model, or its ranks had loaders of their own under another layout.
         """
         recover(source)
         safely = True if weights_only is None else weights_only
@@ -124,13 +131,16 @@ class CheckpointStore:
             refuse_damaged(source)
         if source.is_file():
             checkpoint = torch.load(source, map_location="cpu", weights_only=safely)
-            set_whole_state(module, optimizers, checkpoint)
+            shapes = {name: list(weight.shape) for name, weight in checkpoint["state_dict"].items()}
+            refuse_other_model(source, weights_of(module), shapes, strict)
+            set_whole_state(module, optimizers, checkpoint, weight_names, strict)
             return checkpoint
         if not completed(source):
             raise FileNotFoundError(f"ckpt_path={source} is not a whole checkpoint.")
         state = {"weights": weights_of(module), **optimizers_of(module, optimizers, makes_moments=True)}
         stored = FileSystemReader(source).read_metadata().state_dict_metadata
-        refuse_other_model(source, state["weights"], stored, strict)
+        split = {name.removeprefix("weights."): shape_of(it) for name, it in stored.items() if is_weight(name)}
+        refuse_other_model(source, state["weights"], split, strict)
         if not strict:
             state["weights"] = {name: w for name, w in state["weights"].items() if f"weights.{name}" in stored}
         fresh = take_moments_that_lack(state, stored)
@@ -138,38 +148,42 @@ class CheckpointStore:
         set_state(module, optimizers, state, fresh)
         checkpoint = torch.load(source / "trainer.pt", map_location="cpu", weights_only=safely)
         checkpoint["state_dict"] = state["weights"]
-        own = source / f"rank-{dist.get_rank()}.pt"
-        mine = torch.load(own, map_location="cpu", weights_only=safely) if own.is_file() else {}
-        if mine.get("layout") == layout:
-            set_random_state(mine["random"])
-            if mine["loader"]:
-                checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"] = mine["loader"]
+        restore_own(source, checkpoint, layout, safely)
         return checkpoint
 
 
-def refuse_other_model(source: Path, weights: Mapping[str, Any], stored: Mapping[str, Any], strict: bool) -> None:
-    """Refuse a sharded checkpoint whose weights are not those of a module. Collective.
+def is_weight(name: str) -> bool:
+    """Whether a tensor of a sharded checkpoint is a weight."""
+    return name.startswith("weights.")
+
+
+def shape_of(entry: Any) -> list[int]:
+    """The shape in torch's description of a tensor. Weights that are not tensors have none."""
+    return list(getattr(entry, "size", ()))
+
+
+def refuse_other_model(source: Path, weights: Mapping[str, Any], there: Mapping[str, list[int]], strict: bool) -> None:
+    """Refuse a checkpoint whose weights are not those of a module. Collective.
 
     Args:
         source: The checkpoint.
         weights: Those of this rank, still split.
-        stored: What torch knows of each tensor in the checkpoint.
+        there: Shape of each weight in the checkpoint.
         strict: Whether all weights of all ranks must be there, and no others.
 
     Raises:
         ValueError: If names or shapes differ, on every rank alike.
     """
     shapes: list[dict[str, list[int]]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(shapes, {name: list(weight.shape) for name, weight in weights.items()})
-    here = {f"weights.{name}": shape for rank in shapes for name, shape in rank.items()}
-    there = {name: list(entry.size) for name, entry in stored.items() if name.startswith("weights.")}
+    dist.all_gather_object(shapes, {name: list(getattr(weight, "shape", ())) for name, weight in weights.items()})
+    here = {name: shape for rank in shapes for name, shape in rank.items()}
     differ = {name for name in here.keys() & there.keys() if here[name] != there[name]}
     if strict:
         differ |= here.keys() ^ there.keys()
-    for key in sorted(differ):
-        name, other, own = key.removeprefix("weights."), there.get(key, "not"), here.get(key, "not")
+    for name in sorted(differ):
         raise ValueError(
-            f"ckpt_path={source} is of another model: {name} is {other} there and {own} here, one of {len(differ)}."
+            f"ckpt_path={source} is of another model: {name} is {there.get(name, 'not')} there and "
+            f"{here.get(name, 'not')} here, one of {len(differ)}."
         )
 
 
@@ -177,20 +191,6 @@ def begin(draft: Path) -> None:
     """An empty draft in the place of what a run that was killed has left."""
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-
-
-def write_own(draft: Path, own: dict[str, Any], of_all: dict[str, Any]) -> None:
-    """Write what is not split.
-
-    Args:
-        draft: The draft of the checkpoint.
-        own: Of this rank.
-        of_all: The same on every rank, written by the first.
-    """
-    rank = dist.get_rank()
-    torch.save(own, draft / f"rank-{rank}.pt")
-    if rank == 0:
-        torch.save(of_all, draft / "trainer.pt")
 
 
 def together(target: Path, write: Callable[[], None]) -> None:
