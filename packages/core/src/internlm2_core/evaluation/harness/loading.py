@@ -149,9 +149,18 @@ def is_whole(name: str, index: dict[str, Any]) -> bool:
     """
     if (entry := index.get(name)) is None:
         return False
-    listed = (entry.cfg or {}).get("task")
-    names = [item if isinstance(item, str) else item.get("task") or item.get("group") for item in listed or ()]
-    return entry.kind != Kind.GROUP or all(is_whole(part, index) for part in names)
+    return entry.kind != Kind.GROUP or all(is_whole(part, index) for part in named((entry.cfg or {}).get("task")))
+
+
+def named(listed: Any) -> Iterator[str]:
+    """Names of the members of a group, those of groups inside it too."""
+    if isinstance(listed, str):
+        yield listed
+    elif isinstance(listed, dict):
+        yield from named(listed.get("task") or listed.get("group"))
+    else:
+        for item in listed or ():
+            yield from named(item)
 
 
 def load(name: str, factory: LocalFactory, tokenizer: Tokenizer, sandbox: Sandbox | None = None) -> dict[str, Any]:
