@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +149,18 @@ def is_whole(name: str, index: dict[str, Any]) -> bool:
     """
     if (entry := index.get(name)) is None:
         return False
-    listed = (entry.cfg or {}).get("task")
-    names = [item if isinstance(item, str) else item.get("task") or item.get("group") for item in listed or ()]
-    return entry.kind != Kind.GROUP or all(is_whole(part, index) for part in names)
+    return entry.kind != Kind.GROUP or all(is_whole(part, index) for part in named((entry.cfg or {}).get("task")))
+
+
+def named(listed: Any) -> Iterator[str]:
+    """Names of the members of a group, those of groups inside it too."""
+    if isinstance(listed, str):
+        yield listed
+    elif isinstance(listed, dict):
+        yield from named(listed.get("task") or listed.get("group"))
+    else:
+        for item in listed or ():
+            yield from named(item)
 
 
 def load(name: str, factory: LocalFactory, tokenizer: Tokenizer, sandbox: Sandbox | None = None) -> dict[str, Any]:
@@ -172,7 +182,7 @@ def load(name: str, factory: LocalFactory, tokenizer: Tokenizer, sandbox: Sandbo
         raise ValueError(f"task={name!r} is not a task of lm-eval{f'. There are {near}' if near else ''}.")
     if factory.data is not None and name in SENTENCES:
         check_sentences(name, factory.data.folder / "nltk_data")
-    with offline(factory.data, tokenizer, CodeEval(sandbox)):
+    with offline(factory.data, tokenizer, CodeEval(sandbox), bool(tasks.keys() & set(MADE))):
         try:
             built = factory.build(tasks[name], registry=dict(tasks))
         except ImportError as error:
@@ -209,13 +219,14 @@ def check_sentences(task: str, folder: Path) -> None:
 
 
 @contextmanager
-def offline(data: LocalData | None, tokenizer: Tokenizer, code_eval: CodeEval) -> Iterator[None]:
+def offline(data: LocalData | None, tokenizer: Tokenizer, code_eval: CodeEval, makes_data: bool) -> Iterator[None]:
     """While tasks are loaded, what lm-eval would fetch comes from here.
 
     Args:
         data: The folder of data. None lets models of sentences be fetched.
         tokenizer: Measures prompts.
         code_eval: Runs programs.
+        makes_data: Whether RULER may be among the tasks. It gets its tokenizer from Transformers.
 
     Raises:
         FileNotFoundError: If a task asks for something else.
@@ -239,8 +250,9 @@ def offline(data: LocalData | None, tokenizer: Tokenizer, code_eval: CodeEval) -
         if data is not None:
             # RULER asks for models of sentences and does without.
             stack.enter_context(instead("nltk", "download", lambda name: False))
-        import_module(SIZED).get_tokenizer.cache_clear()
-        stack.enter_context(instead(SIZED, "AutoTokenizer", Measure))
+        if makes_data and find_spec("transformers"):
+            import_module(SIZED).get_tokenizer.cache_clear()
+            stack.enter_context(instead(SIZED, "AutoTokenizer", Measure))
         stack.callback(random.setstate, state)
         random.seed(DATA_SEED)
         yield
