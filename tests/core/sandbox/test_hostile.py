@@ -111,23 +111,37 @@ def children(task: Path) -> list[str]:
 
 
 class Remembering(ProcessSandbox):
-    """Remembers the process namespaces of its programs."""
+    """Remembers the process namespaces of its programs. It holds them open, so that no other gets their numbers."""
 
-    namespaces: list[str] = []  # noqa: RUF012
+    held: list[int] = []  # noqa: RUF012
 
     def start(self, files: Mapping[str, str], limits: Limits) -> Any:
         started = super().start(files, limits)
-        self.namespaces.append(str(Path(f"/proc/{started._init}/ns/pid").readlink()))
+        self.remember(started._init)
         return started
+
+    def remember(self, process: int) -> None:
+        self.held.append(os.open(f"/proc/{process}/ns/pid", os.O_RDONLY))
 
     def left(self) -> list[str]:
         """Processes that are still in one of them."""
-        found = []
+        numbers, found = [os.fstat(descriptor).st_ino for descriptor in self.held], []
         for process in Path("/proc").glob("[0-9]*/ns/pid"):
             with contextlib.suppress(OSError):
-                if str(process.readlink()) in self.namespaces:
+                if process.stat().st_ino in numbers:
                     found.append(str(process))
         return found
+
+    def forget(self) -> None:
+        while self.held:
+            os.close(self.held.pop())
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Remembering]:
+    sandbox = Remembering()
+    yield sandbox
+    sandbox.forget()
 
 
 @pytest.fixture(scope="module")
@@ -148,14 +162,14 @@ def isolated() -> None:
 
 
 @pytest.mark.parametrize("program", programs(COUNT), ids=str)
-def test_none_gets_out_and_none_hangs_the_run(program: Program, world: World):
-    sandbox = Remembering()
+def test_none_gets_out_and_none_hangs_the_run(program: Program, world: World, sandbox: Remembering):
     outcome = run_program(program.whole(world.known()), limits=FLOODED if program.floods else LIMITS, sandbox=sandbox)
     assert "ESCAPED" not in outcome.stdout
     assert "canary sings" not in outcome.stdout + outcome.stderr
     if not program.floods:
         assert outcome.status in ("memory", "killed") or any(name in outcome.stdout for name in BLOCKED), outcome
     assert sandbox.left() == []
+    sandbox.forget()
     assert world.now() == world.untouched
     assert world.held() <= world.holds
 
@@ -180,8 +194,7 @@ def test_the_same_attempts_succeed_without_a_sandbox(world: World, tmp_path: Pat
     assert changed == {"files", "folder", "signals", "reached"}
 
 
-def test_several_at_once_and_a_caller_that_is_interrupted(world: World):
-    sandbox = Remembering()
+def test_several_at_once_and_a_caller_that_is_interrupted(sandbox: Remembering):
     threads = [
         threading.Thread(target=run_program, args=("while True: pass",), kwargs={"limits": FLOODED, "sandbox": sandbox})
         for _ in range(4)
@@ -202,16 +215,15 @@ class Interrupted(Remembering):
         return started
 
 
-def test_a_caller_that_is_killed_leaves_nothing():
+def test_a_caller_that_is_killed_leaves_nothing(sandbox: Remembering):
     source = (
-        "import os, sys\nfrom internlm2_core.sandbox.process import ProcessSandbox\n"
+        "import sys\nfrom internlm2_core.sandbox.process import ProcessSandbox\n"
         "from internlm2_core.sandbox.limits import Limits\n"
         "started = ProcessSandbox().start({'main.py': 'import time; time.sleep(99)'}, Limits())\n"
-        "print(os.readlink(f'/proc/{started._init}/ns/pid'), flush=True)\nsys.stdin.read()\n"
+        "print(started._init, flush=True)\nsys.stdin.read()\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", source], stdin=-1, stdout=-1, text=True)
-    sandbox = Remembering()
-    sandbox.namespaces.append(caller.stdout.readline().strip())
+    sandbox.remember(int(caller.stdout.readline()))
     assert sandbox.left()
     caller.kill()
     caller.wait()

@@ -18,7 +18,7 @@ from internlm2_core.sandbox.starting import Isolation
 from internlm2_core.sandbox.watching import Reason, Watched
 
 WARDEN = Path(__file__).with_name("warden.py")
-START_S = 20.0
+ENDS_S = 60.0
 """The longest that taking a sandbox down may take on a busy machine."""
 GAPS = (
     "memory of several processes together (looked at 20 times a second, each one is limited by the kernel)",
@@ -108,7 +108,7 @@ class Confined:
             os.close(self._lifeline)
             self._lifeline = -1
         try:
-            self._process.wait(START_S)
+            self._process.wait(ENDS_S)
         except TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -154,7 +154,7 @@ class Confined:
 
     def _failure(self) -> str:
         assert self._process.stderr
-        self._process.wait(START_S)
+        self._process.wait(ENDS_S)
         return (self._process.stderr.read() or b"").decode(errors="replace").strip()[-400:]
 
 
