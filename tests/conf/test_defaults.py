@@ -45,7 +45,7 @@ def repeated(file: Path) -> Iterator[str]:
             default = defaults(target)[name]
             alike = list(default) if isinstance(default, tuple) else default
             # What others refer to has to be written.
-            is_referred = re.search(rf"\$\{{[^}}]*\b{re.escape(name)}\}}", TEXT)
+            is_referred = re.search(rf"\$\{{[^}}]*\b{re.escape(name)}[,}}]", TEXT)
             line = text.splitlines()[key.start_mark.line]
             if type(alike) is type(value) and alike == value and not is_referred and not CITED.search(line):
                 yield f"{file.relative_to(CONF)}:{key.start_mark.line + 1}: {name}: {value} is the default of {target}"
