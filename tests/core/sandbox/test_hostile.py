@@ -203,8 +203,12 @@ def test_several_at_once_and_a_caller_that_is_interrupted(sandbox: Remembering):
         thread.start()
     for thread in threads:
         thread.join()
-    with pytest.raises(KeyboardInterrupt):
-        run_program("import time; time.sleep(9)", sandbox=Interrupted())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which shells switch off in the background
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_program("import time; time.sleep(9)", sandbox=Interrupted())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert sandbox.left() == []
 
 
