@@ -143,7 +143,7 @@ def test_what_is_shown_does_not_run(kind: str, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("line", "wanted"), [("internlm2 voc", "vocabulary"), ("internlm2 verify fol", "folder=")])
+@pytest.mark.parametrize(("line", "wanted"), [("internlm2 reprod", "reproduce"), ("internlm2 verify fol", "folder=")])
 def test_a_shell_completes_jobs_and_keys(
     line: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
