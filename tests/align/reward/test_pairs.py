@@ -139,9 +139,10 @@ def test_ranks_share_an_epoch_evenly(encoder, dp_size):
 
 
 def test_share_prompts_counts_what_is_stored(encoder):
-    shared, apart = (encode_pairs([pair(1)], encoder, Counter(), share_prompts=share)[0] for share in (True, False))
+    encoded = [encode_pairs([pair(1)], encoder, Counter(), share_prompts=share) for share in (True, False)]
+    shared, apart = (pairs[0] for pairs in encoded)
     assert apart.stored_tokens - shared.stored_tokens == len(shared.group.prompt)
-    loader = PairBatches(budget_tokens=1000, share_prompts=False).loader([apart])
+    loader = PairBatches(budget_tokens=1000, share_prompts=False).loader(encoded[1])
     ((row,),) = list(loader)
     assert row.packed.input_ids.numel() == apart.stored_tokens
 
