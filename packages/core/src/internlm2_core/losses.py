@@ -104,7 +104,7 @@ def chunk_logprobs(
     rows = []
     if with_entropy:
         logprobs_NV = logits_NV.log_softmax(-1)
-        rows.append(logprobs_NV.gather(1, targets_N[:, None])[:, 0])
+        rows.append(-F.nll_loss(logprobs_NV, targets_N, reduction="none"))
         with torch.no_grad():  # a figure, which no loss wants
             rows.append(-torch.linalg.vecdot(logprobs_NV.exp(), logprobs_NV))
     else:
