@@ -8,9 +8,9 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from internlm2_conf.__main__ import main
 from internlm2_core import evaluation
+
+from tests.command import internlm2
 
 RATED = "{'事实正确性': 9, '综合得分': 4} [[6]]"
 
@@ -63,9 +63,11 @@ def folder(with_sft_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evaluated(suite: str, url: str, *words: str) -> dict[str, object]:
-    GlobalHydra.instance().clear()
     judge = (f"judge.base_url={url}", "judge.model=j", "judge.key_variable=null")
-    main(["evaluate", f"suite={suite}", "data=data", *judge, f"output=out/{suite}", "device=cpu", *words])
+    given = (f"suite={suite}", "data=data", *judge, f"output=out/{suite}", "device=cpu", *words)
+    done = internlm2("evaluate", *given, folder=Path.cwd())
+    if done.returncode:
+        raise ValueError(done.stderr)
     metrics = json.loads(Path(f"out/{suite}/metrics.json").read_text())
     schema = json.loads((Path(evaluation.__file__).parent / "schema.json").read_text())
     jsonschema.validate(metrics, schema)
@@ -80,7 +82,7 @@ def test_a_model_and_a_file_are_judged(url: str) -> None:
     assert Path("out/mt_bench/judged/mt_bench/answers.jsonl").read_text().count("\n") == 2
     of_file = evaluated("align_bench", url, "checkpoint=null", "responses=answers.jsonl")
     assert (of_file["score"], of_file["reasoning"], of_file["language"]) == (4, 4, None)
-    with pytest.raises(SystemExit, match="max_requests=0 is too few"):
+    with pytest.raises(ValueError, match="max_requests=0 is too few"):
         evaluated(
             "align_bench", url, "checkpoint=null", "responses=answers.jsonl", "judge.max_requests=0", "output=new"
         )

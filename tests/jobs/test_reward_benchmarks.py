@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from internlm2_align.reward.conditions import load_conditions
 from internlm2_align.reward.network import save_reward, start_reward
-from internlm2_conf.__main__ import main
+
+from tests.command import internlm2
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def reward(tmp_path: Path, save_random_model: Callable[..., Path], monkeypatch: 
 @pytest.mark.usefixtures("reward")
 def test_a_reward_model_is_evaluated_by_name_of_suite() -> None:
     words = ["evaluate", "checkpoint=reward", "suite=reward", "data=data", "output=out", "device=cpu"]
-    main([*words, "suite.llmbar.domain=maths"])
+    done = internlm2(*words, "suite.llmbar.domain=maths", folder=Path.cwd())
+    assert done.returncode == 0, done.stderr
     (about,) = json.loads(Path("out/metrics.json").read_text())["tasks"].values()
     assert about["kind"] == "reward_benchmark" and about["with_conditions"]["items"] == 5
     assert '"domain": "maths"' in Path("out/samples/llmbar.jsonl").read_text()
@@ -36,6 +37,4 @@ def test_a_reward_model_is_evaluated_by_name_of_suite() -> None:
         (["data=null"], "data=None must be the folder"),
         (["prompts=some"], "prompts=some must be one of both, with, without"),
     ):
-        GlobalHydra.instance().clear()
-        with pytest.raises(SystemExit, match=sentence):
-            main([*words, *more])
+        assert sentence in internlm2(*words, *more, folder=Path.cwd()).stderr
