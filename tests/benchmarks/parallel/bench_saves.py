@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/parallel/bench_saves.py [--rounds 5] [--ranks 1] [--folder FOLDER]
 
 One run of an LM under FSDP. Its saves take turns, and the next one comes when the one before is on the disk and two
-steps were taken undisturbed. Of each save: seconds of the call; what the next optimizer step waits for copies; and by
-how much all steps until it is on the disk took longer than undisturbed ones. The first round is not counted: in it
+steps were taken undisturbed. Of each save: seconds of the call, of the clock and of the training thread's CPU, which a
+busy machine does not change; what the next optimizer step waits for copies (call and wait are the stall); and by how
+much all steps until it is on the disk took longer than undisturbed ones. The first round is not counted: in it
 memory is allocated. ``dcp.async_save`` gets the same tensors in its default mode (a thread).
 """
 
@@ -96,11 +97,11 @@ class Clock(L.Callback):
                 shutil.rmtree(old)
             mode, self.waited = self.turns[len(self.records)], 0.0
             dist.barrier()
-            start = time.perf_counter()
+            start, start_cpu = time.perf_counter(), time.thread_time()
             self.save(mode, trainer, module)
-            call = time.perf_counter() - start
-            self.waited = 0.0
-            self.records.append({"mode": mode, "call": call, "wait": 0.0, "steps": [], "writing": mode != "blocking"})
+            call, cpu = time.perf_counter() - start, time.thread_time() - start_cpu
+            self.waited, writing = 0.0, mode != "blocking"
+            self.records.append({"mode": mode, "call": call, "cpu": cpu, "wait": 0.0, "steps": [], "writing": writing})
             self.quiet = 0
         self.since = time.perf_counter()
 
@@ -129,11 +130,17 @@ def main() -> None:
     figures: dict[str, float] = {}
     runs: dict[str, list[Any]] = {}
     blocking = statistics.median(record["call"] for record in records if record["mode"] == "blocking")
+    blocking_cpu = statistics.median(record["cpu"] for record in records if record["mode"] == "blocking")
     for mode in MODES:
         mine = [record for record in records if record["mode"] == mode]
         stalls = [record["call"] + record["wait"] for record in mine]
         slower = [sum(record["steps"]) - clean * len(record["steps"]) for record in mine]
-        runs[mode] = [[round(stall, 3), round(more, 3)] for stall, more in zip(stalls, slower, strict=True)]
+        runs[mode] = [
+            [round(record["call"], 3), round(record["cpu"], 3), round(record["wait"], 3), round(more, 3)]
+            for record, more in zip(mine, slower, strict=True)
+        ]
+        cpu = 100 * statistics.median(record["cpu"] for record in mine) / blocking_cpu
+        figures[f"{mode}, CPU of the call, % of a blocking save"] = round(cpu, 1)
         figures[f"{mode}, stall, % of a blocking save"] = round(100 * statistics.median(stalls) / blocking, 1)
         figures[f"{mode}, slower steps, % of a blocking save"] = round(100 * statistics.median(slower) / blocking, 1)
     print(
@@ -151,7 +158,7 @@ def main() -> None:
                 "seconds of a blocking save": round(blocking, 3),
                 "seconds of an undisturbed step": round(clean, 3),
                 "figures": figures,
-                "runs: stall, slower steps (s)": runs,
+                "runs: call, CPU of the call, wait of a step, slower steps (s)": runs,
             },
             indent=2,
         )
