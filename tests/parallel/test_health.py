@@ -11,7 +11,16 @@ import torch
 from internlm2_parallel import Layout, MeshStrategy
 from internlm2_parallel.checkpoint import CheckpointPolicy
 from internlm2_parallel.checkpoint.folder import completed
-from internlm2_parallel.health import HangWatch, Preempted, Preemption, diagnose, preemption
+from internlm2_parallel.health import (
+    HangWatch,
+    Preempted,
+    Preemption,
+    diagnose,
+    divergence,
+    failed_nodes,
+    preemption,
+)
+from internlm2_parallel.health.nodes import host
 from internlm2_parallel.health.preemption import requeue
 from internlm2_parallel.testing import LAYOUTS, RankError, TinyLM, quiet_trainer, run_ranks, train, train_case
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -132,7 +141,9 @@ def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
         run_ranks(rank, 2, join=False, deadline_s=90)
     text = (tmp_path / "rank-0.stack.txt").read_text()
     assert re.search(r"Rank 0 has not moved for \d+ s: after step 2 it waits in all_reduce", text)
-    assert "It seems to wait for rank 1 at step 2 in on_train_batch_start in test_health.py" in text
+    assert f"It seems to wait for rank 1 on {host()} at step 2 in on_train_batch_start in test_health.py" in text
+    assert re.search(r"all_reduce of .*: rank 1 \(at \d+\) did not enter it", str(divergence(tmp_path)))
+    assert failed_nodes(tmp_path, times=1) == [host()] and failed_nodes(tmp_path) == []
     assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(300)")
     cause = diagnose(text)
     assert cause is not None and cause.name == "hang" and cause.is_worth_a_restart

@@ -1,6 +1,7 @@
 """What modules, data and callbacks ask of a strategy, as protocols. Strategies of other packages meet them by name."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import lightning as L
@@ -66,6 +67,18 @@ class WritesInBackground(Protocol):
 
     def finish_writing(self) -> None:
         """Wait until everything is on disk."""
+
+
+@runtime_checkable
+class KeepsCheckpointsElsewhere(Protocol):
+    """A strategy that copies checkpoints to a store, from which a run resumes whose disk is gone."""
+
+    def newest_elsewhere(self, folder: Path) -> Path | None:
+        """Where the newest checkpoint of the store will be once it is loaded, if none here is as new.
+
+        Args:
+            folder: The checkpoints of the run.
+        """
 
 
 @runtime_checkable

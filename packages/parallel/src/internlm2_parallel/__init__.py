@@ -1,6 +1,7 @@
 """Lightning strategies over one device mesh."""
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
+from internlm2_parallel.communication import Communication
 from internlm2_parallel.layout import Layout
 from internlm2_parallel.parallelize import Treatment
 from internlm2_parallel.pipeline import Pipeline
@@ -10,6 +11,7 @@ from internlm2_parallel.zero import Sharding
 
 __all__ = [
     "CheckpointPolicy",
+    "Communication",
     "DataParallel",
     "Layout",
     "MeshStrategy",

@@ -13,14 +13,12 @@ Two conventions make losses equal under every layout:
   layout.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import wraps
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -28,9 +26,12 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
+from internlm2_parallel.checkpoint.policy import newer_remote
 from internlm2_parallel.checkpoint.state import weights_of
 from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
 from internlm2_parallel.clipping import clip_by_global_norm
+from internlm2_parallel.communication import Communication
+from internlm2_parallel.computing import computing, evaluating
 from internlm2_parallel.context import ContextAttention
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy, optimizers_to_device
@@ -40,31 +41,6 @@ from internlm2_parallel.pipeline import Pipeline, whole_state
 from internlm2_parallel.processes import RankedStrategy
 from internlm2_parallel.tensor import TensorContext
 from internlm2_parallel.zero import SHARDINGS, blocked_gradient_sync
-
-
-def _computing(method: Callable[..., Any]) -> Any:
-    """The method of Lightning, inside the context that split matrices compute in."""
-
-    @wraps(method)
-    def call(self: "MeshStrategy", *args: Any, **kwargs: Any) -> Any:
-        with self.tensor_context if self.layout.tensor > 1 else nullcontext():
-            return method(self, *args, **kwargs)
-
-    return call
-
-
-def _evaluating(method: Callable[..., Any]) -> Any:
-    """The same without gradients, and never in inference mode, which Lightning evaluates in where collectives are nccl.
-
-    Weights that are gathered in inference mode cannot be trained on afterwards.
-    """
-
-    @wraps(method)
-    def call(self: "MeshStrategy", *args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(mode=False), torch.no_grad():
-            return method(self, *args, **kwargs)
-
-    return _computing(call)
 
 
 class MeshStrategy(RankedStrategy):
@@ -82,6 +58,7 @@ class MeshStrategy(RankedStrategy):
         deferred: Make networks on the meta device and give each rank only what it keeps. They must say what their
             weights are (``initial_weights``), as core's and align's do.
         checkpoints: How checkpoints are written, copied and kept.
+        communication: What NCCL, gloo and torch's collectives are told.
         timeout_s: Seconds that a collective may take before the run is given up.
         process_group_backend: None takes gloo on CPU and nccl on GPUs.
 
@@ -101,6 +78,7 @@ class MeshStrategy(RankedStrategy):
         tokens: int | None = None,
         deferred: bool = False,
         checkpoints: CheckpointPolicy | None = None,
+        communication: Communication | None = None,
         timeout_s: float = 1800.0,
         process_group_backend: str | None = None,
     ) -> None:
@@ -108,6 +86,7 @@ class MeshStrategy(RankedStrategy):
         self.treatment, self.nets, self.deferred = treatment or Treatment(), tuple(nets), deferred
         self.tensor_context = TensorContext()
         self.store = CheckpointStore(checkpoints or CheckpointPolicy())
+        self.communication = communication or Communication()
 
     # ---- the usual ones by name
 
@@ -171,6 +150,11 @@ class MeshStrategy(RankedStrategy):
         """
         return self.treatment.sharding.parameters != "replica" and self.layout.shard * self.layout.context != 1
 
+    def setup_environment(self) -> None:
+        """Join the process group, told what `Communication` says."""
+        self.communication.prepare()
+        super().setup_environment()
+
     # ---- the networks
 
     @contextmanager
@@ -198,6 +182,8 @@ class MeshStrategy(RankedStrategy):
         self.setup_precision_plugin()
         if fitting:
             optimizers_to_device(self.optimizers, self.root_device)
+            for optimizer in self.optimizers:
+                optimizer.register_step_pre_hook(self.store.staging.before_step)
 
     def networks(self) -> list[nn.Module]:
         """The networks that the LightningModule has under the names in ``nets``.
@@ -241,11 +227,11 @@ class MeshStrategy(RankedStrategy):
         with blocked_gradient_sync(self.model, self.treatment.sharding):
             yield
 
-    training_step = _computing(HookedStrategy.training_step)
-    validation_step = _evaluating(HookedStrategy.validation_step)
-    test_step = _evaluating(HookedStrategy.test_step)
-    predict_step = _evaluating(HookedStrategy.predict_step)
-    backward = _computing(HookedStrategy.backward)
+    training_step = computing(HookedStrategy.training_step)
+    validation_step = evaluating(HookedStrategy.validation_step)
+    test_step = evaluating(HookedStrategy.test_step)
+    predict_step = evaluating(HookedStrategy.predict_step)
+    backward = computing(HookedStrategy.backward)
 
     def whole_weights(self, net: nn.Module) -> dict[str, Tensor]:
         """All weights of a network, whole, on the CPU of the first rank, nothing on the others. Collective."""
@@ -280,7 +266,22 @@ class MeshStrategy(RankedStrategy):
         module, optimizers = self.lightning_module, self.optimizers
         assert module is not None
         source, named = Path(self.broadcast(str(checkpoint_path))), self._weight_names(optimizers)
+        self.store.bring(source, self.local_rank == 0)
         return self.store.load(source, module, optimizers, str(self.layout), module.strict_loading, weights_only, named)
+
+    def newest_elsewhere(self, folder: Path) -> Path | None:
+        """Where the newest checkpoint of the remote store belongs, if none here is as new. It comes when it is loaded.
+
+        Args:
+            folder: Checkpoints of the run.
+        """
+        remote = self.store.policy.remote
+        return None if remote is None else newer_remote(folder, remote)
+
+    def remove_checkpoint(self, filepath: Any) -> None:
+        """Remove a checkpoint, once those are whole that were saved after it."""
+        if self.is_global_zero:
+            self.store.remove(Path(filepath))
 
     def _weight_names(self, optimizers: Sequence[Optimizer]) -> list[list[list[str]]]:
         assert self.lightning_module is not None

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from internlm2_core.lightning_private import end_after
 from internlm2_core.optim import OverSteps
-from internlm2_core.shares import replicas_of
+from internlm2_core.shares import KeepsCheckpointsElsewhere, replicas_of
 from internlm2_core.training.found import newest
 
 log = logging.getLogger(__name__)
@@ -89,6 +89,8 @@ def run(
 def resumes_from(trainer: L.Trainer) -> Path | None:
     """The newest whole checkpoint in the folder of the Trainer's `ModelCheckpoint`, or None for a run that begins.
 
+    Where the strategy copies checkpoints to a store, one there that is newer counts.
+
     Args:
         trainer: Before it fits.
 
@@ -98,7 +100,10 @@ def resumes_from(trainer: L.Trainer) -> Path | None:
     saver = trainer.checkpoint_callback
     if not isinstance(saver, ModelCheckpoint) or saver.dirpath is None:
         return None
-    found = newest(saver.dirpath, verify=getattr(saver, "verify", True))
+    strategy, folder = trainer.strategy, Path(saver.dirpath)
+    if isinstance(strategy, KeepsCheckpointsElsewhere) and (elsewhere := strategy.newest_elsewhere(folder)):
+        return elsewhere
+    found = newest(folder, verify=getattr(saver, "verify", True))
     if found is not None and found.is_dir() and isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         raise ValueError(
             f"{found} is a sharded checkpoint, which {type(trainer.strategy).__name__} does not read. Resume with the "

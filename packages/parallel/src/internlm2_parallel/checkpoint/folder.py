@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch.distributed as dist
@@ -65,6 +66,28 @@ def publish(draft: Path, target: Path, digests: dict[str, str]) -> None:
     else:
         draft.rename(target)
     flush_folder(target.parent)
+
+
+def publish_linked(first: Path, target: Path, then: Callable[[Path], None]) -> None:
+    """Complete a draft with the tensors of another checkpoint of the same state, which are not written again.
+
+    They are hard links, so that each of the two can be removed. Where the file system has none, they are copied.
+
+    Args:
+        first: A whole checkpoint.
+        target: The final folder, whose draft holds everything else.
+        then: Called with ``target``.
+    """
+    draft = draft_of(target)
+    files = json.loads((first / MANIFEST).read_text("utf-8"))["files"]
+    shared = {name: entry["sha256"] for name, entry in files.items() if Path(name).suffix != ".pt"}
+    for name in shared:
+        try:
+            os.link(first / name, draft / name)
+        except OSError:
+            shutil.copyfile(first / name, draft / name)
+    publish(draft, target, shared)
+    then(target)
 
 
 def _replace_folder(draft: Path, target: Path) -> None:

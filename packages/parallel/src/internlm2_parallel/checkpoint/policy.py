@@ -9,7 +9,7 @@ from pathlib import Path
 
 import fsspec
 
-from internlm2_parallel.checkpoint.folder import MANIFEST
+from internlm2_parallel.checkpoint.folder import MANIFEST, completed
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +97,9 @@ def fetch(name: str, remote: str, folder: Path) -> Path:
         remote: URL of the store.
         folder: Where it belongs.
 
+    Returns:
+        The checkpoint. A broken one of that name is replaced.
+
     Raises:
         FileNotFoundError: If no whole checkpoint of that name is there.
     """
@@ -109,8 +112,47 @@ def fetch(name: str, remote: str, folder: Path) -> Path:
     draft.mkdir(parents=True)
     for path in files.ls(source, detail=False):
         files.get_file(path, str(draft / Path(path).name))
+    if (folder / name).exists():
+        shutil.rmtree(folder / name)
     draft.rename(folder / name)
     return folder / name
+
+
+def newest_remote(remote: str) -> str | None:
+    """The name of the numbered checkpoint in a store that has taken the most steps and is whole.
+
+    Args:
+        remote: URL of the store.
+
+    Returns:
+        None where there is none.
+    """
+    files, root = fsspec.core.url_to_fs(remote)
+    if not files.exists(root):
+        return None
+    names = [Path(path).name for path in files.ls(root, detail=False)]
+    numbered = sorted((step, name) for name in names if (step := step_in(name)) is not None)
+    whole = (name for _, name in reversed(numbered) if files.exists(f"{root.rstrip('/')}/{name}/{MANIFEST}"))
+    return next(whole, None)
+
+
+def newer_remote(folder: Path, remote: str) -> Path | None:
+    """Where the newest checkpoint of a store belongs, if it is newer than every whole one here.
+
+    Args:
+        folder: Local checkpoints.
+        remote: URL of the store.
+    """
+    if (name := newest_remote(remote)) is None:
+        return None
+    here = (step_in(path.name) or 0 for path in folder.glob("*.ckpt") if completed(path))
+    return folder / name if (step_in(name) or 0) > max(here, default=-1) else None
+
+
+def step_in(name: str) -> int | None:
+    """The step in the name of a checkpoint, ``step-N.ckpt``. None for other names."""
+    found = re.fullmatch(r"step[-=](\d+)\.ckpt", name)
+    return int(found[1]) if found else None
 
 
 def thin(folder: Path, remote: str, keep: int) -> list[Path]:

@@ -1,25 +1,25 @@
 """Saving and loading through the strategy: which part goes through DCP, which is Lightning's."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
-from torch.distributed.checkpoint.api import CheckpointException
+from torch import Tensor, nn
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import async_save, save
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
-from internlm2_parallel.checkpoint.folder import completed, draft_of, recover, refuse_damaged
+from internlm2_parallel.checkpoint.background import Background
+from internlm2_parallel.checkpoint.failing import begin, one_sentence, together
+from internlm2_parallel.checkpoint.folder import completed, draft_of, publish_linked, recover, refuse_damaged
 from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.own import restore_own, write_own
-from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy
+from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy, fetch
+from internlm2_parallel.checkpoint.staging import Staging, State, local
 from internlm2_parallel.checkpoint.state import (
     optimizers_of,
     set_state,
@@ -35,11 +35,15 @@ class CheckpointStore:
 
     Args:
         policy: Synchronous or not, remote store, retention.
+
+    Attributes:
+        staging: The copy from which a checkpoint is written in the background.
     """
 
     def __init__(self, policy: CheckpointPolicy) -> None:
-        self.policy, self.archive = policy, Archive(policy)
-        self._pending: tuple[Path, Future[Any]] | None = None
+        self.policy, self.archive, self.staging = policy, Archive(policy), Staging()
+        self.background = Background()
+        self._last: tuple[Path, list[Any]] | None = None
         self._group: dist.ProcessGroup | None = None
 
     def save(
@@ -51,7 +55,7 @@ class CheckpointStore:
         layout: str,
         weight_names: list[list[list[str]]],
     ) -> None:
-        """Write a checkpoint. Collective.
+        """Write a checkpoint. Collective. Tensors that the last one holds already are linked to it.
 
         Args:
             target: Final folder, the same on every rank.
@@ -64,22 +68,59 @@ class CheckpointStore:
         Raises:
             OSError: If it could not be written, on every rank alike. Nothing of it is left then.
         """
-        self.wait()
-        draft = draft_of(target)
         state = {"weights": checkpoint.pop("state_dict"), **optimizers_of(module, optimizers)}
+        now = content([checkpoint.get("global_step"), layout], state)
+        first = self._holds(now, target)
+        if first is None:
+            self.wait()
+        draft = draft_of(target)
         together(target, lambda: begin(draft) if dist.get_rank() == 0 else None)
         together(target, lambda: write_own(draft, layout, {**checkpoint, "weight_names": weight_names}))
-        writer = AtomicWriter(target, self.archive)
-        if self.policy.asynchronous:
-            if self._group is None:
-                # Its own group: the background thread must not mix with the collectives of training.
-                self._group = dist.new_group(backend="gloo")
-            pending = async_save(state, storage_writer=writer, process_group=self._group)
-            assert isinstance(pending, Future)
-            self._pending = (target, pending)
-        else:
-            with one_sentence(target):
-                save(state, storage_writer=writer)
+        self._last = (target, now)
+        if not self.policy.asynchronous:
+            self._write(target, state, first)
+            return
+        if self._group is None:
+            # Its own group: the background thread must not mix with the collectives of training.
+            self._group = dist.new_group(backend="gloo")
+        if first is None:
+            state = self.staging.begin(state, {name for name, _ in module.named_buffers()})
+        self.background.do(lambda: self._write(target, state, first))
+
+    def _write(self, target: Path, state: State, first: Path | None) -> None:
+        """Write or link what is split, and publish. Collective.
+
+        Args:
+            target: Final folder, whose draft holds the rest.
+            state: What is split.
+            first: A whole checkpoint of the same state.
+        """
+        if first is not None:
+            is_first = dist.get_rank() == 0
+            together(target, lambda: publish_linked(first, target, self.archive) if is_first else None, self._group)
+            return
+        together(target, self.staging.wait, self._group)
+        with one_sentence(target):
+            save(state, storage_writer=AtomicWriter(target, self.archive), process_group=self._group)
+
+    def _holds(self, now: list[Any], target: Path) -> Path | None:
+        """The last checkpoint, if another one, still there and of the same state on all ranks. Collective."""
+        if self._last is None or self._last[0] == target or self._last[1][0] != now[0]:
+            return None
+        first, then = self._last
+        same = [False] * dist.get_world_size()
+        dist.all_gather_object(same, then == now and (self.background.is_busy or first.is_dir()))
+        return first if all(same) else None
+
+    def remove(self, path: Path) -> None:
+        """Remove a checkpoint, once those that are being written are whole. Called on the first rank.
+
+        Args:
+            path: A sharded folder or a file.
+        """
+        self.background.do(lambda: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True))
+        if not self.policy.asynchronous:
+            self.wait()
 
     def wait(self) -> None:
         """Until the checkpoint that is being written is whole.
@@ -87,15 +128,32 @@ class CheckpointStore:
         Raises:
             OSError: If it could not be written.
         """
-        if self._pending is not None:
-            (target, pending), self._pending = self._pending, None
-            with one_sentence(target):
-                pending.result()
+        self.background.wait()
 
     def close(self) -> None:
         """Until everything is written and copied."""
         self.wait()
         self.archive.wait()
+
+    def bring(self, source: Path, is_first_of_node: bool) -> None:
+        """Copy a checkpoint back from the remote store where it is not here. Collective.
+
+        Args:
+            source: Where it belongs. The first rank copies it, then each node that does not see that copy.
+            is_first_of_node: Whether this is the first rank of its node.
+
+        Raises:
+            OSError: If it could not be copied.
+        """
+        remote = self.policy.remote
+        if remote is None:
+            return
+        for fetches in (
+            dist.get_rank() == 0,
+            is_first_of_node,
+        ):
+            lacks = fetches and not source.is_file() and not completed(source)
+            together(source, lambda lacks=lacks: fetch(source.name, remote, source.parent) if lacks else None)
 
     def load(
         self,
@@ -152,6 +210,17 @@ class CheckpointStore:
         return checkpoint
 
 
+def content(of: list[Any], state: State) -> list[Any]:
+    """What tells a state from others of the run, without reading it: where tensors are, how often each changed.
+
+    Args:
+        of: What else tells it, such as the step.
+        state: Tensors and plain values by kind and name.
+    """
+    values = [value for entries in state.values() for value in entries.values()]
+    return [*of, *((local(v).data_ptr(), v._version) if isinstance(v, Tensor) else v for v in values)]
+
+
 def is_weight(name: str) -> bool:
     """Whether a tensor of a sharded checkpoint is a weight."""
     return name.startswith("weights.")
@@ -185,65 +254,6 @@ def refuse_other_model(source: Path, weights: Mapping[str, Any], there: Mapping[
             f"ckpt_path={source} is of another model: {name} is {there.get(name, 'not')} there and "
             f"{here.get(name, 'not')} here, one of {len(differ)}."
         )
-
-
-def begin(draft: Path) -> None:
-    """An empty draft in the place of what a run that was killed has left."""
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-
-
-def together(target: Path, write: Callable[[], None]) -> None:
-    """Write on each rank. Where it fails on one, all know. Collective.
-
-    Args:
-        target: The checkpoint.
-        write: Writes to its draft.
-
-    Raises:
-        OSError: If it failed on any rank.
-    """
-    failure: BaseException | None = None
-    try:
-        write()
-    except (OSError, RuntimeError) as error:  # torch wraps what writing raises
-        failure = error
-    reasons: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(reasons, None if failure is None else str(failure.__context__ or failure))
-    if reason := next(filter(None, reasons), None):
-        give_up(target, reason, failure)
-
-
-@contextmanager
-def one_sentence(target: Path) -> Iterator[None]:
-    """What torch raises on every rank where a part could not be written, as one sentence.
-
-    Args:
-        target: The checkpoint.
-
-    Raises:
-        OSError: If it could not be written.
-    """
-    try:
-        yield
-    except CheckpointException as error:
-        reason, _ = next(iter(error.failures.values()))
-        give_up(target, str(reason.__context__ or reason), error)
-
-
-def give_up(target: Path, reason: str, cause: BaseException | None) -> NoReturn:
-    """Remove the draft, and say why.
-
-    Args:
-        target: The checkpoint.
-        reason: In words.
-        cause: What this rank raised, if it did.
-
-    Raises:
-        OSError: If it is called.
-    """
-    shutil.rmtree(draft_of(target), ignore_errors=True)
-    raise OSError(f"{target} was not written: {reason}. The checkpoint before it is as it was.") from cause
 
 
 def names_in_groups(module: nn.Module, optimizer: Optimizer, join: Callable[[list[str]], list[str]]) -> list[list[str]]:

@@ -2,7 +2,8 @@
 
 Every rank notes its last finished step in a file of its own. A thread looks at the clock. When a rank has not moved
 for too long, it reads off its main thread's stack where it waits, looks at the notes of the others, and names those
-that are behind or not inside a collective. Ending the process lets torchrun or Slurm start again.
+that are behind or not inside a collective. It writes what torch's flight recorder remembers, and the nodes of those
+that are waited for. Ending the process lets torchrun or Slurm start again.
 """
 
 import json
@@ -12,15 +13,21 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
 
+from internlm2_parallel.health.flight import write_flight
+from internlm2_parallel.health.nodes import host, note_failure
+
 log = logging.getLogger(__name__)
 HUNG = 76
 """Exit code of a rank that no longer moved."""
+SILENT = "no word since the start"
+"""What a rank has left that died or whose node is gone."""
 
 
 class HangWatch(L.Callback):
@@ -61,6 +68,7 @@ class HangWatch(L.Callback):
         self._rank, self._main = trainer.global_rank, threading.get_ident()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._move(trainer.global_step)
+        self._note(SILENT)
         self._stop.clear()
         self._thread = threading.Thread(target=self._watch, name="hang-watch", daemon=True)
         self._thread.start()
@@ -100,7 +108,7 @@ class HangWatch(L.Callback):
 
     def _note(self, operation: str) -> None:
         draft = self.folder / f".rank-{self._rank}"
-        draft.write_text(json.dumps({"rank": self._rank, "step": self._step, "operation": operation}))
+        draft.write_text(json.dumps({"rank": self._rank, "host": host(), "step": self._step, "operation": operation}))
         draft.replace(self.folder / f"rank-{self._rank}.json")
 
     def _watch(self) -> None:
@@ -111,9 +119,16 @@ class HangWatch(L.Callback):
             frame = sys._current_frames().get(self._main or 0)
             operation = operation_of(frame)
             self._note(operation)
+            try:
+                write_flight(self.folder / f"rank-{self._rank}.flight.json")
+            except Exception:  # what is still to come matters more
+                log.exception("The record of rank %d's collectives could not be written.", self._rank)
             self._stop.wait(min(2.0, self.timeout_s / 2))  # until the others have noted theirs
-            message = report(self._rank, self._step, operation, stood, self.folder)
+            suspects = waited_for(self._rank, self._step, self.folder)
+            message = report(self._rank, self._step, operation, stood, suspects)
             log.error(message)
+            for node in {suspect["host"] for suspect in suspects}:
+                note_failure(self.folder, node, "hang")
             stack = "".join(traceback.format_stack(frame))
             (self.folder / f"rank-{self._rank}.stack.txt").write_text(f"{message}\n\n{stack}")
             if self.ends_run:
@@ -133,7 +148,20 @@ def operation_of(frame: FrameType | None) -> str:
     return f"{last.name} in {Path(last.filename).name}:{last.lineno}, no collective"
 
 
-def report(rank: int, step: int, operation: str, stood_s: float, folder: Path) -> str:
+def waited_for(rank: int, step: int, folder: Path) -> list[dict[str, Any]]:
+    """Notes of the ranks that a rank seems to wait for.
+
+    Args:
+        rank: The rank that no longer moves.
+        step: Its last finished step.
+        folder: Notes of all ranks.
+    """
+    notes = [json.loads(file.read_text()) for file in sorted(folder.glob("rank-*.json")) if file.name.count(".") == 1]
+    others = [note for note in notes if note["rank"] != rank]
+    return [n for n in others if n["step"] < step or n["operation"].endswith(("no collective", SILENT))]
+
+
+def report(rank: int, step: int, operation: str, stood_s: float, suspects: Sequence[Mapping[str, Any]]) -> str:
     """One sentence: who waits where, and probably for whom.
 
     Args:
@@ -141,11 +169,8 @@ def report(rank: int, step: int, operation: str, stood_s: float, folder: Path) -
         step: Its last finished step.
         operation: Where it waits.
         stood_s: For how many seconds.
-        folder: Notes of all ranks.
+        suspects: Notes of those that it seems to wait for.
     """
-    notes = [json.loads(file.read_text()) for file in sorted(folder.glob("rank-*.json"))]
-    others = [note for note in notes if note["rank"] != rank]
-    behind = [n for n in others if n["step"] < step or n["operation"].endswith("no collective")]
-    waits_for = ", ".join(f"rank {n['rank']} at step {n['step']} in {n['operation']}" for n in behind)
-    suspects = f" It seems to wait for {waits_for}." if waits_for else ""
-    return f"Rank {rank} has not moved for {stood_s:.0f} s: after step {step} it waits in {operation}.{suspects}"
+    named = ", ".join(f"rank {n['rank']} on {n['host']} at step {n['step']} in {n['operation']}" for n in suspects)
+    waits_for = f" It seems to wait for {named}." if named else ""
+    return f"Rank {rank} has not moved for {stood_s:.0f} s: after step {step} it waits in {operation}.{waits_for}"
