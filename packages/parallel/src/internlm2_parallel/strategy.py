@@ -30,14 +30,13 @@ from torch.optim import Optimizer
 from internlm2_parallel.checkpoint import CheckpointPolicy
 from internlm2_parallel.checkpoint.state import weights_of
 from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
-from internlm2_parallel.clipping import clip_by_global_norm
 from internlm2_parallel.context import ContextAttention
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy, optimizers_to_device
 from internlm2_parallel.memory import is_deferred
 from internlm2_parallel.parallelize import Treatment, keep_whole, parallelize
 from internlm2_parallel.pipeline import Pipeline, whole_state
-from internlm2_parallel.processes import RankedStrategy
+from internlm2_parallel.stepping import SteppingStrategy
 from internlm2_parallel.tensor import TensorContext
 from internlm2_parallel.zero import SHARDINGS, blocked_gradient_sync
 
@@ -67,7 +66,7 @@ def _evaluating(method: Callable[..., Any]) -> Any:
     return _computing(call)
 
 
-class MeshStrategy(RankedStrategy):
+class MeshStrategy(SteppingStrategy):
     """Data, tensor, sequence, context and pipeline parallelism over one device mesh.
 
     The class methods below make the usual ones. Each takes the options of the constructor, too.
@@ -190,7 +189,7 @@ class MeshStrategy(RankedStrategy):
             parallelize(net, self.ranks, self.treatment)
         keep_whole(self.lightning_module, self.nets, self.layout.ranks, self.root_device.type)
         self.model_to_device()
-        self._bind_clipping()
+        self.bind_clipping()
         self.barrier()
         fitting = trainer.state.fn == TrainerFn.FITTING
         if fitting:
@@ -213,26 +212,6 @@ class MeshStrategy(RankedStrategy):
                 "nets must name its networks."
             )
         return found
-
-    def _bind_clipping(self) -> None:
-        """Lightning clips in its precision plugin, which knows neither DTensors on several meshes nor stages."""
-
-        def clip_grad_by_norm(optimizer: Optimizer, clip_val: float) -> None:
-            self.clip_by_norm(list(self.precision_plugin.main_params(optimizer)), float(clip_val))
-
-        self.precision_plugin.clip_grad_by_norm = clip_grad_by_norm  # type: ignore[method-assign,assignment]
-
-    def clip_by_norm(self, weights: Sequence[Tensor], max_norm: float) -> Tensor:
-        """Clip all gradients to a global norm, over shards and stages. Collective.
-
-        Args:
-            weights: This rank's parameters, [...] each.
-            max_norm: Limit of the 2-norm. Infinity clips nothing.
-
-        Returns:
-            The norm before clipping, a scalar, the same on every rank.
-        """
-        return clip_by_global_norm(weights, max_norm, self.ranks.pipeline)
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:
