@@ -155,9 +155,7 @@ class RankedStrategy(HookedStrategy):
         return told[0]
 
     def over_stages(self, names: list[str]) -> list[str]:
-        """The names of all stages of a pipeline, in order, given those of this rank's. Collective."""
-        if self.layout.pipeline == 1:
-            return names
+        """The names of all stages of a pipeline, by rank, given those of this rank. Collective."""
         stages: list[list[str]] = [[] for _ in range(self.layout.pipeline)]
         dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
         return [name for stage in stages for name in stage]

@@ -34,6 +34,7 @@ from internlm2_parallel.context import ContextAttention
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy, optimizers_to_device
 from internlm2_parallel.memory import is_deferred
+from internlm2_parallel.names import named_weights
 from internlm2_parallel.parallelize import Treatment, keep_whole, parallelize
 from internlm2_parallel.pipeline import Pipeline, whole_state
 from internlm2_parallel.stepping import SteppingStrategy
@@ -106,6 +107,7 @@ class MeshStrategy(SteppingStrategy):
         super().__init__(layout or Layout(), shape, tokens, timeout_s, process_group_backend)
         self.treatment, self.nets, self.deferred = treatment or Treatment(), tuple(nets), deferred
         self.tensor_context = TensorContext()
+        self.order: list[str] = []
         self.store = CheckpointStore(checkpoints or CheckpointPolicy())
 
     # ---- the usual ones by name
@@ -183,6 +185,7 @@ class MeshStrategy(SteppingStrategy):
         assert self.accelerator is not None and self.model is not None and self.lightning_module is not None
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(self.model)
+        self.order = [name for name, _ in named_weights(self.lightning_module)]
         for net in self.networks():
             if not is_deferred(net):
                 net.to(self.root_device)
@@ -263,7 +266,11 @@ class MeshStrategy(SteppingStrategy):
 
     def _weight_names(self, optimizers: Sequence[Optimizer]) -> list[list[list[str]]]:
         assert self.lightning_module is not None
-        return [names_in_groups(self.lightning_module, optimizer, self.over_stages) for optimizer in optimizers]
+        return [names_in_groups(self.lightning_module, optimizer, self._over_stages) for optimizer in optimizers]
+
+    def _over_stages(self, names: list[str]) -> list[str]:
+        """A rank may have several stages, which do not follow each other. One process counts in the order of all."""
+        return sorted(self.over_stages(names), key=self.order.index) if self.has_stages else names
 
     def finish_writing(self) -> None:
         """Wait for checkpoints that are still being written or copied."""
