@@ -202,7 +202,7 @@ def test_as_in_one_process(habits: Habits, layout: str) -> None:
         except ValueError as error:
             return str(error)
 
-    results = run_ranks(rank, case.ranks, join=False)
+    results = run_ranks(rank, case.ranks, join=False, deadline_s=600 if MORE else 120)
     if refused:
         assert all(isinstance(said, str) and said.startswith(refused) for said in results)
         return
