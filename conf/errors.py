@@ -22,7 +22,7 @@ from internlm2_conf.kinds import words_for_numbers
 from internlm2_conf.recipes import refused_key
 from internlm2_conf.targets import arguments
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError
+from omegaconf.errors import GrammarParseError, InterpolationKeyError
 
 
 class SaidError(Exception):
@@ -83,6 +83,8 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
         return f"~{group} cannot be left out as a whole, since {error.full_key} refers to it. {one}."
     if isinstance(error, InterpolationKeyError):
         return unfit_option(error, asked)
+    if isinstance(error, GrammarParseError) and (said := half_a_reference(asked)):
+        return said
     if isinstance(error, MissingConfigException):
         return missing_option(str(error))
     if isinstance(error, ConfigCompositionException):
@@ -110,6 +112,16 @@ def left_out(error: BaseException, asked: Asked) -> str | None:
     name = needed and (needed[1] or needed[2])
     without = [word.removeprefix("~").partition("=")[0] for word in asked.words if word.startswith("~")]
     return name if name in without and name in asked.recipes.groups() else None
+
+
+def half_a_reference(asked: Asked) -> str | None:
+    """A value with the sign of a reference, where Hydra resolves a second time, as in the name of a run's folder."""
+    for word in asked.words:
+        key, _, value = word.partition("=")
+        if "\\${" in value:
+            plain = value.strip("'").replace("\\", "")
+            return f"{key}={plain} must not hold ${{, which begins a reference to a key."
+    return None
 
 
 def missing_option(message: str) -> str:

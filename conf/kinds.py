@@ -1,4 +1,4 @@
-"""Texts where the recipe has a number: overrides that were left empty, or given a word."""
+"""Texts where the recipe has a number: overrides that were left empty, or given a word or null."""
 
 from typing import Any
 
@@ -21,15 +21,17 @@ def refuse_empty(asked: Asked, cfg: DictConfig) -> None:
 
 
 def words_for_numbers(asked: Asked, cfg: DictConfig) -> str:
-    """What was given as a text where the recipe has something else, as a sentence. Empty where nothing was.
+    """What was given as a text or null where the recipe has something else, as a sentence. Empty where nothing was.
 
     Args:
         asked: The command.
         cfg: Its composed configuration.
     """
-    texts = [key for key in given(asked) if isinstance(OmegaConf.select(cfg, key), str)]
-    for key, number in instead_of(asked, texts).items():
-        return f"{key}={OmegaConf.select(cfg, key)} is a text. It must be a value such as {key}={number}."
+    others = [key for key in given(asked) if isinstance(OmegaConf.select(cfg, key), str | None)]
+    for key, number in instead_of(asked, others).items():
+        value = OmegaConf.select(cfg, key)
+        what = f"{key}=null leaves no value" if value is None else f"{key}={value} is a text"
+        return f"{what}. It must be a value such as {key}={number}."
     return ""
 
 
@@ -39,11 +41,11 @@ def given(asked: Asked) -> list[str]:
 
 
 def instead_of(asked: Asked, keys: list[str]) -> dict[str, Any]:
-    """What the recipe has where keys were given a text, where that is not a text.
+    """What the recipe has where keys were given a text or null, where that is neither.
 
     Args:
         asked: The command.
-        keys: Keys of texts.
+        keys: Keys of texts and nulls.
     """
     if not keys or asked.job is None:
         return {}

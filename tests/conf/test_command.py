@@ -30,6 +30,10 @@ MISTAKES = {
     ),
     "unfit option, shown": (["reward", "callbacks=samples", "--cfg", "job"], "callbacks=samples does not fit reward"),
     "reference": (["verify", "folder=a/${x}"], "folder refers to x, which verify does not have."),
+    "half a reference": (
+        ["pretrain", "tokens=x", "output=runs/x${y"],
+        "output=runs/x${y must not hold ${, which begins a reference to a key.",
+    ),
     "not an override": (["verify", "folder"], "folder cannot be read. Write KEY=VALUE"),
     "group that is needed": (
         ["pretrain", "~callbacks", "tokens=x"],
@@ -59,6 +63,10 @@ MISTAKES = {
     "word": (
         ["pretrain", "tokens=x", "tokenizer.path=x", "phase.steps=abc"],
         "phase.steps=abc is a text. It must be a value such as phase.steps=450000. (",
+    ),
+    "null": (
+        ["pretrain", "tokens=x", "tokenizer.path=x", "trainer.max_steps=null"],
+        "trainer.max_steps=null leaves no value. It must be a value such as trainer.max_steps=450000. (",
     ),
     "value": (["pretrain", "model.size.rope_factor=0.5"], ". Change rope_factor with model.size.rope_factor=.... ("),
 }

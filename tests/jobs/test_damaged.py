@@ -22,6 +22,7 @@ from internlm2_core.training.found import newest, step_of
 from internlm2_core.training.reading import checkpoint_at, read_checkpoint
 from internlm2_core.training.run import resumes_from
 from internlm2_parallel import MeshStrategy
+from internlm2_parallel.__main__ import main
 from internlm2_parallel.testing import run_ranks
 from torch.utils.data import DataLoader
 
@@ -152,6 +153,21 @@ def test_a_checkpoint_of_another_model_is_refused(
         size = ModelSize(**{**vars(SIZE), **changed})
         with pytest.raises((ValueError, AssertionError), match=said):
             fit(tmp_path / "run", 8, sharded, lambda size=size: made(size))
+
+
+def test_one_device_is_told_how_to_read_shards(
+    runs: dict[bool, tuple[Path, dict[int, Weights]]], tmp_path: Path
+) -> None:
+    source, _ = runs[True]
+    for name in ("sharded", "one"):
+        shutil.copytree(source, tmp_path / name, symlinks=True)
+    with pytest.raises(ValueError, match="sharded checkpoint, which SingleDeviceStrategy does not read") as refused:
+        fit(tmp_path / "one", 8, sharded=False)
+    told = str(refused.value).removesuffix(".").partition("python -m internlm2_parallel ")[2].split()
+    assert main(told) == 0
+    expected = fit(tmp_path / "sharded", 8, sharded=True)
+    for name, weight in fit(tmp_path / "one", 8, sharded=False).items():
+        torch.testing.assert_close(weight, expected[name], rtol=0, atol=1e-6)
 
 
 def test_a_folder_that_is_given_is_compared_on_all_ranks(

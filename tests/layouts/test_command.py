@@ -83,11 +83,17 @@ def test_two_ranks_from_a_plain_command_line(name: str, data: Path, alone: list[
 
 
 @pytest.mark.slow
-def test_a_sweep_starts_ranks_of_its_own_for_each_job(data: Path, alone: list[float], tmp_path: Path) -> None:
-    words = command(data, tmp_path / "run", "strategy=fsdp", "trainer.devices=2", "seed=1,2", flags=("-m",))
-    run(words, tmp_path)
-    assert_equal(losses(tmp_path / "run" / "0"), alone)
-    assert losses(tmp_path / "run" / "1") != losses(tmp_path / "run" / "0")
+def test_a_sweep_starts_ranks_of_its_own_for_each_job_and_outlives_one_whose_ranks_fail(
+    data: Path, alone: list[float], tmp_path: Path
+) -> None:
+    sweep = f"tokens={tmp_path}/nothing,{data}/tokens"
+    words = command(data, tmp_path / "run", "strategy=fsdp", "trainer.devices=2", sweep, flags=("-m",))
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 1
+    assert f"{tmp_path}/run/0: " in done.stderr and f"{tmp_path}/nothing" in done.stderr
+    assert f"the job in {tmp_path}/run/0 failed. The other jobs of the sweep ran." in done.stderr
+    assert_equal(losses(tmp_path / "run" / "1"), alone)
 
 
 def test_a_bad_layout_is_one_sentence(data: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -12,7 +13,7 @@ import pytest
 import torch
 from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy, data_parallel_of
 from internlm2_parallel.__main__ import main
-from internlm2_parallel.checkpoint import completed, damage
+from internlm2_parallel.checkpoint import as_one_file, completed, damage
 from internlm2_parallel.checkpoint.folder import draft_of, publish, recover, set_aside
 from internlm2_parallel.checkpoint.policy import fetch, thin, upload
 from internlm2_parallel.testing import (
@@ -170,7 +171,7 @@ def test_what_one_asks_about_a_run_from_the_shell(tmp_path, capsys):
     assert main(["diagnose", str(tmp_path / "rank-0.log")]) == 1
 
 
-@pytest.mark.parametrize("name", ["fsdp", "tensor_sequence", "pipeline 1f1b"])
+@pytest.mark.parametrize("name", ["fsdp", "tensor_sequence", "pipeline 1f1b", "pipeline interleaved"])
 def test_one_file_and_back(name, tmp_path, reference):
     folder, file = tmp_path / "step-3.ckpt", tmp_path / "one.ckpt"
     train_case(LAYOUTS[name], callbacks=[SaveAt(3, folder)])
@@ -179,6 +180,29 @@ def test_one_file_and_back(name, tmp_path, reference):
     # Moments in the file are by number: those of stages must find the weights that they belong to.
     for other in ("fsdp x tensor_sequence", "pipeline interleaved") if name == "fsdp" else ("pipeline x fsdp",):
         records = train_case(LAYOUTS[other], ckpt_path=file)
+        assert max(record.distance(reference, 3) for record in records) < 1e-5
+
+
+class Grouped(TinyLM):
+    """Groups as for weight decay. Norms are frozen, and the inner stages of a pipeline have no matrices at its ends."""
+
+    def configure_optimizers(self):
+        groups = [[], [], []]
+        for name, weight in self.net.named_parameters():
+            weight.requires_grad = weight.ndim > 1
+            groups[1 if weight.ndim == 1 else 0 if "layers" in name else 2] += [weight] * (weight.ndim > 1)
+        return torch.optim.AdamW([{"params": group} for group in groups], lr=3e-3)
+
+
+def test_groups_without_weights(tmp_path):
+    folder, file = tmp_path / "step-3.ckpt", tmp_path / "one.ckpt"
+    reference = train("auto", 1, module=Grouped())
+    train_case(LAYOUTS["pipeline 4"], module=Grouped, callbacks=[SaveAt(3, folder)])
+    as_one_file(folder, file)
+    seven = partial(Grouped, partial(TinyLlama, seed=7))
+    assert train("auto", 1, ckpt_path=file, module=seven()).distance(reference, 3) < 1e-5
+    for path, layout in ((folder, "pipeline 4"), (folder, "fsdp"), (file, "pipeline 4")):
+        records = train_case(LAYOUTS[layout], module=seven, ckpt_path=path)
         assert max(record.distance(reference, 3) for record in records) < 1e-5
 
 

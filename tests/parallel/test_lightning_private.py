@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "packages" / "parallel"
 FILES = {path.name: path for path in (PACKAGE / "src").rglob("*.py")}
 NAMES = [
     (distributed, "_init_dist_connection"),
+    (distributed, "_set_num_threads_if_needed"),
     (optimizer, "_optimizers_to_device"),
     (subprocess_script, "_SubprocessScriptLauncher"),
     (subprocess_script._SubprocessScriptLauncher, "_call_children_scripts"),

@@ -13,7 +13,6 @@ environment is taken back first.
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -23,6 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from internlm2_parallel.lightning_private import HookedLauncher
+from internlm2_parallel.together import Watch, end, failure_of, follow
 
 SWEEP_ONLY = (
     "hydra.mode",
@@ -38,10 +38,14 @@ SWEEP_ONLY = (
 RENDEZVOUS = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 OWNER = "INTERNLM2_RANKS_OF"
 """Names the process and job whose ranks the rendezvous variables describe."""
+FIRST = "INTERNLM2_FIRST_RANK"
+"""Tells a rank the process that has started it."""
 
 
 class RankLauncher(HookedLauncher):
     """Lightning's subprocess launcher, safe under Hydra's single runs and sweeps."""
+
+    watch: Watch | None = None
 
     def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Start the other ranks and call a function here. Where it fails they are ended: they would wait for this rank.
@@ -50,37 +54,48 @@ class RankLauncher(HookedLauncher):
             function: Called on this rank.
             args: Of it.
             kwargs: Of it, and the trainer.
+
+        Raises:
+            ChildProcessError: If a collective failed here because another rank is gone.
         """
         try:
             return super().launch(function, *args, **kwargs)
         except SystemExit:  # All ranks leave together.
             raise
-        except BaseException:
+        except BaseException as error:
+            # A connection is lost a moment before the process is gone.
+            failed = failure_of(self.procs, patience_s=1.0) if isinstance(error, RuntimeError) else None
             self.end_children()
+            if failed is not None:
+                raise ChildProcessError(f"{failed} ({str(error).partition(chr(10))[0]})") from error
             raise
 
-    def end_children(self, patience_s: float = 2.0) -> None:
-        """End the ranks that this one has started.
-
-        Args:
-            patience_s: Seconds until they are killed.
-        """
-        for child in self.procs:
-            child.terminate()
-        until = time.monotonic() + patience_s
-        for child in self.procs:
-            try:
-                child.wait(max(0.0, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+    def end_children(self) -> None:
+        """End the ranks that this one has started."""
+        if self.watch is not None:
+            self.watch.stopped.set()
+        end(self.procs)
 
     def start_children(self) -> None:
         """Start this very Hydra job once for each other rank, or what Lightning would start where there is none."""
-        command = hydra_command()
-        if command is None:
-            super().start_children()
-            return
+        mine = owner()
+        os.environ[FIRST] = str(os.getpid())
+        try:
+            if (command := hydra_command()) is None:
+                super().start_children()
+            else:
+                self.start_job(command)
+        finally:
+            del os.environ[FIRST]
+        self.watch = Watch(self.procs, is_current=lambda: owner() == mine)
+        self.watch.start()
+
+    def start_job(self, command: Sequence[str]) -> None:
+        """Start a command once for each other rank.
+
+        Args:
+            command: Its words.
+        """
         from hydra.utils import get_original_cwd
 
         self.refuse_second_start()
@@ -103,9 +118,22 @@ class RankLauncher(HookedLauncher):
 
 def owner() -> str:
     """This process and its current Hydra job."""
-    from hydra.core.hydra_config import HydraConfig
+    return f"{os.getpid()}:{job_folder() or ''}"
 
-    return f"{os.getpid()}:{HydraConfig.get().runtime.output_dir}"
+
+def job_folder() -> str | None:
+    """The output folder of the current Hydra job. None outside Hydra."""
+    try:
+        from hydra.core.hydra_config import HydraConfig
+    except ImportError:
+        return None
+    return HydraConfig.get().runtime.output_dir if HydraConfig.initialized() else None
+
+
+def follow_the_first_rank() -> None:
+    """Leave with the rank that has started this one, which may be gone by now."""
+    if first := os.environ.pop(FIRST, None):  # What this rank starts is not told.
+        follow(int(first))
 
 
 def forget_earlier_job() -> None:
@@ -142,13 +170,11 @@ def fresh_store(rank: int, world_size: int, timeout: timedelta | None) -> dict[s
 
 def hydra_command() -> list[str] | None:
     """The command line that runs this very Hydra job once more. None outside Hydra."""
-    try:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-    except ImportError:
+    if job_folder() is None:
         return None
-    if not HydraConfig.initialized():
-        return None
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
     hydra = HydraConfig.get()
     assert hydra.job.config_name is not None
     # A sweep moves each job's output into a folder of its own. A child runs singly, so it has to be told.
@@ -188,6 +214,6 @@ def _job_words(arguments: Sequence[str], config_name: str) -> list[str]:
 
 
 def quoted(value: str) -> str:
-    """A string in the quotes of Hydra's override grammar."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    """A string in the quotes of Hydra's override grammar, in which nothing refers to a key."""
+    escaped = value.replace("\\'", "\\\\'").replace("'", "\\'").replace("${", "\\${")
     return f"'{escaped}'"

@@ -4,11 +4,12 @@ No other module touches a name of Lightning that begins with an underscore. ``py
 above, and ``tests/parallel/test_lightning_private.py`` asks the installed version for each name.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import lightning as L
-from lightning.fabric.utilities.distributed import _init_dist_connection
+from lightning.fabric.utilities.distributed import _init_dist_connection, _set_num_threads_if_needed
 from lightning.fabric.utilities.optimizer import _optimizers_to_device as optimizers_to_device
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -21,12 +22,24 @@ __all__ = ["HookedLauncher", "HookedStrategy", "log_finished_step", "optimizers_
 class HookedLauncher(_SubprocessScriptLauncher):
     """Lightning's subprocess launcher, whose way of starting children a subclass may change."""
 
-    def _call_children_scripts(self) -> None:
-        self.start_children()
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the other ranks and call a function here. Lightning's own watch over them would kill a whole sweep.
+
+        Args:
+            function: Called on this rank.
+            args: Of it.
+            trainer: Not read.
+            kwargs: Of it.
+        """
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self.start_children()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        return function(*args, **kwargs)
 
     def start_children(self) -> None:
         """Start the other ranks of this node as Lightning does."""
-        super()._call_children_scripts()
+        self._call_children_scripts()
 
     def refuse_second_start(self) -> None:
         """Children are started once, by the first rank."""

@@ -1,5 +1,8 @@
 """Ranks of a run: how they are started and connected, which rows they read, and how they agree on a value."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -7,12 +10,31 @@ import torch.distributed as dist
 from lightning.fabric.utilities.seed import reset_seed
 from torch import Tensor
 
-from internlm2_parallel.launcher import RankLauncher, forget_earlier_job, fresh_store
+from internlm2_parallel.environments import settled
+from internlm2_parallel.launcher import RankLauncher, follow_the_first_rank, forget_earlier_job, fresh_store
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy
 from internlm2_parallel.mesh import Ranks
 
 REDUCTIONS = {"max": dist.ReduceOp.MAX, "min": dist.ReduceOp.MIN, "sum": dist.ReduceOp.SUM}
+
+
+@contextmanager
+def refused_port() -> Iterator[None]:
+    """A port that another program has is one sentence.
+
+    Raises:
+        OSError: If this rank cannot listen on it.
+    """
+    try:
+        yield
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise OSError(
+            f"MASTER_PORT={os.environ.get('MASTER_PORT')} is taken by another program of this machine. The ranks need "
+            "a free one: set MASTER_PORT to another, or where nothing else does, leave it out."
+        ) from error
 
 
 class RankedStrategy(HookedStrategy):
@@ -48,6 +70,8 @@ class RankedStrategy(HookedStrategy):
             self.layout.check(self.shape, self.tokens)
         assert self.cluster_environment is not None
         forget_earlier_job()
+        follow_the_first_rank()
+        self.cluster_environment = settled(self.cluster_environment, self.num_processes, self.num_nodes)
         if self.cluster_environment.creates_processes_externally:
             return None
         return RankLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
@@ -57,7 +81,8 @@ class RankedStrategy(HookedStrategy):
         self.set_up_accelerator()
         reset_seed()
         self.set_world_ranks()
-        self.join_processes(**fresh_store(self.global_rank, self.world_size, self.timeout))
+        with refused_port():
+            self.join_processes(**fresh_store(self.global_rank, self.world_size, self.timeout))
         self._ranks = Ranks.of(self.layout, self.root_device.type)
         self.show_mesh(self._ranks.weights)
 
@@ -130,9 +155,7 @@ class RankedStrategy(HookedStrategy):
         return told[0]
 
     def over_stages(self, names: list[str]) -> list[str]:
-        """The names of all stages of a pipeline, in order, given those of this rank's. Collective."""
-        if self.layout.pipeline == 1:
-            return names
+        """The names of all stages of a pipeline, by rank, given those of this rank. Collective."""
         stages: list[list[str]] = [[] for _ in range(self.layout.pipeline)]
         dist.all_gather_object(stages, names, group=self.ranks.pipeline.get_group())
         return [name for stage in stages for name in stage]

@@ -29,21 +29,21 @@ from internlm2_parallel.checkpoint import CheckpointPolicy
 from internlm2_parallel.checkpoint.policy import newer_remote
 from internlm2_parallel.checkpoint.state import weights_of
 from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
-from internlm2_parallel.clipping import clip_by_global_norm
 from internlm2_parallel.communication import Communication
 from internlm2_parallel.computing import computing, evaluating
 from internlm2_parallel.context import ContextAttention
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy, optimizers_to_device
 from internlm2_parallel.memory import is_deferred
+from internlm2_parallel.names import named_weights
 from internlm2_parallel.parallelize import Treatment, keep_whole, parallelize
 from internlm2_parallel.pipeline import Pipeline, whole_state
-from internlm2_parallel.processes import RankedStrategy
+from internlm2_parallel.stepping import SteppingStrategy
 from internlm2_parallel.tensor import TensorContext
 from internlm2_parallel.zero import SHARDINGS, blocked_gradient_sync
 
 
-class MeshStrategy(RankedStrategy):
+class MeshStrategy(SteppingStrategy):
     """Data, tensor, sequence, context and pipeline parallelism over one device mesh.
 
     The class methods below make the usual ones. Each takes the options of the constructor, too.
@@ -85,6 +85,7 @@ class MeshStrategy(RankedStrategy):
         super().__init__(layout or Layout(), shape, tokens, timeout_s, process_group_backend)
         self.treatment, self.nets, self.deferred = treatment or Treatment(), tuple(nets), deferred
         self.tensor_context = TensorContext()
+        self.order: list[str] = []
         self.store = CheckpointStore(checkpoints or CheckpointPolicy())
         self.communication = communication or Communication()
 
@@ -168,13 +169,14 @@ class MeshStrategy(RankedStrategy):
         assert self.accelerator is not None and self.model is not None and self.lightning_module is not None
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(self.model)
+        self.order = [name for name, _ in named_weights(self.lightning_module)]
         for net in self.networks():
             if not is_deferred(net):
                 net.to(self.root_device)
             parallelize(net, self.ranks, self.treatment)
         keep_whole(self.lightning_module, self.nets, self.layout.ranks, self.root_device.type)
         self.model_to_device()
-        self._bind_clipping()
+        self.bind_clipping()
         self.barrier()
         fitting = trainer.state.fn == TrainerFn.FITTING
         if fitting:
@@ -199,26 +201,6 @@ class MeshStrategy(RankedStrategy):
                 "nets must name its networks."
             )
         return found
-
-    def _bind_clipping(self) -> None:
-        """Lightning clips in its precision plugin, which knows neither DTensors on several meshes nor stages."""
-
-        def clip_grad_by_norm(optimizer: Optimizer, clip_val: float) -> None:
-            self.clip_by_norm(list(self.precision_plugin.main_params(optimizer)), float(clip_val))
-
-        self.precision_plugin.clip_grad_by_norm = clip_grad_by_norm  # type: ignore[method-assign,assignment]
-
-    def clip_by_norm(self, weights: Sequence[Tensor], max_norm: float) -> Tensor:
-        """Clip all gradients to a global norm, over shards and stages. Collective.
-
-        Args:
-            weights: This rank's parameters, [...] each.
-            max_norm: Limit of the 2-norm. Infinity clips nothing.
-
-        Returns:
-            The norm before clipping, a scalar, the same on every rank.
-        """
-        return clip_by_global_norm(weights, max_norm, self.ranks.pipeline)
 
     @contextmanager
     def block_backward_sync(self) -> Iterator[None]:
@@ -285,7 +267,11 @@ class MeshStrategy(RankedStrategy):
 
     def _weight_names(self, optimizers: Sequence[Optimizer]) -> list[list[list[str]]]:
         assert self.lightning_module is not None
-        return [names_in_groups(self.lightning_module, optimizer, self.over_stages) for optimizer in optimizers]
+        return [names_in_groups(self.lightning_module, optimizer, self._over_stages) for optimizer in optimizers]
+
+    def _over_stages(self, names: list[str]) -> list[str]:
+        """A rank may have several stages, which do not follow each other. One process counts in the order of all."""
+        return sorted(self.over_stages(names), key=self.order.index) if self.has_stages else names
 
     def finish_writing(self) -> None:
         """Wait for checkpoints that are still being written or copied."""

@@ -106,8 +106,9 @@ def resumes_from(trainer: L.Trainer) -> Path | None:
     found = newest(folder, verify=getattr(saver, "verify", True))
     if found is not None and found.is_dir() and isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)):
         raise ValueError(
-            f"{found} is a sharded checkpoint, which {type(trainer.strategy).__name__} does not read. Resume with the "
-            "strategy that wrote it, or make one file of it with python -m internlm2_parallel join."
+            f"{found} is a sharded checkpoint, which {type(trainer.strategy).__name__} does not read. Resume with a "
+            "MeshStrategy, which may have one device, or make one file of it with "
+            f"python -m internlm2_parallel join {found} {found.with_name('joined.ckpt')}."
         )
     return found
 

@@ -56,8 +56,9 @@ def numbered(flat: dict[str, Any], groups: Sequence[Sequence[str]]) -> dict[str,
         (fields if kind == "state" else settings)[name][field] = value
     first = 0
     param_groups = []
-    for group in groups:
-        param_groups.append({**settings[group[0]], "params": list(range(first, first + len(group)))})
+    some = next((group for group in groups if group), [])
+    for group in groups:  # One without weights had settings that nothing says.
+        param_groups.append({**settings[(group or some)[0]], "params": list(range(first, first + len(group)))})
         first += len(group)
     return {"state": {number: fields[name] for number, name in enumerate(order)}, "param_groups": param_groups}
 

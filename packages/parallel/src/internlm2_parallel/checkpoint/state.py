@@ -43,9 +43,21 @@ def optimizers_of(module: nn.Module, optimizers: Sequence[Optimizer], makes_mome
     """
     found: dict[str, Any] = {}
     for index, optimizer in enumerate(optimizers):
-        with nullcontext() if makes_moments else without_a_step(optimizer):
+        with without_empty_groups(optimizer), nullcontext() if makes_moments else without_a_step(optimizer):
             found[f"optimizer_{index}"] = get_optimizer_state_dict(module, optimizer, options=FLAT)
     return found
+
+
+@contextmanager
+def without_empty_groups(optimizer: Optimizer) -> Iterator[None]:
+    """Inside, an optimizer has no groups without weights, as a stage may have them. torch reads a group by a weight."""
+    every = optimizer.param_groups
+    optimizer.param_groups = [group for group in every if group["params"]]
+    try:
+        yield
+    finally:
+        filled = iter(optimizer.param_groups)  # Others, where a state was set.
+        optimizer.param_groups = [next(filled) if group["params"] else group for group in every]
 
 
 @contextmanager
@@ -101,7 +113,8 @@ def set_state(
     for index, optimizer in enumerate(optimizers):
         part = f"optimizer_{index}"
         lacking = fresh.get(part, {})
-        set_optimizer_state_dict(module, optimizer, optim_state_dict={**state[part], **lacking}, options=FLAT)
+        with without_empty_groups(optimizer):
+            set_optimizer_state_dict(module, optimizer, optim_state_dict={**state[part], **lacking}, options=FLAT)
         without = {name.removeprefix(MOMENTS).rpartition(".")[0] for name in lacking}
         for name, weight in named_weights(module):
             if name in without:

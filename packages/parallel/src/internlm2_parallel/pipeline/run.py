@@ -1,6 +1,6 @@
 """One network as a pipeline: what runs when the LightningModule calls it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from internlm2_parallel.calls import NET, Arguments
 from internlm2_parallel.names import tied
 from internlm2_parallel.pipeline.schedule import Pipeline, blocks_of_stages
-from internlm2_parallel.pipeline.stages import Arriving, cut, keep_only
+from internlm2_parallel.pipeline.stages import Arriving, cut, keep_only, refuse_idle
 
 
 class PipelinedNet:
@@ -30,7 +30,8 @@ class PipelinedNet:
         param_dtype: Dtype of the hidden states between stages. None takes that of the weights.
 
     Raises:
-        ValueError: If there are more stages than blocks, or a weight is used in two of them.
+        ValueError: If there are more stages than blocks, a weight is used in two of them, or a rank would
+            train nothing.
     """
 
     def __init__(
@@ -53,14 +54,21 @@ class PipelinedNet:
         self.dim, self.dtype = embedding.shape[1], param_dtype or embedding.dtype
         self.num_stages = mesh.size() * how.stages_per_rank
         split = blocks_of_stages(len(list(trunk.get_submodule("layers").children())), self.num_stages)
+        for rank in range(mesh.size()):
+            refuse_idle(net, rank, mesh.size(), *self._part(rank, split))
         self.indices = how.stages_of(mesh.get_local_rank(), mesh.size())
         self.shells = {index: self._shell(index, split[index]) for index in self.indices}
-        own = [block for index in self.indices for block in split[index]]
-        keep_only(net, own, 0 in self.indices, self.num_stages - 1 in self.indices)
+        keep_only(net, *self._part(mesh.get_local_rank(), split))
         self.last_rank = next(r for r in range(mesh.size()) if self.num_stages - 1 in how.stages_of(r, mesh.size()))
         self.structure: Any = None
         self.schedules: dict[tuple[int, int, torch.device], Any] = {}
         net.forward = self.forward  # type: ignore[method-assign]
+
+    def _part(self, rank: int, split: Sequence[range]) -> tuple[list[int], bool, bool]:
+        """The blocks of a rank, and whether it has the first and the last stage."""
+        indices = self.how.stages_of(rank, self.mesh.size())
+        blocks = [block for index in indices for block in split[index]]
+        return blocks, 0 in indices, self.num_stages - 1 in indices
 
     def _shell(self, index: int, blocks: range) -> nn.Module:
         shell = cut(self.net, blocks, index == 0, index == self.num_stages - 1)

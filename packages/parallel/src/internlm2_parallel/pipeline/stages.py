@@ -78,6 +78,29 @@ def keep_only(net: nn.Module, blocks: Iterable[int], has_first: bool, has_last: 
     net.__dict__["_modules"] = remains.__dict__["_modules"]
 
 
+def refuse_idle(net: nn.Module, rank: int, ranks: int, blocks: Iterable[int], has_first: bool, has_last: bool) -> None:
+    """Refuse a rank of the pipeline that would train nothing: its optimizer has no weights, and no gradient leaves it.
+
+    Args:
+        net: The whole network.
+        rank: The rank of the pipeline.
+        ranks: How many there are.
+        blocks: Indices of its blocks.
+        has_first: Whether it has the embedding.
+        has_last: Whether it has norm and head.
+
+    Raises:
+        ValueError: If all its weights are frozen, and others are not.
+    """
+    own = cut(net, blocks, has_first, has_last)
+    is_idle = not any(weight.requires_grad for weight in own.parameters())
+    if is_idle and any(weight.requires_grad for weight in net.parameters()):
+        raise ValueError(
+            f"Rank {rank} of pipeline={ranks} would have frozen weights alone. Fewer stages, or other weights frozen, "
+            "leave each rank something to train."
+        )
+
+
 def whole_state(net: nn.Module, pipeline: DeviceMesh) -> dict[str, Tensor]:
     """All weights, whole, on the CPU of the first rank, nothing on the others. Collective.
 
