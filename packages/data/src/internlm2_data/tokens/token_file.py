@@ -2,15 +2,21 @@
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from internlm2_data.tokens.manifests import Manifest
+
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+DOCUMENT = np.dtype([("id", "V16"), ("contents", "<u8")])
+"""What is known of each document: its id, zeros where it has none, and a hash of its tokens."""
 
 
 class TokenSource:
@@ -31,6 +37,7 @@ class TokenSource:
         stem = str(path).removesuffix(".json").removesuffix(".bin")
         self.path = Path(stem)
         self.min_tokens = min_tokens
+        self._maps: dict[int, npt.NDArray[Any]] = {}
         card = Path(f"{stem}.json")
         if not card.is_file():
             raise FileNotFoundError(
@@ -40,11 +47,13 @@ class TokenSource:
         self.card: dict[str, Any] = json.loads(card.read_text("utf-8"))
         if not len(self):
             raise ValueError(f"{stem} has no document of {max(1, min_tokens)} tokens or more.")
-        if self._ids.size != self.card["tokens"]:
-            raise ValueError(
-                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}. Delete it and "
-                "run `internlm2 process pipeline=tokens` again."
-            )
+        for file, tokens in self._parts:
+            held = file.stat().st_size // DTYPES[self.card["dtype"]].itemsize
+            if held != tokens:
+                raise ValueError(
+                    f"{file} holds {held} tokens where its card says {tokens}. Delete it and run `internlm2 process "
+                    "pipeline=tokens` again."
+                )
 
     @property
     def name(self) -> str:
@@ -52,6 +61,11 @@ class TokenSource:
         return self.path.name
 
     @property
+    def manifest(self) -> Manifest:
+        """What is in it, by which a resumed run tells that it is still the same."""
+        return Manifest(self.name, len(self), self.num_tokens, str(self.card.get("contents", "")))
+
+    @cached_property
     def num_tokens(self) -> int:
         """Tokens of all (selected) documents."""
         return int(self.lengths.sum())
@@ -69,7 +83,44 @@ class TokenSource:
         """Token ids [start:stop] of one document, as stored (uint16 or uint32)."""
         first, length = int(self._extents[0][document]), int(self.lengths[document])
         stop = length if stop is None else min(stop, length)
-        return np.asarray(self._ids[first + start : first + stop])
+        # No document is in two parts.
+        part = bisect_right(self._starts, first) - 1
+        first -= self._starts[part]
+        return np.asarray(self._opened(part)[first + start : first + stop])
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each document of the file begins, selected or not, and the end, int64."""
+        return np.asarray(np.load(f"{self.path}.offsets.npy", allow_pickle=False))
+
+    @cached_property
+    def documents(self) -> npt.NDArray[Any]:
+        """Id and hash of each document of the file, selected or not, see `DOCUMENT`.
+
+        Raises:
+            FileNotFoundError: If the file does not say.
+        """
+        file = Path(f"{self.path}.documents.npy")
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"{self.path} does not say which documents it holds, since {file} is missing. Run `internlm2 process "
+                "pipeline=tokens` again."
+            )
+        return np.asarray(np.load(file, allow_pickle=False))
+
+    def document_id(self, document: int) -> str:
+        """Id of one of the selected documents, 32 hex digits. Empty where it has none."""
+        found = bytes(self.documents["id"][self._kept][document])
+        return found.hex() if any(found) else ""
+
+    def numbers_of(self, beginning: str) -> list[int]:
+        """Selected documents whose ids begin with some hex digits."""
+        ids = self.documents["id"][self._kept]
+        whole = len(beginning) // 2 * 2
+        wanted = np.frombuffer(bytes.fromhex(beginning[:whole]), np.uint8)
+        digits = ids.view(np.uint8).reshape(len(ids), 16)[:, : len(wanted)]
+        found = np.flatnonzero((digits == wanted).all(axis=1)).tolist()
+        return [number for number in found if self.document_id(number).startswith(beginning)]
 
     def at_least(self, tokens: int) -> "TokenSource":
         """The documents of at least `tokens` tokens, as a source of their own."""
@@ -79,18 +130,40 @@ class TokenSource:
         return TokenSource, (self.path, self.min_tokens)
 
     @cached_property
-    def _ids(self) -> npt.NDArray[Any]:
-        dtype = DTYPES[self.card["dtype"]]
-        if not self.card["tokens"]:
-            return np.empty(0, dtype)
-        return np.memmap(f"{self.path}.bin", dtype=dtype, mode="r")
+    def _parts(self) -> list[tuple[Path, int]]:
+        """The files of tokens, and how many each must hold."""
+        parts = self.card.get("parts", [self.card["tokens"]])
+        return [(part_file(self.path, number, len(parts)), tokens) for number, tokens in enumerate(parts)]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *accumulate(tokens for _, tokens in self._parts)][:-1]
+
+    def _opened(self, part: int) -> npt.NDArray[Any]:
+        if part not in self._maps:
+            file, _ = self._parts[part]
+            self._maps[part] = np.memmap(file, dtype=DTYPES[self.card["dtype"]], mode="r")
+        return self._maps[part]
+
+    @cached_property
+    def _kept(self) -> npt.NDArray[np.bool_]:
+        return np.diff(self.offsets) >= max(1, self.min_tokens)
 
     @cached_property
     def _extents(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        offsets = np.load(f"{self.path}.offsets.npy", mmap_mode=None, allow_pickle=False)
-        starts, lengths = offsets[:-1], np.diff(offsets)
-        keep = lengths >= max(1, self.min_tokens)
+        starts, lengths, keep = self.offsets[:-1], np.diff(self.offsets), self._kept
         return (starts, lengths) if keep.all() else (starts[keep], lengths[keep])
+
+
+def part_file(path: Path, number: int, count: int) -> Path:
+    """The file of tokens of one of the parts of a token file.
+
+    Args:
+        path: `.../NAME`.
+        number: Of the part, from 0.
+        count: How many parts there are. One alone has no number in its name.
+    """
+    return Path(f"{path}.bin" if count == 1 else f"{path}.{number:05d}.bin")
 
 
 def token_sources(
