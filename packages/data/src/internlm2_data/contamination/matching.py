@@ -58,7 +58,8 @@ class Matcher:
         room = 256
         while True:
             out = np.empty((room, matching.RUN_FIELDS), np.int64)
-            count = matching.runs(words.tokens, gram, is_gram, *self._index, self._least, out)
+            arguments: list[Any] = [words.tokens, gram, is_gram, *self._index, self._least, out]
+            count = matching.runs(*arguments)
             if count <= room:
                 return out[:count]
             room = count
