@@ -49,7 +49,7 @@ class FittedRows:
     @property
     def name(self) -> str:
         """The token file."""
-        return str(self.source.path)
+        return self.source.stem
 
     @property
     def manifest(self) -> Manifest:

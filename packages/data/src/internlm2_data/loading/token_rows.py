@@ -73,7 +73,7 @@ class TokenRows:
     @property
     def name(self) -> str:
         """The token file."""
-        return str(self.source.path)
+        return self.source.stem
 
     def ids(self, document: int) -> npt.NDArray[Any]:
         """Ids of a document, [n]."""

@@ -78,7 +78,7 @@ def join(path: Path, shards: Sequence[TokenSource], about: Mapping[str, Any]) ->
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for number, shard in enumerate(shards):
-        _link(Path(f"{shard.path}.bin"), part_file(path, number, len(shards)))
+        _link(Path(f"{shard.stem}.bin"), Path(part_file(path, number, len(shards))))
     lengths = np.concatenate([np.diff(shard.offsets) for shard in shards])
     documents = np.concatenate([shard.documents for shard in shards])
     first = shards[0].card
