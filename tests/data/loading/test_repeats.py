@@ -33,3 +33,21 @@ def test_the_loader_reads_high_more_than_once_and_low_not_at_all(sources, packin
             PackedBatches(sources, 8, 1, 1, repeats=repeats)
     with pytest.raises(ValueError, match=r"repeats=.* leave none of the sources \['low'\]"):
         PackedBatches({"low": sources["code-low"]}, 8, 1, 1).shares()
+
+
+def test_a_weight_of_a_language_is_shared_by_its_classes(sources):
+    def shares(weights, names=tuple(sources)):
+        return PackedBatches({name: sources[name] for name in names}, 8, 1, 1, weights=weights).shares()
+
+    assert shares({"web": 1, "code": 3}) == {"code-high": 0.5, "code-moderate": 0.25, "web": 0.25}
+    assert shares({"code": 1, "code-low": 1}) == pytest.approx(
+        {"code-high": 1 / 3, "code-low": 0.5, "code-moderate": 1 / 6}
+    )
+    plain = {"code": sources["web"], "code-high": sources["code-high"]}
+    assert PackedBatches(plain, 8, 1, 1, weights={"code": 1}).shares() == pytest.approx(
+        {"code": 1 / 3, "code-high": 2 / 3}
+    )
+    with pytest.raises(ValueError, match=r"weights=.* leave none of the sources"):
+        shares({"code": 1}, ["code-low"])
+    with pytest.raises(ValueError, match=r"weights name \['book'\]"):
+        shares({"book": 1})

@@ -10,7 +10,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 from internlm2_records import Message, Reader, conversation_of, read_records
-from xxhash import xxh3_128_hexdigest
+from xxhash import xxh3_128
 
 from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.order import shuffled
@@ -137,11 +137,13 @@ class Conversations:
         """Number of conversations kept."""
         return len(self.lengths)
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest:
         """What they are. Which of their tokens carry loss is part of their contents."""
-        contents = xxh3_128_hexdigest(b"".join(part.tobytes() for part in (self._ids, self._mask, self._starts)))
-        return Manifest("conversations", len(self), len(self._ids), contents)
+        contents = xxh3_128()
+        for part in (self._ids, self._mask, self._starts):
+            contents.update(part)
+        return Manifest("conversations", len(self), len(self._ids), contents.hexdigest())
 
     def read(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Ids and shifted labels of one conversation."""

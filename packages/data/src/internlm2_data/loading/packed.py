@@ -1,5 +1,6 @@
 """Pre-training batches: token files mixed by weight, with long rows for phase 2."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ class PackedBatches:
         batch_rows: Rows of a batch over all ranks.
         seed: Of document order and mixture.
         weights: Share of tokens by source. None weighs by size and `repeats`. A source without a weight is left out.
+            The weight of ``python-code`` is shared by its classes of quality, by size and `repeats`.
         repeats: How often sources of a class of quality are read while others are read once (report section 3.1.2:
             high more than once, low not at all).
         short_context: Pieces of documents from `sources` are cut at this many tokens. None cuts at `context`.
@@ -137,11 +139,14 @@ class PackedBatches:
         cut: int,
         min_tokens: int,
     ) -> dict[str, tuple[PackedRows, float]]:
-        if unknown := set(weights or ()) - set(sources):
+        of = {name: _weighed_as(name, weights) for name in sources}
+        if unknown := set(weights or ()) - set(of.values()):
             raise ValueError(f"weights name {sorted(unknown)}, but the sources are {sorted(sources)}.")
-        names = [name for name in sources if total > 0 and (weights is None or weights.get(name, 0) > 0)]
+        names = [name for name in sources if total > 0 and (weights is None or weights.get(of[name], 0) > 0)]
         opened = {name: self._open(prefix + name, sources[name], cut, min_tokens) for name in names}
-        sizes = {n: self._worth(opened[n]) if weights is None else weights[n] for n in names}
+        sizes = {name: self._worth(rows) for name, rows in opened.items()}
+        if weights is not None:
+            sizes = _shared(weights, sizes, of)
         if total > 0 and not any(sizes.values()):
             how = f"weights={weights}" if weights is not None else f"repeats={dict(self.repeats)}"
             raise ValueError(f"{how} leave none of the sources {sorted(sources)}.")
@@ -159,3 +164,24 @@ class PackedBatches:
             rows = TokenRows if self.packing == "cut" else FittedRows
             self._opened[name] = rows(documents, self.context, cut, self.seed)
         return self._opened[name]
+
+
+def _shared(weights: Mapping[str, float], sizes: Mapping[str, float], of: Mapping[str, str]) -> dict[str, float]:
+    """The weight of each source. Those under one name share it by their sizes. One alone has it whatever its size."""
+    sums: dict[str, float] = defaultdict(float)
+    for name, size in sizes.items():
+        sums[of[name]] += size
+    counts = Counter(of[name] for name in sizes)
+    return {
+        name: weights[of[name]] * (1 if of[name] == name and counts[name] == 1 else size / (sums[of[name]] or 1))
+        for name, size in sizes.items()
+    }
+
+
+def _weighed_as(name: str, weights: Mapping[str, float] | None) -> str:
+    """Under which name a source has a weight: its own, or that of all classes of quality of a language and source."""
+    for quality in QUALITIES:
+        cell = name.removesuffix(f"-{quality}")
+        if cell != name and weights is not None and name not in weights and cell in weights:
+            return cell
+    return name
