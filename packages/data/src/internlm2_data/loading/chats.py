@@ -142,7 +142,7 @@ class Conversations:
         """What they are. Which of their tokens carry loss is part of their contents."""
         contents = xxh3_128()
         for part in (self._ids, self._mask, self._starts):
-            contents.update(part)
+            contents.update(part.data)
         return Manifest("conversations", len(self), len(self._ids), contents.hexdigest())
 
     def read(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
