@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from internlm2_conf.hashing import sampled_hash
+from internlm2_conf.hashing import contents_of, sampled_hash
 from internlm2_conf.keys import is_below, leaves, texts
 from omegaconf import DictConfig, OmegaConf
 
@@ -104,8 +104,10 @@ def refuse_another(cfg: DictConfig, earlier: Mapping[str, Any]) -> None:
 
 
 def record_of(cfg: DictConfig) -> dict[str, Any]:
-    """What a job is made of: its settings, and hashes of what it reads."""
-    return dict(json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs_of(cfg)})))
+    """What a job is made of: its settings, and hashes of what it reads, of folders also file by file."""
+    inputs = inputs_of(cfg)
+    folders = {path: contents_of(Path(path)) for path in inputs if Path(path).is_dir()}
+    return dict(json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs, "folders": folders})))
 
 
 def changeable(names: Sequence[str]) -> Sequence[str]:
@@ -224,7 +226,38 @@ def differences(earlier: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str
             found[key] = f"{key} {shown('was', old, key)}, {shown('is now', new, key)}"
     both = earlier["inputs"].keys() & here["inputs"].keys()
     changed = [path for path in sorted(both) if earlier["inputs"][path] != here["inputs"][path]]
-    return found | {path: f"{path} has other contents now" for path in changed}
+    said = {path: other_files(*(side.get("folders", {}).get(path, {}) for side in (earlier, here))) for path in changed}
+    return found | {path: f"{path} has other contents now{said[path]}" for path in changed}
+
+
+def other_files(old: Mapping[str, Sequence[Any]], new: Mapping[str, Sequence[Any]]) -> str:
+    """Which files of a folder differ, in words. Nothing where it is not known.
+
+    Args:
+        old: Size and hash of each file that was there.
+        new: Of each that is there now.
+    """
+    if not old or not new:
+        return ""
+    differ = [name for name in dict.fromkeys([*old, *new]) if old.get(name) != new.get(name)]
+    said = [other_file(name, old.get(name), new.get(name)) for name in differ]
+    more = f", {len(said) - MOST_NAMED} more" if len(said) > MOST_NAMED else ""
+    return f" ({', '.join(said[:MOST_NAMED])}{more})"
+
+
+def other_file(name: str, old: Sequence[Any] | None, new: Sequence[Any] | None) -> str:
+    """How a file differs, in words.
+
+    Args:
+        name: Its path in the folder.
+        old: Its size and hash earlier. None if it was not there.
+        new: Those of now. None if it is gone.
+    """
+    if old is None or new is None:
+        return f"{name} is {'new' if old is None else 'gone'}"
+    if old[0] != new[0]:
+        return f"{name} had {old[0]:,} bytes and has {new[0]:,}"
+    return f"{name} has as many bytes as before, but others"
 
 
 def by_content(value: Any, inputs: Mapping[str, str]) -> Any:

@@ -35,9 +35,18 @@ def sampled_hash(path: Path) -> str:
     """
     if path.is_file():
         return text_hash(f"{path.stat().st_size} {hashlib.sha256(b''.join(samples(path))).hexdigest()}")
-    names = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    return text_hash("\n".join(f"{name} {sampled_hash(path / name)}" for name in shown))
+    return text_hash("\n".join(f"{name} {sampled_hash(path / name)}" for name in shown_files(path)))
+
+
+def shown_files(folder: Path) -> list[Path]:
+    """Files below a folder, sorted, by their paths in it. Hidden ones do not count."""
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return [name for name in names if not any(part.startswith(".") for part in name.parts)]
+
+
+def contents_of(folder: Path) -> dict[str, list[Any]]:
+    """Size in bytes and sampled hash of each file below a folder, by its path in it."""
+    return {str(name): [(folder / name).stat().st_size, sampled_hash(folder / name)] for name in shown_files(folder)}
 
 
 def samples(file: Path, whole_bytes: int = 2**20, blocks: int = 4, block_bytes: int = 2**16) -> Iterator[bytes]:

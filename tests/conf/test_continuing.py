@@ -105,7 +105,15 @@ def test_changed_inputs_are_named() -> None:
     with Path("sft/model.safetensors").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"x")
-    with pytest.raises(ValueError, match="sft has other contents now"):
+    said = r"sft has other contents now \(model\.safetensors has as many bytes as before, but others\)"
+    with pytest.raises(ValueError, match=said):
+        check_continuing(recipe())
+    Path("sft/model.safetensors").write_bytes(bytes(2_000))
+    Path("sft/more.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"model\.safetensors had 3,000,000 bytes and has 2,000, more\.json is new\)"):
+        check_continuing(recipe())
+    Path("sft/model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"\(model\.safetensors is gone, more\.json is new\)"):
         check_continuing(recipe())
 
 

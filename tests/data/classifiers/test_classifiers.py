@@ -174,20 +174,45 @@ def test_fluency_from_spoiled_documents(tmp_path):
     assert card["figures_on_test"]["all"]["average_precision"] > 0.6
 
 
-@pytest.mark.slow
-def test_a_small_bert(tmp_path):
+def test_texts_of_another_source_choose_and_tell(tmp_path):
+    """Its bad texts use other words: what the training source promises does not hold on them."""
+    pytest.importorskip("sklearn", reason="extra classifiers")
+    own = write_labels(tmp_path / "own.jsonl")
+    shared = own.read_text("utf-8").splitlines()[:40]
+    other = [
+        {"text": f"{'quiet river garden' if n % 2 else 'vulgar swine hate'} {n}", "label": (n + 1) % 2}
+        for n in range(120)
+    ]
+    for name, lines in (("validation", other[:60]), ("test", other[60:])):
+        text = "\n".join([*map(json.dumps, lines), *shared[: 40 if name == "test" else 20]])
+        (tmp_path / f"{name}.jsonl").write_text(text, "utf-8")
+    files = {name: str(tmp_path / f"{name}.jsonl") for name in ("validation", "test")}
+    train_classifier([FromFile(LabelFile(str(own), language="en"))], tmp_path / "m", ["toxicity"], **files)
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    assert [(origin["file"], origin["share"]) for origin in card["test_from"]] == [("test.jsonl", "all")]
+    assert [(origin["file"], origin["share"]) for origin in card["own_test_from"]] == [("own.jsonl", "15%")]
+    assert [(origin["file"], origin["share"]) for origin in card["threshold_from"]] == [("validation.jsonl", "all")]
+    assert card["figures_on_test"]["all"]["texts"] == card["texts"]["test"] == 100
+    assert card["texts"]["validation"] == 60, "20 of them are in the test, and a text is in one part"
+    assert card["texts"]["train"] + card["texts"]["own_test"] == 760
+    assert card["figures_on_own_test"]["all"]["texts"] == card["texts"]["own_test"]
+    train_classifier([FromFile(LabelFile(str(own)))], tmp_path / "n", ["toxicity"])
+    alone = json.loads((tmp_path / "n" / "card.json").read_text())
+    assert (
+        "own_test_from" not in alone and alone["test_from"][0]["share"] == alone["threshold_from"][0]["share"] == "15%"
+    )
+
+
+def small_bert(folder):
+    """A BERT with random weights whose words are those of the labels."""
     transformers = pytest.importorskip("transformers", reason="extra transformer")
     torch = pytest.importorskip("torch", reason="extra transformer")
-    from internlm2_data.classifiers.transformer import FitTransformer
-
-    labels = write_labels(tmp_path / "labels.jsonl", 400)
     words = sorted({w for listed in (GOOD, BAD) for language in listed for w in listed[language]} | set("0123456789"))
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, *(f"##{w}" for w in words)]
-    base = tmp_path / "base"
-    base.mkdir()
-    (base / "vocab.txt").write_text("\n".join(vocabulary), "utf-8")
-    tokenizer = transformers.BertTokenizerFast(vocab_file=str(base / "vocab.txt"))
-    tokenizer.save_pretrained(base)
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), "utf-8")
+    tokenizer = transformers.BertTokenizerFast(vocab_file=str(folder / "vocab.txt"))
+    tokenizer.save_pretrained(folder)
     config = transformers.BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=64,
@@ -197,8 +222,50 @@ def test_a_small_bert(tmp_path):
         max_position_embeddings=128,
     )
     torch.manual_seed(0)
-    transformers.BertForSequenceClassification(config).save_pretrained(base)
-    fit = FitTransformer(str(base), epochs=6, learning_rate=2e-3, max_tokens=128)
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_transformer_resumes_after_the_last_whole_epoch(tmp_path, monkeypatch, capsys):
+    base = small_bert(tmp_path / "base")
+    from internlm2_data.classifiers import transformer
+
+    texts = list(LabelFile(str(write_labels(tmp_path / "labels.jsonl", 40))).read())
+    split = ([text.text for text in texts], np.array([text.labels for text in texts]))
+    fit = transformer.FitTransformer(base, epochs=3, learning_rate=2e-3, max_tokens=64)
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = fit(split, split, ["toxicity"], tmp_path / "whole")
+    judged = []
+
+    def killed(made, held):
+        judged.append(1)
+        if len(judged) == 2:
+            raise KeyboardInterrupt
+        return loss(made, held)
+
+    loss = transformer._validation_loss
+    monkeypatch.setattr(transformer, "_validation_loss", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(split, split, ["toxicity"], tmp_path / "killed")
+    monkeypatch.setattr(transformer, "_validation_loss", loss)
+    assert (tmp_path / "killed" / "epoch.pt").is_file()
+    capsys.readouterr()
+    again = fit(split, split, ["toxicity"], tmp_path / "killed")
+    told = capsys.readouterr().out
+    assert "Resumes after epoch 1 of 3." in told and "epoch 3 of 3: validation loss" in told
+    for name, weight in again.model.state_dict().items():
+        assert weight.equal(whole.model.state_dict()[name])
+    assert not list((tmp_path / "killed").iterdir()), "nothing is left of it"
+
+
+@pytest.mark.slow
+def test_a_small_bert(tmp_path):
+    base = small_bert(tmp_path / "base")
+    from internlm2_data.classifiers.transformer import FitTransformer
+
+    labels = write_labels(tmp_path / "labels.jsonl", 400)
+    fit = FitTransformer(base, epochs=6, learning_rate=2e-3, max_tokens=128)
     train_classifier([FromFile(LabelFile(str(labels)))], tmp_path / "m", ["toxicity"], fit=fit, kind="transformer")
     card = json.loads((tmp_path / "m" / "card.json").read_text())
     assert card["figures_on_test"]["all"]["f1"] > 0.8

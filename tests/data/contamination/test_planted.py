@@ -84,7 +84,7 @@ def test_token_files(world, kind: str, steps: int) -> None:
     found: dict[str, set[int]] = {}
     for match in matches:
         text = next(item for item in items if item["id"] == match["item"])[match["field"]]
-        assert match["text"] == text and match["units"] == [0, match["of"]]
+        assert match["text"] == text and match["words"] == [0, match["of"]]
         # The same document may come as a short and as a long one.
         found.setdefault(text, set()).update(match["steps"])
     assert {text: sorted(at) for text, at in found.items()} == {text: at for text, at in expected.items() if at}

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from internlm2_data.loading import ChatBatches, PackedBatches
-from internlm2_data.loading.packing import first_fit
 from internlm2_records import Placed
 
 
@@ -176,8 +175,3 @@ def test_files_of_ones_own_format_and_of_several(chats, tmp_path):
 
     both = ChatBatches([*chats.conversations, path], encode, 20, 4, seed=1, readers={".txt": read_asked})
     assert answers(both.loader()) == answers(chats.loader()) + Counter({1000 + ord("z"): 1})
-
-
-def test_first_fit_by_hand():
-    lengths = [6, 5, 4, 3, 10, 2]
-    assert first_fit(range(6), lengths, 10) == [[0, 2], [1, 3, 5], [4]]

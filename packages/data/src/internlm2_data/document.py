@@ -13,6 +13,8 @@ from typing import Any
 
 CODE_TYPES = ("code", "repository")
 TYPES = ("webpage", "prose", *CODE_TYPES)
+QUALITIES = ("high", "moderate", "low")
+"""Classes of quality, in ``meta.quality`` where a document has one (report section 3.1.2)."""
 _UNSAFE = re.compile(r"[^\w+.-]+|^\.+")
 
 
@@ -56,6 +58,12 @@ class Document:
         Token files are named by it, so whatever cannot be in a file's name is a line below: "en-news_2020".
         """
         return "-".join(_UNSAFE.sub("_", part) or "_" for part in (self.language, self.source))
+
+    @property
+    def quality(self) -> str:
+        """Its class of quality, empty where it has none."""
+        told = self.meta.get("quality")
+        return told if told in QUALITIES else ""
 
     @property
     def num_bytes(self) -> int:

@@ -1,8 +1,8 @@
-"""The job `internlm2 trace`: one document's way through the stages of a run."""
+"""The job `internlm2 trace`: a document's way through the stages of a run, and from documents to training and back."""
 
 import difflib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -42,22 +42,45 @@ class Step:
         return {"stage": self.stage, "fate": self.fate, "notes": list(self.notes), "file": str(self.file)}
 
 
-def trace(run: str | Path, id: str, show_text: bool = False, as_json: bool = False) -> None:
-    """Print a document's way through a run.
+def trace(
+    run: str | Path,
+    id: str | None = None,
+    show_text: bool = False,
+    as_json: bool = False,
+    step: int | None = None,
+    row: int | None = None,
+    batches: Callable[[], Any] | None = None,
+) -> None:
+    """Print a document's way through a run, or what a training run was given.
 
     Args:
-        run: Folder that `internlm2 process` wrote.
-        id: The document's id or the beginning of it, or its URL.
+        run: Folder that `internlm2 process` wrote, or that of a training run.
+        id: The document's id or the beginning of it, or in a run of `internlm2 process` its URL. In a training run it
+            prints the steps and rows that held a part of it.
         show_text: Print its first text, and what each stage changed in it.
-        as_json: Print JSON instead of a table.
+        as_json: Print JSON instead.
+        step: Step of a training run, from 1. Prints the documents of its batch, and where each comes from.
+        row: Row of that batch, from 1. None takes all.
+        batches: Makes what the training run was trained on.
 
     Raises:
         FileNotFoundError: If the folder is not one of a run.
-        ValueError: If no document or more than one has this id.
+        ValueError: If no document or more than one has this id, or neither id nor step is given.
     """
-    steps = find_steps(Path(run), id)
+    if (id is None) == (step is None):
+        raise ValueError(f"id={id} or step={step} must be given, and not both.")
+    if batches is not None and (step is not None or (Path(run) / "training.json").is_file()):
+        from internlm2_data.contamination.job import steps_of
+        from internlm2_data.provenance import pieces_of, print_pieces, print_sights, sights_of
+
+        if step is not None:
+            print_pieces(pieces_of(batches(), step, row), as_json)
+        elif id is not None:
+            print_sights(sights_of(batches(), str(id), steps_of(Path(run))), as_json)
+        return
+    steps = find_steps(Path(run), str(id))
     if as_json:
-        print(json.dumps([step.to_json() for step in steps], ensure_ascii=False))
+        print(json.dumps([each.to_json() for each in steps], ensure_ascii=False))
         return
     _show(steps, show_text)
 

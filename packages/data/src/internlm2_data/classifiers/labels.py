@@ -1,7 +1,7 @@
 """Labelled texts."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from internlm2_records import Placed, Record, read_records
@@ -63,6 +63,10 @@ class LabelFile:
             labelled = placed.parse(self._labelled)
             if labelled.text.strip():
                 yield labelled
+
+    def at(self, path: str) -> "LabelFile":
+        """Another file that is read in the same way."""
+        return replace(self, path=path)
 
     def _labelled(self, row: Record) -> Labelled:
         if any(str(key) not in row for key in (self.text, *self.labels)):

@@ -24,6 +24,14 @@ class LabelSource(Protocol):
     def about(self) -> dict[str, Any]:
         """What the card says of it."""
 
+    def at(self, path: str, targets: Sequence[str]) -> "LabelSource":
+        """A file of labels that people gave, read as this source's own is where it is a file.
+
+        Args:
+            path: The file.
+            targets: Names of the labels.
+        """
+
 
 @dataclass(frozen=True)
 class FromFile:
@@ -42,6 +50,10 @@ class FromFile:
     def about(self) -> dict[str, Any]:
         """See `LabelSource`."""
         return {"file": Path(self.file.path).name, "digest": file_digest(Path(self.file.path))}
+
+    def at(self, path: str, targets: Sequence[str]) -> "FromFile":
+        """See `LabelSource`. Columns and values are those of this file."""
+        return FromFile(self.file.at(path))
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,10 @@ class MadeByRule:
     def about(self) -> dict[str, Any]:
         """See `LabelSource`."""
         return {"made_by_rule": self.kind, "inputs": list(self.inputs)}
+
+    def at(self, path: str, targets: Sequence[str]) -> FromFile:
+        """See `LabelSource`. The columns of the file are called ``text`` and like the targets."""
+        return FromFile(LabelFile(path, labels=tuple(targets)))
 
     def _labelled(
         self, text: str, other: str, place: int, language: str, rng: np.random.Generator

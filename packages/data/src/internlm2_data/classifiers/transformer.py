@@ -1,14 +1,17 @@
 """A BERT with a head of one number a target, fine-tuned (report section 3.1.1). Needs the extra `transformer`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from internlm2_records.progress import LineProgress
 
-Split = tuple[list[str], npt.NDArray[np.float64]]
+from internlm2_data.classifiers.splits import Split
+from internlm2_data.document import content_id
+from internlm2_data.fingerprint import fingerprint
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class TransformerClassifier:
 class FitTransformer:
     """Fine-tunes a BERT. Of its epochs the one with the least validation loss is kept.
 
+    After each epoch it saves itself. Started again on the same texts with the same settings, it resumes there.
+
     Attributes:
         base: Folder or name of a pretrained model.
         epochs: Passes over the texts.
@@ -84,8 +89,15 @@ class FitTransformer:
     max_tokens: int = 512
     seed: int = 0
 
-    def __call__(self, train: Split, validation: Split, targets: Sequence[str]) -> TransformerClassifier:
-        """Fit it."""
+    def __call__(self, train: Split, validation: Split, targets: Sequence[str], folder: Path) -> TransformerClassifier:
+        """Fit it.
+
+        Args:
+            train: Texts to train on, and their labels.
+            validation: Texts that say which epoch is best.
+            targets: Names of the labels.
+            folder: Where it keeps ``epoch.pt`` meanwhile.
+        """
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -104,32 +116,94 @@ class FitTransformer:
         tokenizer = AutoTokenizer.from_pretrained(self.base, trust_remote_code=False)
         limit = min(self.max_tokens, int(model.config.max_position_embeddings))
         made = TransformerClassifier(tuple(targets), model, tokenizer, limit)
-        self._train(made, train, validation)
+        work = fingerprint(
+            self, list(targets), *(content_id(*texts, str(labels.tolist())) for texts, labels in (train, validation))
+        )
+        Training(self, made, folder / "epoch.pt", work).run(train, validation)
         return made
 
-    def _train(self, made: TransformerClassifier, train: Split, validation: Split) -> None:
+
+class Training:
+    """Epochs of a fine-tuning, each saved when it is done.
+
+    Args:
+        settings: How to train.
+        made: What is trained.
+        file: Where to save.
+        work: Fingerprint of settings and texts, by which a saved epoch is known to be of this training.
+    """
+
+    def __init__(self, settings: FitTransformer, made: TransformerClassifier, file: Path, work: str) -> None:
+        self.settings, self.made, self.file, self.work = settings, made, file, work
+        self.epoch, self.best = 0, float("inf")
+        self.kept: dict[str, Any] = {}
+
+    def run(self, train: Split, validation: Split) -> None:
+        """Train to the end, and leave the best weights in the model.
+
+        Args:
+            train: Texts to train on, and their labels.
+            validation: Texts that say which epoch is best.
+        """
         import torch
 
-        optimizer = torch.optim.AdamW(made.model.parameters(), lr=self.learning_rate, weight_decay=0.01)
-        steps = self.epochs * -(-len(train[0]) // self.batch_size)
+        settings, model = self.settings, self.made.model
+        batches = -(-len(train[0]) // settings.batch_size)
+        steps = settings.epochs * batches
         warmup = max(1, steps // 10)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: min((step + 1) / warmup, (steps - step) / max(1, steps - warmup))
         )
-        best, kept = float("inf"), {}
-        for epoch in range(self.epochs):
-            made.model.train()
-            for places in _batches(len(train[0]), self.batch_size, self.seed + epoch):
-                loss = _loss(made, train, places)
-                optimizer.zero_grad()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(made.model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-            value = _validation_loss(made, validation)
-            if value < best:
-                best, kept = value, {name: tensor.detach().clone() for name, tensor in made.model.state_dict().items()}
-        made.model.load_state_dict(kept)
+        parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
+        self._resume(parts)
+        with LineProgress() as progress:
+            for epoch in range(self.epoch, settings.epochs):
+                task = progress.add_task(f"epoch {epoch + 1} of {settings.epochs}", total=batches)
+                model.train()
+                torch.manual_seed(settings.seed + epoch)
+                for places in _batches(len(train[0]), settings.batch_size, settings.seed + epoch):
+                    loss = _loss(self.made, train, places)
+                    optimizer.zero_grad()
+                    loss.backward()
+                    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                    optimizer.step()
+                    schedule.step()
+                    progress.advance(task)
+                self._judge(_validation_loss(self.made, validation))
+                self._save(parts)
+        model.load_state_dict(self.kept)
+        self.file.unlink()
+
+    def _judge(self, value: float) -> None:
+        self.epoch += 1
+        print(f"epoch {self.epoch} of {self.settings.epochs}: validation loss {value:.4f}")
+        if value < self.best:
+            weights = self.made.model.state_dict()
+            self.best, self.kept = value, {name: tensor.detach().clone() for name, tensor in weights.items()}
+
+    def _save(self, parts: Mapping[str, Any]) -> None:
+        import torch
+
+        states = {name: part.state_dict() for name, part in parts.items()}
+        saved = {"work": self.work, "epoch": self.epoch, "best": self.best, "kept": self.kept, **states}
+        part = self.file.with_name(self.file.name + ".part")
+        torch.save(saved, part)
+        part.replace(self.file)
+
+    def _resume(self, parts: Mapping[str, Any]) -> None:
+        import torch
+
+        if not self.file.is_file():
+            return
+        saved = torch.load(self.file, map_location=self.made.model.device, weights_only=True)
+        if saved["work"] != self.work:
+            print(f"{self.file} is of other texts or settings: trains from the beginning.")
+            return
+        print(f"Resumes after epoch {saved['epoch']} of {self.settings.epochs}.")
+        self.epoch, self.best, self.kept = saved["epoch"], saved["best"], saved["kept"]
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
 
 
 def _batches(count: int, size: int, seed: int) -> list[npt.NDArray[np.int64]]:

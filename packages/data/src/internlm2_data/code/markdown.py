@@ -8,6 +8,7 @@ from pathlib import Path
 from internlm2_data.code.imports import Tree, imports_of
 from internlm2_data.code.languages import DOCUMENTATION
 from internlm2_data.code.order import dependency_order
+from internlm2_data.code.quality import quality_of
 from internlm2_data.document import Document
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.sieves import Sifted
@@ -52,7 +53,7 @@ def assemble(name: str, documents: Sequence[Document]) -> Document:
     text = "\n".join([f"# {name}\n", *(section(by_path[path]) for path in order)])
     main = max(sorted(sizes), key=lambda language: (language not in DOCUMENTATION, sizes[language]))
     licence = documents[0].meta.get("licence", "")
-    meta = {"repository": name, "licence": licence, "files": order, "bytes": sizes}
+    meta = {"repository": name, "licence": licence, "files": order, "bytes": sizes, **quality_of(documents)}
     return Document(text=text, source="code", language=main, type="repository", url=name, meta=meta)
 
 

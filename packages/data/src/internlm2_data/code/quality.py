@@ -1,13 +1,19 @@
 """Quality of code in three classes: high is read more than once, moderate once, low not at all (report section 3.1.2).
 
+The class of each file is noted in its trail. A repository has the class of most of its bytes in ``meta.quality``, and
+the score of each file in ``meta.scores``. Each class has token files of its own, and the loader is told how often to
+read them.
+
 The rules here look at what a person sees at a glance: comments, names, length of lines and functions. A learned
 scorer may join them as one more rule.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from internlm2_data.code.languages import DATA, DOCUMENTATION
+from internlm2_data.document import QUALITIES, Document
 from internlm2_data.page import Page
 from internlm2_data.verdict import Drop, Score, Verdict
 
@@ -15,18 +21,25 @@ _COMMENT = re.compile(r"^\s*(#|//|/\*|\*|--|;|%|\"\"\"|''')")
 _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
 _LITERAL = re.compile(r"^[\s\d.,xXa-fA-F'\"()\[\]{}:+-]*$")
 HIGH, LOW = 0.6, 0.2
+COMMON = (
+    "python", "c", "cpp", "csharp", "java", "javascript", "typescript", "go", "rust", "php", "ruby", "kotlin", "swift",
+    "scala", "html", "css", "shell", "sql",
+)  # fmt: skip
+"""Languages of which there is more code than a corpus needs. Of others, low files are kept."""
+_RULE = "code.quality_"
 
 
 class CodeQuality:
-    """Scores files from 0 to 1 and drops those below `low`.
+    """Scores files from 0 to 1 and drops those below `low`, except of languages of which there is little.
 
     Args:
         low: Below it the class is low.
         high: From it on the class is high.
+        common: Languages whose low files go. Those of others are moderate.
     """
 
-    def __init__(self, low: float = LOW, high: float = HIGH) -> None:
-        self.low, self.high = low, high
+    def __init__(self, low: float = LOW, high: float = HIGH, common: Collection[str] = COMMON) -> None:
+        self.low, self.high, self.common = low, high, frozenset(common)
 
     def judge(self, pages: Sequence[Page]) -> list[Verdict]:
         """See `Rule`."""
@@ -34,9 +47,25 @@ class CodeQuality:
 
     def _judge(self, page: Page) -> Verdict:
         value = round(quality(page), 3)
-        if value < self.low:
-            return Drop("code.quality_low", value, self.low)
-        return Score("code.quality_high" if value >= self.high else "code.quality_moderate", value)
+        if value < self.low and page.document.language in self.common:
+            return Drop(f"{_RULE}low", value, self.low)
+        return Score(f"{_RULE}high" if value >= self.high else f"{_RULE}moderate", value)
+
+
+def quality_of(files: Sequence[Document]) -> dict[str, Any]:
+    """What a repository notes in its ``meta``: the class that most of its bytes are of, and the scores of its files.
+
+    Args:
+        files: Its files. Empty where no rule has scored one.
+    """
+    scores, sizes = {}, dict.fromkeys(QUALITIES, 0)
+    for file in files:
+        for note in file.trail:
+            name = note["rule"].removeprefix(_RULE)
+            if note["action"] == "score" and name in sizes:
+                scores[file.meta["path"]] = note["value"]
+                sizes[name] += file.num_bytes
+    return {"quality": max(QUALITIES, key=lambda name: sizes[name]), "scores": scores} if scores else {}
 
 
 def quality(page: Page) -> float:

@@ -1,4 +1,4 @@
-"""Where the parts of evaluation items occur in documents: seeds of 4-grams, aligned both ways."""
+"""Where parts of evaluation items occur in documents: n-grams as seeds, aligned both ways or followed word by word."""
 
 from typing import Any
 
@@ -11,10 +11,16 @@ from internlm2_data.compiled.tokens import _FNV_OFFSET, _FNV_PRIME, Bytes, _char
 SEED = 4
 # Tokens that an alignment may step over at once, on either side.
 GAP = 6
-FIELDS = 8
+FIELDS, RUN_FIELDS = 8, 4
 
 _ASCII_KIND = np.array([chr(code).isalnum() for code in range(128)], np.int64)
 _ASCII_FOLDED = np.array([ord(chr(code).lower()) for code in range(128)], np.uint8)
+# Letters of two bytes without their case (Latin, Greek, Cyrillic, ...), by code point.
+_FOLDED = np.array([int.from_bytes(chr(code).encode()) for code in range(0x800)], np.uint64)
+for _code in range(0x80, 0x800):
+    _folded = chr(_code).casefold()
+    if len(_folded) == 1 and len(_folded.encode()) == 2:
+        _FOLDED[_code] = int.from_bytes(_folded.encode())
 _WIDE_EXCLAMATION, _WIDE_TILDE = np.uint64(0xEFBC81), np.uint64(0xEFBD9E)
 
 
@@ -22,8 +28,8 @@ _WIDE_EXCLAMATION, _WIDE_TILDE = np.uint64(0xEFBC81), np.uint64(0xEFBD9E)
 def split(data: Bytes, offsets: Any) -> Any:
     """Words of texts: their hashes, where each text's begin and end, and the bytes of each, [words, 2].
 
-    A word is a run of letters and digits, or one character of a script without spaces. Case and width of ASCII letters
-    and digits do not count, nor do signs, for a line break beside a sign must not change a word.
+    A word is a run of letters and digits, or one character of a script without spaces. Width and case do not count (of
+    letters beyond U+07FF case does), nor do signs, for a line break beside a sign must not change a word.
 
     Args:
         data: All texts end to end, uint8.
@@ -65,6 +71,9 @@ def _character(data: Bytes, i: int, stop: int) -> Any:
     if byte < 0x80:
         return _ASCII_KIND[byte], np.uint64(_ASCII_FOLDED[byte]), 1
     width = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+    if width == 2 and i + 1 < stop:
+        folded = _FOLDED[((byte & 0x1F) << 6) | (data[i + 1] & 0x3F)]
+        return _character_class(folded, width), folded, width
     value = np.uint64(byte)
     for k in range(1, width):
         if i + k < stop:
@@ -78,18 +87,19 @@ def _character(data: Bytes, i: int, stop: int) -> Any:
 
 
 @numba.njit(cache=True)
-def grams(token: Any, extents: Any) -> Any:
-    """The 4-gram that begins at each token, and whether one does, [tokens].
+def grams(token: Any, extents: Any, size: int) -> Any:
+    """The n-gram that begins at each token, and whether one does, [tokens].
 
     Args:
         token: Tokens of all texts.
         extents: Where each text's begin, and the end.
+        size: Tokens of an n-gram.
     """
     gram, is_gram = np.zeros(token.size, np.uint64), np.zeros(token.size, np.bool_)
     for i in range(extents.size - 1):
         start, count = extents[i], extents[i + 1] - extents[i]
-        if count >= SEED:
-            found = shingles(token[start:], count, SEED, gram[start:])
+        if count >= size:
+            found = shingles(token[start:], count, size, gram[start:])
             is_gram[start : start + found] = True
     return gram, is_gram
 
@@ -109,6 +119,18 @@ def table(key: Any, keys: Any, rows: Any) -> None:
         while rows[at]:
             at = (at + np.uint64(1)) & mask
         keys[at], rows[at] = key[i], i + 1
+
+
+@numba.njit(cache=True)
+def _row(gram: Any, filter_bits: Any, keys: Any, rows: Any) -> int:
+    """The number of an n-gram in the table, -1 where it is not there."""
+    if not filter_bits[gram & np.uint64(filter_bits.size - 1)]:
+        return -1
+    mask = np.uint64(keys.size - 1)
+    at = gram & mask
+    while rows[at] and keys[at] != gram:
+        at = (at + np.uint64(1)) & mask
+    return int(rows[at]) - 1
 
 
 @numba.njit(cache=True)
@@ -169,19 +191,14 @@ def chains(
         out: Gets [document, part, first and last token in the document, first and last in the part, weight in
             millionths, tokens stepped over].
     """
-    mask, low = np.uint64(keys.size - 1), np.uint64(filter_bits.size - 1)
     reach = np.full(part_extents.size - 1, -1, np.int64)
     count = 0
     for d in range(extents.size - 1):
         for i in range(extents[d], extents[d + 1]):
-            if not is_gram[i] or not filter_bits[gram[i] & low]:
+            row = _row(gram[i], filter_bits, keys, rows) if is_gram[i] else -1
+            if row < 0:
                 continue
-            at = gram[i] & mask
-            while rows[at] and keys[at] != gram[i]:
-                at = (at + np.uint64(1)) & mask
-            if not rows[at]:
-                continue
-            for k in range(firsts[rows[at] - 1], firsts[rows[at]]):
+            for k in range(firsts[row], firsts[row + 1]):
                 p = at_part[k]
                 if i < reach[p]:
                     continue
@@ -198,4 +215,51 @@ def chains(
                     out[count, 4], out[count, 5] = y0 + 1 - start, y1 - start
                     out[count, 6], out[count, 7] = int((left + right) * 1e6), m0 + m1
                 count += 1
+    return count
+
+
+@numba.njit(cache=True)
+def runs(
+    token: Any, gram: Any, is_gram: Any,
+    filter_bits: Any, keys: Any, rows: Any, firsts: Any, at_part: Any, at_place: Any,
+    part: Any, part_extents: Any, least: Any, out: Any,
+) -> int:  # fmt: skip
+    """Words that a document and a part have in common, unbroken, each run as long as it can be. Returns how many runs
+    there are, which may be more than fit.
+
+    Args:
+        token: Tokens of the document, [tokens].
+        gram: The n-gram at each token, [tokens].
+        is_gram: Whether there is one, [tokens].
+        filter_bits: Whether a seed may have these low bits, a power of two of bytes.
+        keys: Table of seeds, see `table`.
+        rows: Table of seeds, see `table`.
+        firsts: Where each seed's occurrences begin, and the end.
+        at_part: Part of each occurrence.
+        at_place: Its token in the part.
+        part: Tokens of all parts.
+        part_extents: Where each part's begin, and the end.
+        least: Words of a run that is worth telling, [parts].
+        out: Gets [part, first token in the document, first token in the part, tokens].
+    """
+    count = 0
+    for i in range(token.size):
+        row = _row(gram[i], filter_bits, keys, rows) if is_gram[i] else -1
+        if row < 0:
+            continue
+        for k in range(firsts[row], firsts[row + 1]):
+            p = at_part[k]
+            start, stop = part_extents[p], part_extents[p + 1]
+            y = start + at_place[k]
+            # A run begins where the words before differ. Seeds inside of it are part of it.
+            if i and y > start and token[i - 1] == part[y - 1]:
+                continue
+            size = 0
+            while i + size < token.size and y + size < stop and token[i + size] == part[y + size]:
+                size += 1
+            if size < least[p]:
+                continue
+            if count < out.shape[0]:
+                out[count, 0], out[count, 1], out[count, 2], out[count, 3] = p, i, y - start, size
+            count += 1
     return count

@@ -3,10 +3,9 @@
     items ──► fields (question, answer) ──► index of n-grams ─┐
     token files, conversations ──► texts of documents ────────┴─► matches ──► rows ──► steps
 
-An n-gram is `n` neighbouring units. A unit is a word, or a character of Chinese, Japanese or Korean. Case, punctuation,
-white space and widths of characters do not count.
+An n-gram is `n` neighbouring words, or characters of a script without spaces. Case, punctuation, white space and widths
+of characters do not count. Words and index are those of decontamination (`internlm2_data.word_index`).
 
-    units.py     texts as units, and hashes of their n-grams
     items.py     items with question and answer apart
     matching.py  n-grams of items in a document
     stream.py    what a run was given: documents, and the steps of their parts

@@ -9,7 +9,7 @@ from typing import Any
 
 from internlm2_records import Record, conversation_of, read_records
 
-from internlm2_data.contamination.units import units_of
+from internlm2_data.word_index import Words
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,14 @@ class Field:
     Attributes:
         item: Number of its item.
         name: ``question`` or ``answer``.
-        words: Its units, normalised.
+        text: It.
+        size: How many words it has.
     """
 
     item: int
     name: str
-    words: Sequence[str]
+    text: str
+    size: int
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,10 @@ def fields_of(items: Sequence[Item], least: int) -> list[Field]:
 
     Args:
         items: The items.
-        least: The fewest units.
+        least: The fewest words.
     """
-    found = [
-        Field(number, name, units_of(text).words)
-        for number, item in enumerate(items)
-        for name, text in item.texts.items()
-    ]
-    kept = [field for field in found if len(field.words) >= least]
-    log.info("%d questions and answers, %d of them shorter than %d units", len(found), len(found) - len(kept), least)
+    found = [(number, name, text) for number, item in enumerate(items) for name, text in item.texts.items()]
+    sizes = Words.of([text for _, _, text in found]).sizes.tolist()
+    kept = [Field(*about, size) for about, size in zip(found, sizes, strict=True) if size >= least]
+    log.info("%d questions and answers, %d of them shorter than %d words", len(found), len(found) - len(kept), least)
     return kept

@@ -47,8 +47,8 @@ def find_contamination(
 ) -> dict[str, Any]:
     """Find evaluation items in what a run was trained on, and the steps at which they were given.
 
-    An item is dirty if at least ``dirty_from`` of the units of its question or of its answer were given, in parts of
-    ``n`` neighbouring units or more. The share follows PaLM (arXiv 2204.02311), the length GPT-3 (arXiv 2005.14165).
+    An item is dirty if at least ``dirty_from`` of the words of its question or of its answer were given, in parts of
+    ``n`` neighbouring words or more. The share follows PaLM (arXiv 2204.02311), the length GPT-3 (arXiv 2005.14165).
 
     Args:
         run: Folder of the run.
@@ -59,8 +59,8 @@ def find_contamination(
         output: Folder of the results.
         steps: Steps of the run that count. None takes those of its ``training.json``.
         fields: Keys of question and answer in the records.
-        n: Units of an n-gram: words, or characters of Chinese, Japanese and Korean.
-        least: Questions and answers with fewer units are not looked for.
+        n: Words of an n-gram, or characters of a script without spaces.
+        least: Questions and answers with fewer words are not looked for.
         dirty_from: Share of a question or answer from which an item is dirty. 0 takes a single n-gram.
         most: Matches of each question and answer that are written. Others are counted.
 
@@ -175,9 +175,9 @@ def matches_of(items: Sequence[Item], fields: Sequence[Field], seen: Seen) -> It
         field = fields[match.field]
         item, (document, start, stop) = items[field.item], match.span
         where = {"source": match.source, "document": document, "tokens": [start, stop], "text": match.text}
-        about = {"set": item.group, "item": item.id, "field": field.name, "units": list(match.units)}
+        about = {"set": item.group, "item": item.id, "field": field.name, "words": list(match.words)}
         when = {"steps": list(match.steps[:MOST_STEPS]), "times": len(match.steps)}
-        yield about | {"of": len(field.words)} | where | when
+        yield about | {"of": field.size} | where | when
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

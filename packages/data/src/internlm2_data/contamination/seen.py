@@ -16,7 +16,7 @@ class Match:
 
     Attributes:
         field: Number of the field.
-        units: Units `[start, stop)` of the field.
+        words: Words `[start, stop)` of the field.
         source: Token file, or ``conversations``.
         span: The document and its tokens.
         text: The characters of the document.
@@ -24,7 +24,7 @@ class Match:
     """
 
     field: int
-    units: tuple[int, int]
+    words: tuple[int, int]
     source: str
     span: Span
     text: str
@@ -38,7 +38,7 @@ class Seen:
     Attributes:
         matcher: Finds fields in a text.
         decode: Spells the ids of a document.
-        most: Parts of each field that are kept. Beyond them only those with units that no other part has.
+        most: Parts of each field that are kept. Beyond them only those with words that no other part has.
         matches: The parts that were kept.
         further: How many parts were not, by number of the field.
         documents: How many documents were read.
@@ -84,20 +84,20 @@ class Seen:
             text = self.decode(ids)
             self.documents, self.characters = self.documents + 1, self.characters + len(text)
             for part in self.matcher.find(text):
-                units = set(range(*part.in_field))
-                if counts[part.field] >= self.most and units <= covered[part.field]:
+                words = set(range(*part.in_field))
+                if counts[part.field] >= self.most and words <= covered[part.field]:
                     self.further[part.field] += 1
                     continue
                 counts[part.field] += 1
-                covered[part.field] |= units
+                covered[part.field] |= words
                 span = Span(document, *token_span(ids, self.decode, *part.chars))
                 kept.append(Match(part.field, part.in_field, documents.name, span, text[slice(*part.chars)]))
             progress(documents.name, done + 1, len(given))
         return kept
 
     def coverage(self, fields: Sequence[Field]) -> list[float]:
-        """Share of the units of each field that the run was given, in whichever documents."""
+        """Share of the words of each field that the run was given, in whichever documents."""
         covered: dict[int, set[int]] = defaultdict(set)
         for match in self.matches:
-            covered[match.field] |= set(range(*match.units))
-        return [len(covered[number]) / len(each.words) for number, each in enumerate(fields)]
+            covered[match.field] |= set(range(*match.words))
+        return [len(covered[number]) / each.size for number, each in enumerate(fields)]

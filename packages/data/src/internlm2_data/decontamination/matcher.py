@@ -11,7 +11,7 @@ import numpy as np
 from internlm2_data.compiled import matching
 from internlm2_data.decontamination.index import ItemIndex
 from internlm2_data.decontamination.settings import MatchSettings
-from internlm2_data.dedup.signing import pack
+from internlm2_data.word_index import Words
 
 # Of a part's weight, what an alignment must have to be looked at.
 LEAST_SHARE = 0.2
@@ -67,7 +67,7 @@ class Matcher:
 
     def find(self, texts: Sequence[str]) -> list[list[Match]]:
         """Matches of each text, in the order of their places."""
-        token, extents, places = matching.split(*pack(texts))
+        token, extents, places = Words.of(texts)
         found: list[dict[int, list[Chain]]] = [defaultdict(list) for _ in texts]
         for document, part, start, stop, first, behind, weight, misses in self._chains(token, extents).tolist():
             found[document][part].append(Chain(start, stop, first, behind, weight / 1e6, misses))
@@ -77,7 +77,7 @@ class Matcher:
         ]
 
     def _chains(self, token: Any, extents: Any) -> Any:
-        gram, is_gram = matching.grams(token, extents)
+        gram, is_gram = matching.grams(token, extents, matching.SEED)
         room = 4096
         while True:
             out = np.empty((room, matching.FIELDS), np.int64)
@@ -134,7 +134,7 @@ class Matcher:
         if about.kind != "question" or not answers:
             return about.kind == "both"
         near = np.concatenate([token[max(0, start - NEAR) : start], token[stop : stop + NEAR]])
-        wanted, extents, _ = matching.split(*pack(answers))
+        wanted, extents, _ = Words.of(answers)
         return any(_holds(near, wanted[a:b]) for a, b in pairwise(extents.tolist()) if b > a)
 
 

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.compiled import matching
+from internlm2_data.compiled.matching import SEED
 from internlm2_data.decontamination.items import EvaluationItem
 from internlm2_data.decontamination.settings import MatchSettings
-from internlm2_data.dedup.signing import pack
+from internlm2_data.word_index import Words
 
 Kind = Literal["question", "answer", "both"]
 # Signs of scripts without spaces: two count as a word.
@@ -85,7 +85,7 @@ def chosen_parts(items: Sequence[EvaluationItem], settings: MatchSettings) -> tu
     sizes, totals = np.diff(weighed.extents).tolist(), weighed.totals.tolist()
     least = {"question": settings.question_words, "both": settings.question_words, "answer": settings.answer_words}
     enough = [
-        words(part.text, size) >= least[part.kind] and total >= settings.distinct and size >= matching.SEED
+        words(part.text, size) >= least[part.kind] and total >= settings.distinct and size >= SEED
         for part, size, total in zip(every, sizes, totals, strict=True)
     ]
     told = {part.item for part, good in zip(every, enough, strict=True) if good and part.kind == "question"}
@@ -116,7 +116,7 @@ def _parts(number: int, item: EvaluationItem) -> Iterator[Part]:
 
 def _weigh(parts: Sequence[Part], items: int) -> Weighed:
     """Weights fall with the logarithm of the number of items that have a token."""
-    tokens, extents, _ = matching.split(*pack([part.text for part in parts]))
+    tokens, extents, _ = Words.of([part.text for part in parts])
     owner = np.repeat(np.array([part.item for part in parts], np.int64), np.diff(extents))
     different, token = np.unique(tokens, return_inverse=True)
     pairs = np.unique(token.astype(np.int64) * max(1, items) + owner)

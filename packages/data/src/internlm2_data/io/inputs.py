@@ -13,6 +13,7 @@ from internlm2_records.tables import saved_files
 from internlm2_data.io.items import Fault, Item, Passed, items_of
 from internlm2_data.io.plain import read_html, read_text
 from internlm2_data.io.warc import read_warc, read_wet
+from internlm2_data.stores import fetched, files_of, is_remote
 
 Reader = Callable[[Path], Iterator[Item | Fault | Passed]]
 
@@ -57,7 +58,7 @@ def reader_of(path: Path) -> Reader | None:
 
 
 def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
-    """The files that input names mean: files as they are, folders with all they contain, glob patterns.
+    """The files that input names mean: files as they are, folders with all they contain, glob patterns, also in stores.
 
     Args:
         inputs: Names, in whose order the result is. Within each it is sorted.
@@ -74,6 +75,9 @@ def expand_inputs(inputs: Sequence[str | Path]) -> list[Path]:
         raise ValueError("inputs=[] must name files or folders.")
     found: list[Path] = []
     for name in inputs:
+        if is_remote(name):
+            found += [_known(fetched(file)) if file == name else fetched(file) for file in files_of(str(name))]
+            continue
         # Path.glob takes no absolute pattern.
         matches = sorted(glob(str(name))) or [str(name)]  # noqa: PTH207
         for path in map(Path, matches):

@@ -10,13 +10,15 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 from internlm2_records import Message, Reader, conversation_of, read_records
+from xxhash import xxh3_128
 
 from internlm2_data.loading.loader import Loader
 from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packed import PackedBatches
-from internlm2_data.loading.packing import first_fit
+from internlm2_data.loading.packing import packed
 from internlm2_data.loading.passes import Shuffled
 from internlm2_data.loading.rows import IGNORE, Row, RowFiller, RowSource, Span
+from internlm2_data.tokens.manifests import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +137,14 @@ class Conversations:
         """Number of conversations kept."""
         return len(self.lengths)
 
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What they are. Which of their tokens carry loss is part of their contents."""
+        contents = xxh3_128()
+        for part in (self._ids, self._mask, self._starts):
+            contents.update(part.data)
+        return Manifest("conversations", len(self), len(self._ids), contents.hexdigest())
+
     def read(self, index: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
         """Ids and shifted labels of one conversation."""
         part = slice(self._starts[index], self._starts[index + 1])
@@ -145,7 +155,7 @@ class Conversations:
 
 
 class ChatRows:
-    """Conversations packed into rows once, first-fit in shuffled order.
+    """Conversations packed into rows once, each into the fullest row that has room for it (best-fit).
 
     Args:
         conversations: What to pack.
@@ -156,20 +166,29 @@ class ChatRows:
 
     def __init__(self, conversations: Conversations, context: int, seed: int, pad_id: int) -> None:
         self.conversations, self.context, self.pad_id = conversations, context, pad_id
-        order = shuffled(len(conversations), seed, "chats").tolist()
-        self._packed = first_fit(order, conversations.lengths.tolist(), context)
+        order = shuffled(len(conversations), seed, "chats")
+        self._packing = packed(conversations.lengths, context, order)
 
     def __len__(self) -> int:
         """Number of rows."""
-        return len(self._packed)
+        return self._packing.rows
+
+    @property
+    def manifest(self) -> Manifest:
+        """See `RowSource`."""
+        return self.conversations.manifest
 
     def row(self, index: int) -> Row:
         """Row `index`."""
         filler = RowFiller(self.context, self.pad_id)
-        for item in self._packed[index]:
+        for item in self._packing.row(index).tolist():
             ids, labels = self.conversations.read(item)
             filler.add(ids, labels, self.context)
         return filler.row
+
+    def parts(self, index: int) -> list[Span]:
+        """Conversations that row `index` holds, in their order, with their tokens."""
+        return [Span(item, 0, int(self.conversations.lengths[item])) for item in self._packing.row(index).tolist()]
 
     @property
     def name(self) -> str:
@@ -182,7 +201,7 @@ class ChatRows:
 
     def given(self, rows: int) -> npt.NDArray[np.int64]:
         """Conversations of the first `rows` rows, in stored order."""
-        return np.sort(np.array([item for row in self._packed[:rows] for item in row], np.int64))
+        return np.sort(self._packing.items[: self._packing.extents[rows]])
 
     def rows_of(self, spans: Sequence[Span], rows: int) -> Iterator[tuple[int, int]]:
         """Which of the first rows hold which span. A conversation is in one row, which each pass gives once.
@@ -194,13 +213,13 @@ class ChatRows:
         Yields:
             The index of a span, and a row.
         """
-        at = {item: row for row, items in enumerate(self._packed[:rows]) for item in items}
-        yield from ((index, at[span.document]) for index, span in enumerate(spans) if span.document in at)
+        found = ((index, int(self._packing.row_of[span.document])) for index, span in enumerate(spans))
+        yield from ((index, row) for index, row in found if row < rows)
 
 
 @dataclass(frozen=True)
 class ChatBatches:
-    """One pass over the conversations per iteration, whole conversations packed first-fit into rows.
+    """One pass over the conversations per iteration, whole conversations packed best-fit into rows.
 
     Attributes:
         conversations: Files of OpenAI messages, ShareGPT, Alpaca or ChatML, see `internlm2_records`.

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from internlm2_data.loading.mixture import Place
 from internlm2_data.loading.rows import RowSource, blank
+from internlm2_data.tokens.manifests import check_same
 
 Batch = dict[str, torch.Tensor]
 
@@ -114,7 +115,7 @@ class Loader:
         if not 0 <= dp_rank < dp_size:
             raise ValueError(f"dp_rank={dp_rank} must be below dp_size={dp_size}.")
         self._plan, self._state = plan, plan.state_dict()
-        self.sources = sources
+        self.sources, self._manifests = sources, [list(source.manifest) for source in sources]
         self._rows = _Rows(sources, context, pad_id)
         self._share, self._num_workers = slice(dp_rank, None, dp_size), num_workers
         self.batch_rows, self._ramp = batch_rows, ramp
@@ -140,11 +141,16 @@ class Loader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What comes after the last batch handed out, the same on every rank."""
-        return deepcopy(self._state)
+        """What comes after the last batch handed out, and of which data, the same on every rank."""
+        return deepcopy({**self._state, "data": self._manifests})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue after the batch at which `state` was taken, on any number of ranks and workers."""
+        """Continue after the batch at which `state` was taken, on any number of ranks and workers.
+
+        Raises:
+            ValueError: If the state is of other data, of another mixture or of another seed.
+        """
+        check_same(state["data"], self._manifests)
         self._plan.load_state_dict(state)
         self._state = self._plan.state_dict()
 

@@ -1,9 +1,13 @@
 """Pre-training batches: token files mixed by weight, with long rows for phase 2."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
+from internlm2_data.document import QUALITIES
+from internlm2_data.loading.fitted_rows import FittedRows
 from internlm2_data.loading.held_out import HeldOutBatches
 from internlm2_data.loading.loader import BatchRamp, Loader
 from internlm2_data.loading.mixture import Mixture
@@ -12,6 +16,13 @@ from internlm2_data.loading.token_rows import TokenRows
 from internlm2_data.tokens.token_file import TokenSource
 
 Sources = Mapping[str, TokenSource | str | Path]
+
+PackedRows = TokenRows | FittedRows
+
+Packing = Literal["cut", "best_fit"]
+"""How documents fill rows: end to end and cut where a row ends, or whole, each into the fullest row with room."""
+
+REPEATS = {"high": 2.0, "moderate": 1.0, "low": 0.0}
 
 
 @dataclass(frozen=True)
@@ -31,21 +42,25 @@ class LongRows:
 
 @dataclass(frozen=True)
 class PackedBatches:
-    """Endless rows of `context` tokens without padding.
+    """Endless rows of `context` tokens.
 
     Attributes:
         sources: Token files by name (`token_sources(folder)` gives all of a folder).
         context: Tokens of a row.
         batch_rows: Rows of a batch over all ranks.
         seed: Of document order and mixture.
-        weights: Share of tokens by source. None weighs by size (each token once an epoch). A source without a
-            weight is left out.
+        weights: Share of tokens by source. None weighs by size and `repeats`. A source without a weight is left out.
+            The weight of ``python-code`` is shared by its classes of quality, by size and `repeats`.
+        repeats: How often sources of a class of quality are read while others are read once (report section 3.1.2:
+            high more than once, low not at all).
         short_context: Pieces of documents from `sources` are cut at this many tokens. None cuts at `context`.
         long: Long rows, whose documents are cut at `context` only.
         long_fraction: Share of rows that are long.
         pass_batches: Batches that one iteration gives (Lightning's epoch). None for as many as the tokens of all
             sources fill. The next iteration continues in the stream where the pass ended.
         ramp: How batches grow to `batch_rows`. If None, all are full.
+        packing: "cut" lays documents end to end, without padding: one continues in the next row. "best_fit" keeps those
+            that fit into a row whole, and fills what is left of a row with padding.
     """
 
     sources: Sources
@@ -58,7 +73,9 @@ class PackedBatches:
     long_fraction: float = 0.0
     pass_batches: int | None = None
     ramp: BatchRamp | None = None
-    _opened: dict[str, TokenRows] = field(default_factory=dict, init=False, repr=False, compare=False)
+    packing: Packing = "cut"
+    repeats: Mapping[str, float] = field(default_factory=lambda: dict(REPEATS))
+    _opened: dict[str, PackedRows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check what can be checked without reading tokens."""
@@ -71,19 +88,23 @@ class PackedBatches:
                 f"long_fraction={self.long_fraction} needs long documents, and long is None. `batches=long` of the "
                 "command names some."
             )
+        if set(self.repeats) - set(QUALITIES) or any(times < 0 for times in self.repeats.values()):
+            raise ValueError(f"repeats={dict(self.repeats)} must be 0 or more for each of {', '.join(QUALITIES)}.")
+        if self.packing not in get_args(Packing):
+            raise ValueError(f"packing={self.packing} must be one of {', '.join(get_args(Packing))}.")
 
     def shares(self) -> dict[str, float]:
         """Share of each source in the tokens of a batch, long ones as `long/NAME`."""
         return {name: share for name, (_, share) in self._parts().items()}
 
-    def rows(self) -> list[TokenRows]:
+    def rows(self) -> list[PackedRows]:
         """The rows of each source, in the order of `shares()`."""
         return [rows for rows, _ in self._parts().values()]
 
     def batches_per_pass(self) -> int:
         """Batches of one iteration."""
-        tokens = sum(rows.source.num_tokens for rows in self.rows())
-        return self.pass_batches or max(1, tokens // (self.context * self.batch_rows))
+        tokens = sum(self._worth(rows) or rows.pass_tokens for rows in self.rows())
+        return self.pass_batches or max(1, int(tokens) // (self.context * self.batch_rows))
 
     def loader(self, dp_rank: int = 0, dp_size: int = 1, num_workers: int = 0) -> Loader:
         """A fresh loader for one data-parallel rank. See `Loader`."""
@@ -101,7 +122,7 @@ class PackedBatches:
             raise ValueError(f"validation={source!r} must be one token file for each name.")
         return HeldOutBatches(source, self.context, self.batch_rows)
 
-    def _parts(self) -> dict[str, tuple[TokenRows, float]]:
+    def _parts(self) -> dict[str, tuple[PackedRows, float]]:
         share = 1 - self.long_fraction
         parts = self._weighted(self.sources, self.weights, share, "", self.short_context or self.context, 0)
         if self.long and self.long_fraction:
@@ -117,20 +138,50 @@ class PackedBatches:
         prefix: str,
         cut: int,
         min_tokens: int,
-    ) -> dict[str, tuple[TokenRows, float]]:
-        if unknown := set(weights or ()) - set(sources):
+    ) -> dict[str, tuple[PackedRows, float]]:
+        of = {name: _weighed_as(name, weights) for name in sources}
+        if unknown := set(weights or ()) - set(of.values()):
             raise ValueError(f"weights name {sorted(unknown)}, but the sources are {sorted(sources)}.")
-        names = [name for name in sources if total > 0 and (weights is None or weights.get(name, 0) > 0)]
+        names = [name for name in sources if total > 0 and (weights is None or weights.get(of[name], 0) > 0)]
         opened = {name: self._open(prefix + name, sources[name], cut, min_tokens) for name in names}
-        sizes = {n: opened[n].source.num_tokens if weights is None else weights[n] for n in names}
-        if total > 0 and not sizes:
-            raise ValueError(f"weights={weights} leave none of the sources {sorted(sources)}.")
+        sizes = {name: self._worth(rows) for name, rows in opened.items()}
+        if weights is not None:
+            sizes = _shared(weights, sizes, of)
+        if total > 0 and not any(sizes.values()):
+            how = f"weights={weights}" if weights is not None else f"repeats={dict(self.repeats)}"
+            raise ValueError(f"{how} leave none of the sources {sorted(sources)}.")
         scale = total / (sum(sizes.values()) or 1)
-        return {prefix + name: (opened[name], sizes[name] * scale) for name in names}
+        return {prefix + name: (opened[name], size * scale) for name, size in sizes.items() if size}
 
-    def _open(self, name: str, source: TokenSource | str | Path, cut: int, min_tokens: int) -> TokenRows:
+    def _worth(self, rows: PackedRows) -> float:
+        """Tokens of a source in an epoch: all of them, as often as its class of quality is read."""
+        return rows.pass_tokens * self.repeats.get(rows.source.card.get("quality", ""), 1)
+
+    def _open(self, name: str, source: TokenSource | str | Path, cut: int, min_tokens: int) -> PackedRows:
         if name not in self._opened:
             documents = source if isinstance(source, TokenSource) else TokenSource(source)
             documents = documents.at_least(min_tokens) if min_tokens else documents
-            self._opened[name] = TokenRows(documents, self.context, cut, self.seed)
+            rows = TokenRows if self.packing == "cut" else FittedRows
+            self._opened[name] = rows(documents, self.context, cut, self.seed)
         return self._opened[name]
+
+
+def _shared(weights: Mapping[str, float], sizes: Mapping[str, float], of: Mapping[str, str]) -> dict[str, float]:
+    """The weight of each source. Those under one name share it by their sizes. One alone has it whatever its size."""
+    sums: dict[str, float] = defaultdict(float)
+    for name, size in sizes.items():
+        sums[of[name]] += size
+    counts = Counter(of[name] for name in sizes)
+    return {
+        name: weights[of[name]] * (1 if of[name] == name and counts[name] == 1 else size / (sums[of[name]] or 1))
+        for name, size in sizes.items()
+    }
+
+
+def _weighed_as(name: str, weights: Mapping[str, float] | None) -> str:
+    """Under which name a source has a weight: its own, or that of all classes of quality of a language and source."""
+    for quality in QUALITIES:
+        cell = name.removesuffix(f"-{quality}")
+        if cell != name and weights is not None and name not in weights and cell in weights:
+            return cell
+    return name

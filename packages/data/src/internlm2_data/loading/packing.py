@@ -1,30 +1,50 @@
-"""First-fit packing."""
+"""Best-fit packing of documents and conversations into rows."""
 
-from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-OPEN_ROWS = 64
+import numpy as np
+import numpy.typing as npt
+
+from internlm2_data.compiled.packing import best_fit
+
+Numbers = npt.NDArray[np.int64]
 
 
-def first_fit(items: Iterable[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Put each item, in the given order, into the first row that still has room for it.
+class Packing(NamedTuple):
+    """Which items each row holds.
 
-    Only the 64 youngest rows stay open, so that the time is linear and a row's items come from one stretch
-    of the order.
+    Attributes:
+        items: Items of all rows, row after row, int64 [items].
+        extents: Where each row's begin, and the end, int64 [rows + 1].
+        row_of: Row of each item, int64 [items].
+    """
+
+    items: Numbers
+    extents: Numbers
+    row_of: Numbers
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.extents) - 1
+
+    def row(self, index: int) -> Numbers:
+        """Items of one row."""
+        return self.items[self.extents[index] : self.extents[index + 1]]
+
+
+def packed(lengths: Numbers, capacity: int, order: Numbers) -> Packing:
+    """Put each item, the longest first, into the fullest row that still has room for it.
 
     Args:
-        items: Indices into `lengths`.
-        lengths: Size of each item, at most `capacity`.
+        lengths: Size of each item, from 1 to `capacity`, [items].
         capacity: Size of a row.
+        order: Each item once: which of equally long ones comes first, and in which order a row holds its own, [items].
     """
-    rows: list[list[int]] = []
-    room: list[int] = []
-    for item in items:
-        size = int(lengths[item])
-        first = max(0, len(rows) - OPEN_ROWS)
-        row = next((r for r in range(first, len(rows)) if room[r] >= size), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(capacity)
-        rows[row].append(item)
-        room[row] -= size
-    return rows
+    longest_first = order[np.argsort(-lengths[order], kind="stable")]
+    rows = np.empty(len(order), np.int64)
+    count = best_fit(lengths[longest_first], capacity, rows)
+    row_of = np.empty_like(rows)
+    row_of[longest_first] = rows
+    by_row = order[np.argsort(row_of[order], kind="stable")]
+    return Packing(by_row, np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=count))]), row_of)

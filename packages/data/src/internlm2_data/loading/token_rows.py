@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from internlm2_data.loading.order import shuffled
-from internlm2_data.loading.rows import IGNORE, Row, RowFiller, Span
+from internlm2_data.loading.rows import Row, Span, filled_row
+from internlm2_data.tokens.manifests import Manifest
 from internlm2_data.tokens.token_file import TokenSource
 
 
@@ -36,21 +37,43 @@ class TokenRows:
         """Rows of one pass, the last one perhaps partly filled."""
         return -(-self.source.num_tokens // self.context)
 
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of an epoch."""
+        return self.source.num_tokens
+
+    @property
+    def manifest(self) -> Manifest:
+        """See `RowSource`."""
+        return self.source.manifest
+
     def row(self, index: int) -> Row:
         """Row `index` of the endless stream."""
-        filler = RowFiller(self.context)
-        position = index * self.context
-        while filler.filled < self.context:
+        return filled_row(self.source, self.parts(index), self.context, self.cut)
+
+    def parts(self, index: int) -> list[Span]:
+        """Documents that row `index` holds, in their order, with their tokens."""
+        found: list[Span] = []
+        position, end = index * self.context, (index + 1) * self.context
+        while position < end:
             epoch, offset = divmod(position, self.source.num_tokens)
             if self.seed is None and epoch:
                 break
-            position += self._fill(filler, epoch, offset)
-        return filler.row
+            documents, ends = self._order(epoch)
+            place = int(np.searchsorted(ends, offset, side="right"))
+            while position < end and place < len(documents):
+                document = int(documents[place])
+                length = int(self.source.lengths[document])
+                start = offset - (int(ends[place]) - length)
+                stop = min(length, start + end - position)
+                found.append(Span(document, start, stop))
+                position, offset, place = position + stop - start, offset + stop - start, place + 1
+        return found
 
     @property
     def name(self) -> str:
         """The token file."""
-        return str(self.source.path)
+        return self.source.stem
 
     def ids(self, document: int) -> npt.NDArray[Any]:
         """Ids of a document, [n]."""
@@ -82,22 +105,6 @@ class TokenRows:
                 begin = int(ends[rank[document]]) - int(self.source.lengths[document]) + epoch * self.source.num_tokens
                 last = (begin + stop - 1) // self.context
                 yield from ((index, row) for row in range((begin + start) // self.context, min(last + 1, rows)))
-
-    def _fill(self, filler: RowFiller, epoch: int, offset: int) -> int:
-        """Add pieces from token `offset` of an epoch until row or epoch ends. Returns how many tokens."""
-        documents, ends = self._order(epoch)
-        before, place = filler.filled, int(np.searchsorted(ends, offset, side="right"))
-        while filler.filled < self.context and place < len(documents):
-            document = int(documents[place])
-            length = int(self.source.lengths[document])
-            start = offset + (filler.filled - before) - (int(ends[place]) - length)
-            stop = min(length, start + self.context - filler.filled)
-            ids = self.source.read(document, start, stop + 1)
-            labels = np.full(stop - start, IGNORE, np.int64)
-            labels[: len(ids) - 1] = ids[1:]
-            filler.add(ids[: stop - start], labels, self.cut)
-            place += 1
-        return filler.filled - before
 
     def _order(self, epoch: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         if epoch not in self._orders:

@@ -1,6 +1,7 @@
 """`pipeline=tokens`."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -9,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from internlm2_records.progress import LineProgress
 from rich.console import Console
 from rich.table import Table
 
@@ -23,13 +23,17 @@ from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.funnel import show_faults, show_passed
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
-from internlm2_data.tokens.encoding import TextEncoder
-from internlm2_data.tokens.token_file import TokenSource
-from internlm2_data.tokens.token_writer import TokenWriter
+from internlm2_data.tokens.encoding import END_OF_DOCUMENT, TextEncoder
+from internlm2_data.tokens.fast import OtherIdsError
+from internlm2_data.tokens.token_file import TokenSource, part_file
+from internlm2_data.tokens.token_writer import TokenWriter, join
+
+log = logging.getLogger(__name__)
 
 BATCH_DOCUMENTS = 64
 KINDS = ("train", "heldout", "long")
-ENDINGS = (".bin", ".offsets.npy", ".json")
+MAX_PARTS = 500
+"""Shards of an input. Each leaves a file of tokens for each language and source, and a reader maps them all."""
 
 Records = list[dict[str, Any]]
 
@@ -38,6 +42,8 @@ Records = list[dict[str, Any]]
 class TokensPipeline:
     """Writes `train/CELL` and `heldout/CELL` token files, one a language and source ("zh-news"), and `long/CELL`.
 
+    Documents with a class of quality have files of their own: "python-code-high".
+
     Whether a document is held out depends on its id alone, so that it is the same in every run and for every
     tokenizer, and a held-out document is held out of the long files too.
 
@@ -45,35 +51,41 @@ class TokensPipeline:
         tokenizer: Path of a `tokenizer.json`.
         heldout: Share of documents to hold out.
         long: Inputs of long documents, which the long phase sees on top.
-        shard_bytes: Small inputs are grouped to shards of about this size.
+        shard_bytes: Small inputs are grouped to shards of about this size, of large inputs to `MAX_PARTS` shards.
+        end: Name of the token that ends a document. None ends none.
     """
 
     tokenizer: str
     heldout: float = 0.02
     long: Sequence[str] = field(default_factory=list)
     shard_bytes: int = 8 << 20
+    end: str | None = END_OF_DOCUMENT
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
         """See `Pipeline`. Inputs are documents that the other pipelines left."""
         if not 0 <= self.heldout < 1:
             raise ValueError(f"heldout={self.heldout} must be in [0, 1).")
-        encoder = TextEncoder(self.tokenizer)
+        encoder = TextEncoder(self.tokenizer, self.end)
         run = StageRun(output, executor)
-        tasks = self._tasks(input_shards(expand_inputs(inputs), self.shard_bytes), encoder, output, "text")
+        tasks = self._tasks(inputs, encoder, output, "text")
         if self.long:
-            tasks += self._tasks(input_shards(expand_inputs(self.long), self.shard_bytes), encoder, output, "long")
+            tasks += self._tasks(self.long, encoder, output, "long")
         run.work("tokens", _encode_task, undone(tasks))
         manifests = [json.loads(task.manifest.read_text("utf-8")) for task in tasks]
         faults = [fault for manifest in manifests for fault in manifest["faults"]]
         passed: Counter[str] = sum((Counter(manifest["passed"]) for manifest in manifests), Counter())
         if not any(manifest["places"] for manifest in manifests):
             raise no_document(inputs, len(faults), faults, passed)
-        cards = _merge(tasks, manifests, output, encoder)
-        write_json(output / "tokens.json", {"files": cards, "faults": faults, "passed": passed})
+        cards = _join(tasks, manifests, output, encoder)
+        report = {"inputs": [*map(str, inputs), *map(str, self.long)], "files": cards}
+        write_json(output / "tokens.json", report | {"faults": faults, "passed": passed})
         write_token_card(output, cards)
         _show(cards, faults, passed)
 
-    def _tasks(self, shards: Sequence[Shard], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:
+    def _tasks(self, inputs: Sequence[str], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:
+        files = expand_inputs(inputs)
+        total = sum(path.stat().st_size for path in files)
+        shards = input_shards(files, max(self.shard_bytes, total // MAX_PARTS))
         return [
             EncodeTask(
                 shard, encoder, self.heldout, kind, output / "_shards" / f"{kind}-{number:05d}",
@@ -102,9 +114,10 @@ class EncodeTask:
     def place(self, document: Document) -> str | None:
         """Which file a document goes to, "train/zh-news". None leaves it out."""
         held = is_held_out(document.id, self.heldout)
+        name = f"{document.cell}-{document.quality}".removesuffix("-")
         if self.kind == "long":
-            return None if held else f"long/{document.cell}"
-        return f"{'heldout' if held else 'train'}/{document.cell}"
+            return None if held else f"long/{name}"
+        return f"{'heldout' if held else 'train'}/{name}"
 
 
 def is_held_out(document_id: str, share: float) -> bool:
@@ -119,55 +132,66 @@ def is_held_out(document_id: str, share: float) -> bool:
 
 def _encode_task(task: EncodeTask) -> None:
     """Encode a shard. The manifest is written last."""
-    counts: dict[str, dict[str, int]] = {}
+    try:
+        manifest = _encoded(task, fast=True)
+    except OtherIdsError as other:
+        log.warning("gigatoken encodes %r otherwise than tokenizers does, which takes over.", other.text[:80])
+        manifest = _encoded(task, fast=False)
+    write_json(task.manifest, {"made_by": task.made_by, **manifest})
+
+
+def _encoded(task: EncodeTask, fast: bool) -> dict[str, Any]:
+    counts: dict[str, dict[str, Any]] = {}
     faults: list[dict[str, Any]] = []
     passed: Counter[str] = Counter()
     documents = _documents(task.shard.files, faults, passed)
     with ExitStack() as stack:
         writers: dict[str, TokenWriter] = {}
         while batch := list(islice(documents, BATCH_DOCUMENTS)):
-            for document, ids in zip(batch, task.encoder.encode([d.text for d in batch]), strict=True):
+            for document, ids in zip(batch, task.encoder.arrays([d.text for d in batch], fast), strict=True):
                 if (place := task.place(document)) is None:
                     passed["long document that is held out"] += 1
                     continue
                 if place not in writers:
                     writers[place] = stack.enter_context(TokenWriter(task.folder / place, task.encoder.vocabulary))
-                    counts[place] = {"documents": 0, "bytes": 0}
-                writers[place].add(ids)
+                    counts[place] = {"documents": 0, "bytes": 0, "quality": document.quality}
+                writers[place].add(ids, document.id)
                 counts[place]["documents"] += 1
                 counts[place]["bytes"] += document.num_bytes
-    write_json(task.manifest, {"made_by": task.made_by, "places": counts, "faults": faults, "passed": passed})
+    return {"places": counts, "faults": faults, "passed": passed}
 
 
-def _merge(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
-    """Join the shards' token files to one a place. Returns the cards."""
+def _join(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder) -> Records:
+    """Make one token file a place of the files that the shards left. Returns the cards."""
     places = sorted({place for manifest in manifests for place in manifest["places"]})
-    earlier = [path for kind in KINDS for ending in ENDINGS for path in (output / kind).glob(f"*{ending}")]
-    remove_others(earlier, {Path(f"{output / place}{ending}") for place in places for ending in ENDINGS})
-    with LineProgress() as progress:
-        return [
-            _merged(place, tasks, manifests, output, encoder)
-            for place in progress.track(places, description="token files")
+    cards = []
+    for place in places:
+        shards = [
+            (TokenSource(task.folder / place), manifest["places"][place])
+            for task, manifest in zip(tasks, manifests, strict=True)
+            if place in manifest["places"]
         ]
+        about = {
+            "name": place,
+            "bytes": sum(counts["bytes"] for _, counts in shards),
+            "quality": shards[0][1]["quality"],
+            "tokenizer_sha256": encoder.sha256,
+            "begin": encoder.begin,
+            "end": encoder.end,
+        }
+        cards.append(join(output / place, [source for source, _ in shards], about))
+    _remove_others(output, cards)
+    return cards
 
 
-def _merged(
-    place: str, tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder: TextEncoder
-) -> dict[str, Any]:
-    about = {
-        "name": place,
-        "bytes": sum(manifest["places"].get(place, {"bytes": 0})["bytes"] for manifest in manifests),
-        "tokenizer_sha256": encoder.sha256,
-        "begin": encoder.begin,
-    }
-    with TokenWriter(output / place, encoder.vocabulary, about) as writer:
-        for task, manifest in zip(tasks, manifests, strict=True):
-            if place in manifest["places"]:
-                source = TokenSource(task.folder / place)
-                for document in range(len(source)):
-                    writer.add(source.read(document).tolist())
-    card: dict[str, Any] = json.loads(Path(f"{output / place}.json").read_text("utf-8"))
-    return card
+def _remove_others(output: Path, cards: Records) -> None:
+    """Remove what an earlier run with other inputs left."""
+    wanted = set()
+    for card in cards:
+        path, parts = output / card["name"], len(card.get("parts", [0]))
+        wanted |= {Path(part_file(path, number, parts)) for number in range(parts)}
+        wanted |= {Path(f"{path}{ending}") for ending in (".offsets.npy", ".documents.npy", ".json")}
+    remove_others((path for kind in KINDS for path in (output / kind).glob("*")), wanted)
 
 
 def _show(cards: Records, faults: Records, passed: Mapping[str, int]) -> None:

@@ -2,15 +2,23 @@
 
 import hashlib
 import json
+from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
+from itertools import accumulate
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from internlm2_data.stores import files_of, is_file, is_remote, local, size_of
+from internlm2_data.tokens.manifests import Manifest
+
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+OFFSETS = ".offsets.npy"
+DOCUMENT = np.dtype([("id", "V16"), ("contents", "<u8")])
+"""What is known of each document: its id, zeros where it has none, and a hash of its tokens."""
 
 
 class TokenSource:
@@ -19,7 +27,8 @@ class TokenSource:
     Pickles as its path, so that handing it to loader workers copies no tokens.
 
     Args:
-        path: `.../NAME`, with or without `.json` or `.bin` at its end.
+        path: `.../NAME`, with or without `.json` or `.bin` at its end. Files in a store (``s3://...``) are copied to
+            this machine when they are needed.
         min_tokens: Keep only documents of at least this many tokens (for the long phase).
 
     Raises:
@@ -28,30 +37,37 @@ class TokenSource:
     """
 
     def __init__(self, path: str | Path, min_tokens: int = 0) -> None:
-        stem = str(path).removesuffix(".json").removesuffix(".bin")
-        self.path = Path(stem)
+        self.stem = stem = str(path).removesuffix(".json").removesuffix(".bin")
         self.min_tokens = min_tokens
-        card = Path(f"{stem}.json")
-        if not card.is_file():
+        self._maps: dict[int, npt.NDArray[Any]] = {}
+        card = f"{stem}.json"
+        if not is_file(card):
             raise FileNotFoundError(
                 f"{stem} is not a token file, since its card {card} is missing. `internlm2 process pipeline=tokens` "
                 "writes token files."
             )
-        self.card: dict[str, Any] = json.loads(card.read_text("utf-8"))
+        self.card: dict[str, Any] = json.loads(local(card).read_text("utf-8"))
         if not len(self):
             raise ValueError(f"{stem} has no document of {max(1, min_tokens)} tokens or more.")
-        if self._ids.size != self.card["tokens"]:
-            raise ValueError(
-                f"{stem}.bin holds {self._ids.size} tokens where its card says {self.card['tokens']}. Delete it and "
-                "run `internlm2 process pipeline=tokens` again."
-            )
+        for file, tokens in self._parts:
+            held = size_of(file) // DTYPES[self.card["dtype"]].itemsize
+            if held != tokens:
+                raise ValueError(
+                    f"{file} holds {held} tokens where its card says {tokens}. Delete it and run `internlm2 process "
+                    "pipeline=tokens` again."
+                )
 
     @property
     def name(self) -> str:
         """The file's name without folder and suffix."""
-        return self.path.name
+        return PurePosixPath(self.stem).name
 
     @property
+    def manifest(self) -> Manifest:
+        """What is in it, by which a resumed run tells that it is still the same."""
+        return Manifest(self.name, len(self), self.num_tokens, str(self.card.get("contents", "")))
+
+    @cached_property
     def num_tokens(self) -> int:
         """Tokens of all (selected) documents."""
         return int(self.lengths.sum())
@@ -69,28 +85,87 @@ class TokenSource:
         """Token ids [start:stop] of one document, as stored (uint16 or uint32)."""
         first, length = int(self._extents[0][document]), int(self.lengths[document])
         stop = length if stop is None else min(stop, length)
-        return np.asarray(self._ids[first + start : first + stop])
+        # No document is in two parts.
+        part = bisect_right(self._starts, first) - 1
+        first -= self._starts[part]
+        return np.asarray(self._opened(part)[first + start : first + stop])
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each document of the file begins, selected or not, and the end, int64."""
+        return np.asarray(np.load(local(f"{self.stem}.offsets.npy"), allow_pickle=False))
+
+    @cached_property
+    def documents(self) -> npt.NDArray[Any]:
+        """Id and hash of each document of the file, selected or not, see `DOCUMENT`.
+
+        Raises:
+            FileNotFoundError: If the file does not say.
+        """
+        file = f"{self.stem}.documents.npy"
+        if not is_file(file):
+            raise FileNotFoundError(
+                f"{self.stem} does not say which documents it holds, since {file} is missing. Run `internlm2 process "
+                "pipeline=tokens` again."
+            )
+        return np.asarray(np.load(local(file), allow_pickle=False))
+
+    def document_id(self, document: int) -> str:
+        """Id of one of the selected documents, 32 hex digits. Empty where it has none."""
+        found = bytes(self.documents["id"][self._kept][document])
+        return found.hex() if any(found) else ""
+
+    def numbers_of(self, beginning: str) -> list[int]:
+        """Selected documents whose ids begin with some hex digits."""
+        ids = self.documents["id"][self._kept]
+        whole = len(beginning) // 2 * 2
+        wanted = np.frombuffer(bytes.fromhex(beginning[:whole]), np.uint8)
+        digits = ids.view(np.uint8).reshape(len(ids), 16)[:, : len(wanted)]
+        found = np.flatnonzero((digits == wanted).all(axis=1)).tolist()
+        return [number for number in found if self.document_id(number).startswith(beginning)]
 
     def at_least(self, tokens: int) -> "TokenSource":
         """The documents of at least `tokens` tokens, as a source of their own."""
-        return TokenSource(self.path, max(tokens, self.min_tokens))
+        return TokenSource(self.stem, max(tokens, self.min_tokens))
 
-    def __reduce__(self) -> tuple[type["TokenSource"], tuple[Path, int]]:
-        return TokenSource, (self.path, self.min_tokens)
+    def __reduce__(self) -> tuple[type["TokenSource"], tuple[str, int]]:
+        return TokenSource, (self.stem, self.min_tokens)
 
     @cached_property
-    def _ids(self) -> npt.NDArray[Any]:
-        dtype = DTYPES[self.card["dtype"]]
-        if not self.card["tokens"]:
-            return np.empty(0, dtype)
-        return np.memmap(f"{self.path}.bin", dtype=dtype, mode="r")
+    def _parts(self) -> list[tuple[str, int]]:
+        """The files of tokens, and how many each must hold."""
+        parts = self.card.get("parts", [self.card["tokens"]])
+        return [(part_file(self.stem, number, len(parts)), tokens) for number, tokens in enumerate(parts)]
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *accumulate(tokens for _, tokens in self._parts)][:-1]
+
+    def _opened(self, part: int) -> npt.NDArray[Any]:
+        if part not in self._maps:
+            file, _ = self._parts[part]
+            self._maps[part] = np.memmap(local(file), dtype=DTYPES[self.card["dtype"]], mode="r")
+        return self._maps[part]
+
+    @cached_property
+    def _kept(self) -> npt.NDArray[np.bool_]:
+        return np.diff(self.offsets) >= max(1, self.min_tokens)
 
     @cached_property
     def _extents(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        offsets = np.load(f"{self.path}.offsets.npy", mmap_mode=None, allow_pickle=False)
-        starts, lengths = offsets[:-1], np.diff(offsets)
-        keep = lengths >= max(1, self.min_tokens)
+        starts, lengths, keep = self.offsets[:-1], np.diff(self.offsets), self._kept
         return (starts, lengths) if keep.all() else (starts[keep], lengths[keep])
+
+
+def part_file(stem: str | Path, number: int, count: int) -> str:
+    """The file of tokens of one of the parts of a token file.
+
+    Args:
+        stem: `.../NAME`.
+        number: Of the part, from 0.
+        count: How many parts there are. One alone has no number in its name.
+    """
+    return f"{stem}.bin" if count == 1 else f"{stem}.{number:05d}.bin"
 
 
 def token_sources(
@@ -107,7 +182,7 @@ def token_sources(
         FileNotFoundError: If the folder holds no token file, or not one that was named.
         ValueError: If another tokenizer encoded one of them.
     """
-    found = sorted(p.name.removesuffix(".offsets.npy") for p in Path(folder).glob("*.offsets.npy"))
+    found = sorted(name.removesuffix(OFFSETS) for name in _names_in(folder) if name.endswith(OFFSETS))
     wanted = found if names is None else names
     if not found:
         raise FileNotFoundError(
@@ -117,10 +192,15 @@ def token_sources(
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
         raise FileNotFoundError(f"{folder} holds the token files {found} and not {missing}.")
-    sources = {name: TokenSource(Path(folder) / name) for name in wanted}
+    sources = {name: TokenSource(f"{str(folder).rstrip('/')}/{name}") for name in wanted}
     if tokenizer is not None:
         _check_tokenizer(sources, Path(tokenizer))
     return sources
+
+
+def _names_in(folder: str | Path) -> list[str]:
+    files = files_of(str(folder)) if is_remote(folder) else map(str, Path(folder).glob("*"))
+    return [PurePosixPath(file).name for file in files]
 
 
 def tokenizer_file(path: str | Path) -> Path:
@@ -154,14 +234,14 @@ def _check_tokenizer(sources: Mapping[str, TokenSource], tokenizer: Path) -> Non
     for source in sources.values():
         if (begin := source.card.get("begin")) != opening:
             raise ValueError(
-                f"Documents of {source.path} begin with {begin or 'no token of their own'} but texts of {file.parent} "
+                f"Documents of {source.stem} begin with {begin or 'no token of their own'} but texts of {file.parent} "
                 f"with {opening or 'none'} (add_bos_token). Run "
                 f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`."
             )
         theirs = source.card.get("tokenizer_sha256", digest)
         if theirs != digest:
             raise ValueError(
-                f"{source.path} was encoded with another tokenizer ({theirs[:12]}) than {file} ({digest[:12]}). Run "
+                f"{source.stem} was encoded with another tokenizer ({theirs[:12]}) than {file} ({digest[:12]}). Run "
                 f"`internlm2 process pipeline=tokens pipeline.tokenizer={file}`. If both spell every id alike, leave "
                 "out tokenizer beside its folder."
             )

@@ -1,0 +1,106 @@
+"""Documents of one token file packed whole into rows (best-fit, arXiv 2404.10830).
+
+A document longer than a row is cut into pieces of a row and a remainder. Pieces are packed once. Each epoch gives the
+rows in a new order. The end of a row that nothing fits into is padding.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from internlm2_data.loading.order import shuffled
+from internlm2_data.loading.packing import packed
+from internlm2_data.loading.rows import Row, Span, filled_row
+from internlm2_data.tokens.manifests import Manifest
+from internlm2_data.tokens.token_file import TokenSource
+
+
+class FittedRows:
+    """Rows of one source.
+
+    Args:
+        source: The documents.
+        context: Tokens of a row.
+        cut: No piece of a document is longer than this (positions restart). `context` for no further cut.
+        seed: Of the order.
+    """
+
+    def __init__(self, source: TokenSource, context: int, cut: int, seed: int) -> None:
+        self.source, self.context, self.cut, self.seed = source, context, cut, seed
+        counts = -(-source.lengths // context)
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+        self._document = np.repeat(np.arange(len(source)), counts)
+        self._start = (np.arange(self._first[-1]) - self._first[self._document]) * context
+        lengths = np.minimum(source.lengths[self._document] - self._start, context)
+        self._packing = packed(lengths, context, shuffled(len(lengths), seed, source.name, "pieces"))
+        self._orders: dict[int, npt.NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        """Rows of an epoch."""
+        return self._packing.rows
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens of the rows of an epoch, padding included."""
+        return len(self) * self.context
+
+    @property
+    def name(self) -> str:
+        """The token file."""
+        return self.source.stem
+
+    @property
+    def manifest(self) -> Manifest:
+        """See `RowSource`."""
+        return self.source.manifest
+
+    def row(self, index: int) -> Row:
+        """Row `index` of the endless stream."""
+        return filled_row(self.source, self.parts(index), self.context, self.cut)
+
+    def ids(self, document: int) -> npt.NDArray[Any]:
+        """Ids of a document, [n]."""
+        return self.source.read(document)
+
+    def given(self, rows: int) -> npt.NDArray[np.int64]:
+        """Documents of which the first `rows` rows hold a part, in stored order."""
+        if rows >= len(self):
+            return np.arange(len(self.source))
+        pieces = [self._packing.row(row) for row in self._order(0)[:rows].tolist()]
+        return np.unique(self._document[np.concatenate(pieces)]) if pieces else np.empty(0, np.int64)
+
+    def rows_of(self, spans: Sequence[Span], rows: int) -> Iterator[tuple[int, int]]:
+        """Which of the first rows hold a token of which span, epoch by epoch.
+
+        Args:
+            spans: Parts of documents.
+            rows: How many rows count.
+
+        Yields:
+            The index of a span, and a row.
+        """
+        for epoch in range(-(-rows // len(self))):
+            order = self._order(epoch)
+            place = np.empty_like(order)
+            place[order] = np.arange(len(order)) + epoch * len(self)
+            for index, (document, start, stop) in enumerate(spans):
+                first = int(self._first[document])
+                pieces = slice(first + start // self.context, first + (stop - 1) // self.context + 1)
+                found = place[self._packing.row_of[pieces]].tolist()
+                yield from ((index, row) for row in found if row < rows)
+
+    def parts(self, index: int) -> list[Span]:
+        """Documents that row `index` holds, in their order, with their tokens."""
+        epoch, place = divmod(index, len(self))
+        pieces = self._packing.row(int(self._order(epoch)[place]))
+        starts, documents = self._start[pieces], self._document[pieces]
+        stops = np.minimum(starts + self.context, self.source.lengths[documents])
+        return list(map(Span, documents.tolist(), starts.tolist(), stops.tolist()))
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        if epoch not in self._orders:
+            self._orders = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
+            self._orders[epoch] = shuffled(len(self), self.seed, self.source.name, "rows", epoch)
+        return self._orders[epoch]
