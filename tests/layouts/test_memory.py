@@ -71,14 +71,17 @@ def measured(case) -> int:
     "name",
     [
         "ddp", "zero1", "zero2", "fsdp", "fsdp recompute", "hsdp", "tensor", "tensor_sequence", "tensor 4",
-        "fsdp x tensor_sequence", "context gather", "context ulysses", "pipeline 1f1b",
+        "fsdp x tensor_sequence", "context gather", "context ulysses", "context ring", "pipeline 1f1b",
+        "pipeline interleaved",
     ],
 )  # fmt: skip
 def test_predicted_memory_is_within_a_tenth_of_what_the_fullest_rank_holds(name):
     case = LAYOUTS[name]
     rows = ROWS // case.layout.data_parallel_size
     micro_batches = case.treatment.pipeline.micro_batches if case.layout.pipeline > 1 else rows // MICRO_ROWS
-    plan = Plan(case.layout, case.treatment.sharding, name, case.keeps, micro_batches, rows // micro_batches)
+    how = case.treatment
+    pieces = (micro_batches, rows // micro_batches, how.context, how.pipeline.stages_per_rank)
+    plan = Plan(case.layout, how.sharding, name, case.keeps, *pieces)
     predicted = memory_of(plan, Workload(SIZE, TOKENS, ROWS * TOKENS, value_bytes=4)).total
     found = max(run_ranks(partial(measured, case), case.ranks, join=False))
     assert predicted == pytest.approx(found, rel=0.1)

@@ -4,12 +4,12 @@
     Machine  (peak, memory, links)      ─┼─► layouts that divide ─► memory per rank ─► those that fit ─► time
                                          │
 
-The model is analytic: it counts bytes and operations, and turns them into seconds by a few machine constants. It ranks
-layouts. Its absolute times are as good as the constants. Figures published for real runs are beside it in the docs.
+The model is analytic: it counts bytes and operations, and turns them into seconds by a few constants of the machine,
+each with its source. `internlm2_parallel.search.judging` grades it by published runs.
 """
 
 from internlm2_parallel.search.job import plan
-from internlm2_parallel.search.machine import MACHINES, Machine
+from internlm2_parallel.search.machine import MACHINES, Machine, machine_called
 from internlm2_parallel.search.memory import Memory, memory_of
 from internlm2_parallel.search.plans import Plan, Workload, candidates
 from internlm2_parallel.search.ranking import ranked
@@ -24,6 +24,7 @@ __all__ = [
     "Time",
     "Workload",
     "candidates",
+    "machine_called",
     "memory_of",
     "plan",
     "ranked",

@@ -11,6 +11,10 @@ from internlm2_parallel.search.plans import Plan, Workload
 HEAD_CHUNK = 2**27
 """Logits held at once while the loss is computed (fp32)."""
 
+RING_SCORES = 5.5
+"""Blocks of fp32 scores that are alive while ring attention computes the gradient of one block of keys: scores, their
+softmax with and without the mask, and the gradients of these. Measured: 5.2 at rows of 256, 5.6 at rows of 1,024."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -71,18 +75,23 @@ def memory_of(plan: Plan, work: Workload) -> Memory:
     return Memory(
         weights=4 * weights / stored,
         gathered=work.value_bytes * gathered if stored > 1 or layout.replicate > 1 else 0,
-        gradients=4 * gradients,
+        gradients=work.gradient_bytes * gradients,
         optimizer=8 * weights / stored,
         activations=_activations(plan, work),
-        working=max(2 * 4 * logits, recomputed),
+        working=max(2 * 4 * logits, recomputed + _scores(plan, work)),
     )
 
 
 def _activations(plan: Plan, work: Workload) -> float:
-    """Bytes kept for the backward pass on the first stage, which has the most micro-batches in flight."""
-    layout = plan.layout
+    """Bytes kept for the backward pass on the first rank, which has the most micro-batches in flight.
+
+    With several stages a rank it starts ``(pipeline - 1) / stages`` more of them before the first comes back (arXiv
+    2205.05198, section 4.2.3).
+    """
+    layout, stages = plan.layout, plan.stages_per_rank
     blocks = -(-work.shape.layers // layout.pipeline)
-    in_flight = min(layout.pipeline, plan.micro_batches)
+    started = layout.pipeline + ((layout.pipeline - 1) / stages if stages > 1 else 0)
+    in_flight = min(started, plan.micro_batches)
     # The last norm keeps what it normalised and what the head reads.
     tokens = plan.micro_rows * work.tokens / layout.context
     ends = 2 * tokens * work.value_bytes * work.shape.dim if layout.pipeline == 1 else 0
@@ -91,7 +100,11 @@ def _activations(plan: Plan, work: Workload) -> float:
 
 def _block_activations(plan: Plan, work: Workload) -> float:
     """Bytes that one block keeps of a micro-batch."""
-    return plan.micro_rows * work.tokens / plan.layout.context * _bytes_per_token(plan, work)
+    tokens = plan.micro_rows * work.tokens / plan.layout.context
+    kept = tokens * _bytes_per_token(plan, work)
+    if plan.keep == "all" and plan.layout.context > 1:
+        kept += tokens * _context_bytes_per_token(plan, work)
+    return kept
 
 
 def _bytes_per_token(plan: Plan, work: Workload) -> float:
@@ -111,6 +124,29 @@ def _bytes_per_token(plan: Plan, work: Workload) -> float:
     if plan.keep == "matmuls":
         return work.value_bytes * (norms + 2 * whole + q + 2 * kv + 2 * s.ffn_dim) / layout.tensor
     split = (q + 2 * kv) + (q + kv) + q + 4 * s.ffn_dim
-    # Gathered keys and values of the other tokens of a row.
-    gathered = 2 * kv * (layout.context - 1)
-    return work.value_bytes * (4 * norms + 2 * whole + split + gathered) / layout.tensor
+    return work.value_bytes * (4 * norms + 2 * whole + split) / layout.tensor
+
+
+def _context_bytes_per_token(plan: Plan, work: Workload) -> float:
+    """Bytes that attention over split rows keeps of a local token besides.
+
+    All keep keys and values of the other tokens of a row. Gather keeps a dense mask, a value for each key up to the end
+    of each of the rank's two chunks. Ring keeps the fp32 result of every block of keys and of every merge but the last,
+    and masks of a byte.
+    """
+    ranks, tensor = plan.layout.context, plan.layout.tensor
+    pairs = work.value_bytes * 2 * work.kv_width * (ranks - 1) / tensor
+    if plan.context == "gather":
+        return pairs + work.value_bytes * (work.tokens + work.tokens / ranks / 2) / 2
+    if plan.context == "ring":
+        return pairs + 4 * (2 * ranks - 2) * work.q_width / tensor + work.tokens
+    return pairs
+
+
+def _scores(plan: Plan, work: Workload) -> float:
+    """Bytes of ring attention's scores, which it holds for one block of keys at a time."""
+    if plan.layout.context == 1 or plan.context != "ring":
+        return 0.0
+    here = work.tokens / plan.layout.context
+    heads = work.shape.num_kv_heads * work.shape.q_per_kv / plan.layout.tensor
+    return RING_SCORES * 4 * plan.micro_rows * here * here * heads

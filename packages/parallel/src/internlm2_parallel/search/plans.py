@@ -3,14 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Literal, Protocol
 
+from internlm2_parallel.context import ContextAttention
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.search.machine import Machine
 from internlm2_parallel.zero import SHARDINGS, Sharding
 
 Kept = Literal["all", "matmuls", "nothing"]
 """What a block keeps for the backward pass."""
+
+SEARCHED = {
+    **SHARDINGS,
+    "zero1_node": Sharding("replica", "replica", "partial"),
+    "zero2_node": Sharding("replica", "partial", "partial"),
+}
+"""Extents that are searched. The last two split state inside a sub-group and copy it across, weights whole while a step
+computes. InternEvo trains like the first of them."""
 
 
 class PlannedShape(NetShape, Protocol):
@@ -26,6 +36,14 @@ class PlannedShape(NetShape, Protocol):
     def flops_per_pair(self) -> float:
         """Operations of a training step of all blocks for one token that attends to one token."""
 
+    def internevo_flops_per_token(self, context: int, recomputes: bool = False) -> float:
+        """Operations of a training step per token as InternEvo counts them.
+
+        Args:
+            context: Tokens of a row.
+            recomputes: Whether blocks are computed again.
+        """
+
 
 @dataclass(frozen=True)
 class Workload:
@@ -36,6 +54,7 @@ class Workload:
         tokens: Length of a row.
         batch_tokens: Tokens of a global batch.
         value_bytes: Bytes of a value while a step computes: 2 for bf16, 4 for fp32.
+        gradient_bytes: Bytes of a gradient while it is added up and reduced. Ours are fp32.
 
     Raises:
         ValueError: If the batch is shorter than a row.
@@ -45,6 +64,7 @@ class Workload:
     tokens: int
     batch_tokens: int
     value_bytes: int = 2
+    gradient_bytes: int = 4
 
     def __post_init__(self) -> None:
         if self.batch_tokens < self.tokens:
@@ -100,10 +120,12 @@ class Plan:
     Attributes:
         layout: Degrees.
         sharding: Extents, and their usual name.
-        sharding_name: Key of `SHARDINGS`.
+        sharding_name: Key of `SEARCHED`.
         keep: Activations that are kept: all, the matrix products, or nothing but the blocks' inputs.
         micro_batches: Pieces of a data rank's share of the batch.
         micro_rows: Rows of a piece.
+        context: Attention where the tokens of a row are split.
+        stages_per_rank: Stages of a rank. More than one are interleaved.
     """
 
     layout: Layout
@@ -112,6 +134,8 @@ class Plan:
     keep: Kept
     micro_batches: int
     micro_rows: int
+    context: ContextAttention = "gather"
+    stages_per_rank: int = 1
 
     @property
     def state_shards(self) -> int:
@@ -125,7 +149,7 @@ def _divisors(number: int, limit: int) -> list[int]:
 
 
 def candidates(work: Workload, gpus: int, machine: Machine) -> Iterator[Plan]:
-    """Every plan whose degrees divide the model, the rows and the cluster.
+    """Every plan whose degrees divide the model, the rows and the cluster, least recomputation first.
 
     Args:
         work: What is trained.
@@ -157,14 +181,25 @@ def _fits(layout: Layout, work: Workload) -> bool:
 
 def _plans(layout: Layout, work: Workload) -> Iterator[Plan]:
     rows = work.rows // layout.data_parallel_size
-    for name, sharding in SHARDINGS.items():
-        if not _names_layout(name, layout):
-            continue
-        for keep in ("all", "matmuls", "nothing"):
-            for micro_rows in (size for size in (1, 2, 4) if rows % size == 0):
-                pieces = rows // micro_rows
-                if layout.pipeline <= pieces:
-                    yield Plan(layout, sharding, name, keep, pieces, micro_rows)  # type: ignore[arg-type]
+    sizes = [size for size in (1, 2, 4) if rows % size == 0 and layout.pipeline <= rows // size]
+    shardings = [(name, sharding) for name, sharding in SEARCHED.items() if _names_layout(name, layout)]
+    kept: tuple[Kept, ...] = ("all", "matmuls", "nothing")
+    for (name, sharding), size, attention in product(shardings, sizes, _attentions(layout, work)):
+        for stages, keep in product(_interleaved(layout, work, rows // size), kept):
+            yield Plan(layout, sharding, name, keep, rows // size, size, attention, stages)
+
+
+def _attentions(layout: Layout, work: Workload) -> list[ContextAttention]:
+    """Ulysses where the heads of a tensor rank divide. Ring holds more than gather and is no faster."""
+    heads = work.shape.num_kv_heads * work.shape.q_per_kv // layout.tensor
+    return ["gather", "ulysses"] if layout.context > 1 and heads % layout.context == 0 else ["gather"]
+
+
+def _interleaved(layout: Layout, work: Workload, pieces: int) -> list[int]:
+    """Stages of a rank. Several pass the micro-batches in rounds of as many as there are ranks."""
+    if layout.pipeline == 1 or pieces % layout.pipeline:
+        return [1]
+    return [stages for stages in (1, 2, 4) if layout.pipeline * stages <= work.shape.layers]
 
 
 def _names_layout(name: str, layout: Layout) -> bool:
@@ -172,6 +207,6 @@ def _names_layout(name: str, layout: Layout) -> bool:
     shards = layout.shard * layout.context
     if name == "ddp":
         return shards == 1
-    if name == "hsdp":
+    if SEARCHED[name].optimizer == "partial":
         return layout.replicate > 1 and shards > 1
     return layout.replicate == 1 and shards > 1

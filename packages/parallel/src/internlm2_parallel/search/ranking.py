@@ -1,5 +1,8 @@
 """Plans that fit, in the order of their time."""
 
+import math
+from dataclasses import replace
+
 from internlm2_parallel.search.machine import Machine
 from internlm2_parallel.search.memory import Memory, memory_of
 from internlm2_parallel.search.plans import Plan, Workload, candidates
@@ -17,20 +20,26 @@ def ranked(work: Workload, gpus: int, machine: Machine) -> list[tuple[Plan, Memo
     Raises:
         ValueError: If no layout divides, or none fits. The message says how much memory the smallest needs.
     """
-    priced = [(plan, memory_of(plan, work)) for plan in candidates(work, gpus, machine)]
-    if not priced:
+    fitting, least, done = [], math.inf, None
+    for plan in candidates(work, gpus, machine):
+        # Where a plan fits, the same with more recomputation is only slower.
+        if (same := replace(plan, keep="all")) == done:
+            continue
+        memory = memory_of(plan, work)
+        least = min(least, memory.total)
+        if memory.total <= machine.memory_gb * 1e9:
+            fitting.append((plan, memory, time_of(plan, work, machine)))
+            done = same
+    if least == math.inf:
         raise ValueError(
             f"gpus={gpus}, seq={work.tokens} and batch_tokens={work.batch_tokens} must divide under some layout. "
             "Powers of two do."
         )
-    fitting = [(plan, memory) for plan, memory in priced if memory.total <= machine.memory_gb * 1e9]
     if not fitting:
-        least = min(memory.total for _, memory in priced) / 1e9
         raise ValueError(
-            f"No layout fits on gpus={gpus}: the smallest needs {least:.0f} GB of {machine.memory_gb:.0f} GB."
+            f"No layout fits on gpus={gpus}: the smallest needs {least / 1e9:.0f} GB of {machine.memory_gb:.0f} GB."
         )
-    timed = [(plan, memory, time_of(plan, work, machine)) for plan, memory in fitting]
-    return sorted(timed, key=lambda entry: (round(entry[2].step_s, 3), simplicity(entry[0]), entry[1].total))
+    return sorted(fitting, key=lambda entry: (round(entry[2].step_s, 3), simplicity(entry[0]), entry[1].total))
 
 
 def simplicity(plan: Plan) -> int:

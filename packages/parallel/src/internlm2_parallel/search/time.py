@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from internlm2_parallel.search.kernels import bytes_s
 from internlm2_parallel.search.machine import Machine
 from internlm2_parallel.search.memory import weights_per_rank
+from internlm2_parallel.search.network import Group
 from internlm2_parallel.search.plans import Plan, Workload
+from internlm2_parallel.search.work import Pass, Piece
 
-HIDDEN = 0.8
-"""Share of the computation behind which gathering and reducing can hide."""
+SLOWER = 0.189
+"""Computation that hides communication takes so much longer, on average (arXiv 2507.03114)."""
 
 
 @dataclass(frozen=True)
@@ -17,13 +20,16 @@ class Time:
     Attributes:
         compute_s: Matrices and attention, recomputation included.
         memory_s: What only moves bytes: norms, residuals, rotation, gate, loss.
-        optimizer_s: AdamW's bytes, once a step.
+        optimizer_s: Adding up gradients, and AdamW's bytes once a step.
         tensor_s: Joining activations of tensor ranks. Nothing hides it.
-        context_s: Keys and values of context ranks.
+        context_s: Keys and values of context ranks. Nothing hides it.
         data_s: Gathering weights and reducing gradients, before any hiding.
-        exposed_s: What is left of the two lines above after hiding.
-        bubble_s: Stages that wait for the first and last micro-batch.
-        mfu: Operations that the model needs, over what the cluster could do.
+        exposed_s: What is left of the line above after hiding, and what hiding costs.
+        bubble_s: Stages that wait for the first and last micro-batch, and sending between them.
+        tokens_s: Tokens a second of one GPU.
+        mfu: Operations that the model needs, over what the cluster could do. Causal attention counts as half.
+        mfu_internevo: The same as InternEvo counts: all of the attention, and a fourth pass where blocks are computed
+            again.
     """
 
     compute_s: float
@@ -34,18 +40,20 @@ class Time:
     data_s: float
     exposed_s: float
     bubble_s: float
+    tokens_s: float
     mfu: float
+    mfu_internevo: float
 
     @property
     def step_s(self) -> float:
         """All of it."""
         work = self.compute_s + self.memory_s + self.optimizer_s
-        return work + self.tensor_s + self.exposed_s + self.bubble_s
+        return work + self.tensor_s + self.context_s + self.exposed_s + self.bubble_s
 
     @property
     def communication_share(self) -> float:
         """Share of the step in communication that is not hidden."""
-        return (self.tensor_s + self.exposed_s) / self.step_s
+        return (self.tensor_s + self.context_s + self.exposed_s) / self.step_s
 
 
 def time_of(plan: Plan, work: Workload, machine: Machine) -> Time:
@@ -56,91 +64,100 @@ def time_of(plan: Plan, work: Workload, machine: Machine) -> Time:
         work: What is trained.
         machine: Where.
     """
-    gpus = plan.layout.ranks
-    compute, memory = _compute_s(plan, work, machine), _memory_s(plan, work, machine)
-    tensor, context, data = (f(plan, work, machine) for f in (_tensor_s, _context_s, _data_s))
-    exposed = max(0.0, context + data - HIDDEN * (compute + memory))
-    bubble = (compute + memory + tensor) * (plan.layout.pipeline - 1) / plan.micro_batches
+    piece, pieces = Piece(plan, work, machine), plan.micro_batches
+    products, attention, moving = piece.products(), piece.attention(), piece.moving()
+    again, head, loss = piece.again(products, attention, moving), piece.head(), piece.loss()
+    blocks, with_head = pace(plan, work, (products + attention + moving + again).both, (head + loss).both)
+    computing = (products + attention + again) * blocks + head * with_head
+    moved = moving * blocks + loss * with_head
+    tensor, context = piece.tensor().both * blocks, piece.context().both * blocks
+    data, exposed = _data_s(plan, work, machine, computing + moved)
+    waits = (plan.layout.pipeline - 1) / plan.stages_per_rank
+    bubble = (computing.both + moved.both + tensor + context) * waits + _sending_s(piece) * pieces
+    spent = [pieces * part for part in (computing.both, moved.both, tensor, context)]
     optimizer = _optimizer_s(plan, work, machine)
-    step = compute + memory + optimizer + tensor + exposed + bubble
-    mfu = work.flops / (step * gpus * machine.peak_tflops * 1e12)
-    return Time(compute, memory, optimizer, tensor, context, data, exposed, bubble, mfu)
+    step = sum(spent) + optimizer + exposed + bubble
+    tokens_s = work.batch_tokens / step / plan.layout.ranks
+    peak = machine.peak_tflops * 1e12
+    theirs = work.shape.internevo_flops_per_token(work.tokens, plan.keep == "nothing")
+    mfu = work.flops / work.batch_tokens * tokens_s / peak
+    rates = tokens_s, mfu, theirs * tokens_s / peak
+    return Time(spent[0], spent[1], optimizer, spent[2], spent[3], data, exposed, bubble, *rates)
 
 
-def _compute_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Operations at the shares of the peak that they reach. Recomputing a block repeats its forward: a third more."""
-    head = 6.0 * work.shape.vocab_size * work.shape.dim * work.batch_tokens
-    blocks = work.matrix_flops - head
-    again = {"all": 0.0, "matmuls": 0.0, "nothing": 1 / 3}[plan.keep]
-    attention_again = 0.0 if plan.keep == "all" else 1 / 3
-    seconds = (blocks * (1 + again) + head) / machine.matmul_share
-    seconds += work.attention_flops * (1 + attention_again) / machine.attention_share
-    stages, layers = plan.layout.pipeline, work.shape.layers
-    unevenness = -(-layers // stages) * stages / layers  # the fullest stage sets the pace
-    return seconds * unevenness / (plan.layout.ranks * machine.peak_tflops * 1e12)
+def pace(plan: Plan, work: Workload, block_s: float, head_s: float) -> tuple[int, int]:
+    """Blocks of the slowest stage, and whether it has the head (0 or 1).
 
-
-def _memory_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Bytes read and written by kernels that compute next to nothing, each kernel on its own (no fusion).
-
-    Values of a token and block in the forward pass: norms and residual sums read and write 10 times the width, rotation
-    twice q and k, the gate five times the feed-forward. The backward pass moves twice that. Recomputation repeats the
-    forward. Of logits, fp32, a loss moves six.
+    Args:
+        plan: How it is trained.
+        work: What is trained.
+        block_s: Seconds of a block.
+        head_s: Seconds of head and loss.
     """
-    s, layout = work.shape, plan.layout
-    split_dim = s.dim / (layout.tensor if layout.sequence_parallel else 1)
-    forward = 10 * split_dim + (2 * (work.q_width + work.kv_width) + 5 * s.ffn_dim) / layout.tensor
-    passes = 3 if plan.keep == "all" else 4
-    blocks = work.value_bytes * passes * forward * -(-s.layers // layout.pipeline)
-    loss = 4 * 6 * s.vocab_size / layout.tensor
-    return _tokens_per_rank(plan, work) * (blocks + loss) / (machine.memory_gb_s * 1e9)
+    stages, layers = plan.layout.pipeline, work.shape.layers
+    if stages == 1:
+        return layers, 1
+    most, least = -(-layers // stages), layers // stages
+    return (least, 1) if least * block_s + head_s > most * block_s else (most, 0)
+
+
+def beside(communicating: Pass, computing: Pass) -> float:
+    """Seconds that communication adds to both passes.
+
+    Args:
+        communicating: Alone.
+        computing: Alone.
+    """
+    return hidden_s(communicating.forward, computing.forward) + hidden_s(communicating.backward, computing.backward)
+
+
+def hidden_s(communicating: float, computing: float) -> float:
+    """Seconds that communication adds to the computation that it runs beside.
+
+    Args:
+        communicating: Seconds of communication alone.
+        computing: Seconds of computation alone.
+    """
+    return max(0.0, communicating - computing) + SLOWER * min(communicating, computing)
 
 
 def _optimizer_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """AdamW reads four and writes three fp32 values per weight whose state is kept here."""
-    return 4 * 7 * weights_per_rank(plan, work) / plan.state_shards / (machine.memory_gb_s * 1e9)
+    """AdamW reads four and writes three fp32 values per weight whose state is kept here.
+
+    Each micro-batch adds a gradient to the sum (a read of one, a read and a write of the other), as split as it is.
+    """
+    weights = weights_per_rank(plan, work)
+    split = 1 if plan.sharding.gradients == "replica" else plan.layout.shard * plan.layout.context
+    added = (work.value_bytes + 2 * work.gradient_bytes) * weights / split * (plan.micro_batches - 1)
+    return bytes_s(machine, 4 * 7 * weights / plan.state_shards + added)
 
 
-def _tokens_per_rank(plan: Plan, work: Workload) -> float:
-    return work.batch_tokens / (plan.layout.data_parallel_size * plan.layout.context)
-
-
-def _tensor_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Four gathers and four scatters of the activations per block (forward and backward)."""
-    ranks = plan.layout.tensor
-    if ranks == 1:
+def _sending_s(piece: Piece) -> float:
+    """Hidden states from stage to stage, and their gradients back, of one micro-batch."""
+    layout, work = piece.plan.layout, piece.work
+    if layout.pipeline == 1:
         return 0.0
-    moved = 8 * _tokens_per_rank(plan, work) * work.shape.dim * work.value_bytes * (ranks - 1) / ranks
-    return moved * (work.shape.layers / plan.layout.pipeline) / (machine.gb_s(ranks) * 1e9)
+    group = Group(piece.machine, layout.pipeline, layout.ranks // layout.pipeline)
+    states = 2 * piece.tokens * work.shape.dim * work.value_bytes
+    return piece.plan.stages_per_rank * group.send_s(states)
 
 
-def _context_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Keys and values gathered in the forward pass and again in the backward pass, their gradients scattered."""
-    layout = plan.layout
-    if layout.context == 1:
-        return 0.0
-    s = work.shape
-    whole = _tokens_per_rank(plan, work) * layout.context
-    keys_and_values = 2 * work.kv_width * work.value_bytes / layout.tensor
-    moved = 3 * whole * keys_and_values * (layout.context - 1) / layout.context
-    return moved * (s.layers / layout.pipeline) / (machine.gb_s(layout.tensor * layout.context) * 1e9)
+def _data_s(plan: Plan, work: Workload, machine: Machine, computing: Pass) -> tuple[float, float]:
+    """Weights gathered and gradients reduced, as often as the extents ask, and what is not hidden of it.
 
-
-def _data_s(plan: Plan, work: Workload, machine: Machine) -> float:
-    """Weights gathered and gradients reduced (fp32), as often as the extents ask."""
+    A gather of weights hides behind the pass that waits for the next block, a reduction behind the backward pass of the
+    blocks before. What happens once a step has one micro-batch to hide behind.
+    """
     layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
-    shards = layout.shard * layout.context
-    span = layout.tensor * shards
-    gathers = 1 if sharding.parameters == "replica" else 2 * plan.micro_batches
-    reductions = 1 if sharding.gradients == "replica" else plan.micro_batches
-    seconds = 0.0
-    if shards > 1:
-        share = (shards - 1) / shards
-        seconds += weights * share * (work.value_bytes * gathers + 4 * reductions) / (machine.gb_s(span) * 1e9)
-        hops = (gathers + reductions) * work.shape.layers / layout.pipeline
-        seconds += hops * machine.latency_us * 1e-6 * (span > machine.node_gpus)
-    if layout.replicate > 1:
-        copies = layout.replicate
-        moved = 2 * 4 * weights / shards * (copies - 1) / copies
-        seconds += moved / (machine.gb_s(span * copies) * 1e9)
-    return seconds
+    blocks = work.shape.layers / layout.pipeline
+    shards = Group(machine, layout.shard * layout.context, layout.tensor)
+    copies = Group(machine, layout.replicate, layout.tensor * shards.ranks)
+    gather = shards.gather_s(work.value_bytes * weights / blocks, blocks)
+    scatter = shards.gather_s(work.gradient_bytes * weights / blocks, blocks)
+    join = copies.reduce_s(work.gradient_bytes * weights / shards.ranks / blocks, blocks)
+    each = Pass(0.0, 0.0) if sharding.parameters == "replica" else Pass(gather, gather)
+    each += Pass(0.0, 0.0 if sharding.gradients == "replica" else scatter)
+    last = Pass(gather if sharding.parameters == "replica" else 0.0, join)
+    last += each + Pass(0.0, scatter if sharding.gradients == "replica" else 0.0)
+    others = plan.micro_batches - 1
+    return others * each.both + last.both, others * beside(each, computing) + beside(last, computing)

@@ -43,6 +43,16 @@ class TinySize:
         """Scores and weighted sum, 2 operations each, three passes."""
         return 12.0 * self.layers * self.num_kv_heads * self.q_per_kv * self.head_dim
 
+    def internevo_flops_per_token(self, context: int, recomputes: bool = False) -> float:
+        """As InternEvo counts.
+
+        Args:
+            context: Tokens of a row.
+            recomputes: Whether blocks are computed again.
+        """
+        block = (8 + 6 * self.ffn_dim / self.dim) * self.dim**2 + 4 * context * self.dim
+        return (4 if recomputes else 3) * self.layers * block + 6 * self.dim * self.vocab_size
+
 
 class TinySegments:
     """Documents of a batch.
