@@ -74,6 +74,23 @@ def test_killed_at_random_moments(run: Any, tmp_path: Path) -> None:
         assert (tmp_path / "killed/samples" / file.name).read_text() == file.read_text()
 
 
+def test_what_was_computed_before_does_not_matter(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, left = run(tmp_path / "whole"), 37
+    keep = AnswerStore.keep
+
+    def stop(*given: Any) -> Any:
+        nonlocal left
+        if left == 0:
+            raise KeyboardInterrupt
+        left -= 1
+        return keep(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):  # after all that is generated
+        patch.setattr(AnswerStore, "keep", stop)
+        run(tmp_path / "stopped")
+    assert run(tmp_path / "stopped") == whole
+
+
 def test_the_model_is_asked_once(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(tmp_path / "out")
 

@@ -62,8 +62,9 @@ def evaluate(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     net, tokenizer = load_model(checkpoint).to(device).eval(), load_tokenizer(checkpoint)
     answers = engine(net)
-    if isinstance(answers, LocalEngine) and answers.decode is None:
-        answers.decode = tokenizer.decode  # stop strings need it
+    if isinstance(answers, LocalEngine):
+        answers.decode = answers.decode or tokenizer.decode  # stop strings need it
+        answers.prepare()  # now, so that losses do not depend on whether something was generated before
     file = Path(output) / "answers.sqlite"
     if fresh:
         forget(file)

@@ -46,6 +46,10 @@ class LocalEngine:
         # Not at the end of the process, where nobody reads the weights any more.
         finalize(self, self.layout.restore).atexit = False
 
+    def prepare(self) -> None:
+        """Lay the weights out for decoding, which the first `generate` does otherwise. Last bits of losses depend on it."""
+        self.layout.turn(self.net)
+
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
@@ -74,7 +78,7 @@ class LocalEngine:
         device = self.net.output.weight.device
         generator = None if sampling.seed is None else torch.Generator(device).manual_seed(sampling.seed)
         completions = [Completion() for _ in prompts]
-        self.layout.turn(self.net)
+        self.prepare()
         tokens = [len(prompt) + sampling.max_new_tokens for prompt in prompts]
         with as_written(self.net):
             for batch in of_like_length(tokens, self.max_batch_tokens):
