@@ -47,7 +47,7 @@ class LocalEngine:
         finalize(self, self.layout.restore).atexit = False
 
     def prepare(self) -> None:
-        """Lay the weights out for decoding, which the first `generate` does otherwise. Last bits of losses depend on it."""
+        """Lay the weights out for decoding, as the first `generate` does. Last bits of losses depend on it."""
         self.layout.turn(self.net)
 
     def generate(
