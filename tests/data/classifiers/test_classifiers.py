@@ -226,6 +226,7 @@ def small_bert(folder):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_a_transformer_resumes_after_the_last_whole_epoch(tmp_path, monkeypatch, capsys):
     base = small_bert(tmp_path / "base")
     from internlm2_data.classifiers import transformer
