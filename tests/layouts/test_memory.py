@@ -72,7 +72,6 @@ def measured(case) -> int:
     [
         "ddp", "zero1", "zero2", "fsdp", "fsdp recompute", "hsdp", "tensor", "tensor_sequence", "tensor 4",
         "fsdp x tensor_sequence", "context gather", "context ulysses", "context ring", "pipeline 1f1b",
-        "pipeline interleaved",
     ],
 )  # fmt: skip
 def test_predicted_memory_is_within_a_tenth_of_what_the_fullest_rank_holds(name):

@@ -26,6 +26,7 @@ from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.optim import Constant
 from internlm2_parallel import MeshStrategy
 from internlm2_parallel.search import Workload, time_of
+from internlm2_parallel.search.kernels import HALF_SPEED_TOKENS
 from internlm2_parallel.search.machine import Machine
 from internlm2_parallel.search.plans import Plan
 from internlm2_parallel.testing import LAYOUTS, quiet_trainer, run_ranks
@@ -103,7 +104,8 @@ def predicted_s(name: str, machine: Machine) -> float:
     pieces = case.treatment.pipeline.micro_batches
     if case.layout.pipeline == 1:
         pieces = ROWS // case.layout.data_parallel_size // MICRO_ROWS
-    plan = Plan(case.layout, case.treatment.sharding, name, case.keeps, pieces, MICRO_ROWS)  # type: ignore[arg-type]
+    how = case.treatment
+    plan = Plan(case.layout, how.sharding, name, case.keeps, pieces, MICRO_ROWS, how.context)
     return time_of(plan, Workload(SIZE, TOKENS, ROWS * TOKENS, value_bytes=4), machine).step_s
 
 
@@ -114,7 +116,23 @@ def main() -> None:
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
     gemm, attention, memory, gb_s = (min(values) for values in zip(*run_ranks(constants, RANKS), strict=True))
-    machine = Machine("this", gemm, 1.0, min(1.0, attention / gemm), 24.0, memory, RANKS, gb_s, gb_s, 100.0)
+    whole_speed = attention * (TOKENS + HALF_SPEED_TOKENS) / TOKENS
+    links = {"network_share": 1.0, "start_us": 100.0, "node_hop_us": 100.0, "network_hop_us": 100.0}
+    machine = Machine(
+        "this",
+        "CPU",
+        gemm,
+        gemm,
+        (whole_speed, whole_speed),
+        1,
+        24.0,
+        memory,
+        RANKS,
+        gb_s,
+        gb_s,
+        sustained=1.0,
+        **links,
+    )
     measured: dict[str, float] = {}
     for _ in range(options.rounds):
         for name in NAMES:

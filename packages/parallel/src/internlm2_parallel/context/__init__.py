@@ -9,7 +9,7 @@ replaced where the network keeps it: in the weightless module ``attend``.
 =========  =================================================================================  =======================
 `gather`   every rank gathers all keys and values, and computes its own queries (Llama 3)     any head count
 `ulysses`  all-to-all: each rank gets all tokens of some heads (DeepSpeed, arXiv 2309.14509)  heads % ranks == 0
-`ring`     keys and values travel round the ring, results are merged (arXiv 2310.01889)       least memory
+`ring`     keys and values travel round the ring, results are merged (arXiv 2310.01889)       most memory
 =========  =================================================================================  =======================
 """
 
