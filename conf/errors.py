@@ -24,6 +24,9 @@ from internlm2_conf.targets import arguments
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError
 
+INTERRUPTED = 130
+"""Exit code of what was ended with Ctrl-C, as shells give it."""
+
 
 class SaidError(Exception):
     """An error that is a sentence already."""
@@ -43,6 +46,11 @@ def in_one_sentence(function: Callable[[], Any], asked: Asked) -> None:
     """
     try:
         function()
+    except KeyboardInterrupt:
+        if wants_traceback():
+            raise
+        print(f"internlm2 {asked.job or ''}: interrupted.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if wants_traceback():
             raise

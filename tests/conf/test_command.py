@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from internlm2_conf.asked import Asked
+from internlm2_conf.errors import in_one_sentence
 
 from tests.command import internlm2
 
@@ -65,8 +67,8 @@ MISTAKES = {
         "phase.steps=abc is a text. It must be a value such as phase.steps=450000. (",
     ),
     "null": (
-        ["pretrain", "tokens=x", "tokenizer.path=x", "trainer.max_steps=null"],
-        "trainer.max_steps=null leaves no value. It must be a value such as trainer.max_steps=450000. (",
+        ["pretrain", "tokens=x", "tokenizer.path=x", "phase.steps=null"],
+        "phase.steps=null leaves no value. It must be a value such as phase.steps=450000. (",
     ),
     "value": (["pretrain", "model.size.rope_factor=0.5"], ". Change rope_factor with model.size.rope_factor=.... ("),
 }
@@ -179,6 +181,16 @@ def test_a_sweep_goes_on_with_what_is_left(tmp_path: Path) -> None:
     assert "is now 3). Set output=FOLDER to keep both, or delete it." in other.stderr
     assert plans[0].stat().st_mtime_ns == before
     assert (tmp_path / "sweep" / "2" / "plans.json").is_file()
+
+
+def test_what_is_interrupted_says_so_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as left:
+        in_one_sentence(interrupted, Asked("pretrain"))
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "internlm2 pretrain: interrupted.\n"
 
 
 def test_a_traceback_is_there_when_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
