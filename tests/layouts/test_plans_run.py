@@ -21,7 +21,7 @@ from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_data.tokens import TokenWriter
 from internlm2_parallel.layout import AXES, Layout
 from internlm2_parallel.search import Workload, machine_called, memory_of, ranked, time_of
-from internlm2_parallel.search.job import record
+from internlm2_parallel.search.job import RECOMPUTE, record
 from internlm2_parallel.search.plans import SEARCHED, Plan
 from internlm2_parallel.testing import run_ranks
 
@@ -107,7 +107,7 @@ def test_plans_of_every_kind_make_their_strategy() -> None:
         assert entry["context"] == 1 or strategy.treatment.context == entry["context_attention"]
         stages = strategy.treatment.pipeline
         assert entry["pipeline"] == 1 or (stages.micro_batches, stages.stages_per_rank) == (8, 2)
-        assert cfg.module.get("recompute", "none") == {"all": "none", "matmuls": "selective", "nothing": "full"}[entry["keeps"]]
+        assert cfg.module.get("recompute", "none") == RECOMPUTE.get(entry["keeps"], "none")
 
 
 @pytest.mark.skipif("INTERNLM2_PLANS" not in os.environ, reason="INTERNLM2_PLANS=1 runs every plan of five set-ups")
