@@ -13,16 +13,12 @@ from typing import Any
 
 import internlm2_conf.__main__ as command
 import pytest
-import torch
-from hydra.utils import instantiate
-from internlm2_conf.recipes import Recipes
 from internlm2_core.sizes import SIZES
 from internlm2_core.text.tokenizer import load_tokenizer
 from internlm2_data.tokens import TokenWriter
-from internlm2_parallel.layout import AXES, Layout
-from internlm2_parallel.search import Workload, machine_called, memory_of, ranked, time_of
+from internlm2_parallel.layout import AXES
+from internlm2_parallel.search import Workload, machine_called, ranked
 from internlm2_parallel.search.job import record
-from internlm2_parallel.search.plans import SEARCHED, Plan
 from internlm2_parallel.testing import run_ranks
 
 SETUPS = [
@@ -52,16 +48,6 @@ def first_ten(size: str, gpus: int, tokens: int, rows: int, hardware: str) -> li
     return [record(*entry, work, machine) for entry in ranked(work, gpus, machine)[:10]]
 
 
-def kind(entry: dict[str, Any]) -> tuple[Any, ...]:
-    """What a plan does, whatever its numbers."""
-    split = [axis for axis in AXES if entry[axis] > 1]
-    return *split, entry["sharding"], entry["keeps"], entry["context_attention"], entry["stages_per_rank"] > 1
-
-
-def distinct(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return list({kind(entry): entry for entry in reversed(entries)}.values())[::-1]
-
-
 def trains(entry: dict[str, Any], data: Path, tokenizer: Path, folder: Path) -> None:
     words = [
         *entry["overrides"],
@@ -88,26 +74,6 @@ def trains(entry: dict[str, Any], data: Path, tokenizer: Path, folder: Path) -> 
 
 def test_a_plan_trains_as_it_is_written(data: Path, tokenizer_file: Path, tmp_path: Path) -> None:
     trains(first_ten(*SETUPS[0])[0], data, tokenizer_file, tmp_path)
-
-
-def test_plans_of_every_kind_make_their_strategy() -> None:
-    """The kinds of the first ten plans on four and eight GPUs, and interleaved stages, which none of those has."""
-    work, machine = Workload(SIZES["7B"], 4096, 4096 * 32), machine_called("a100")
-    staged = Plan(Layout(pipeline=2, shard=4), SEARCHED["zero2"], "zero2", "matmuls", 8, 1, stages_per_rank=2)
-    entries = [entry for setup in SETUPS[1:4] for entry in first_ten(*setup)]
-    entries.append(record(staged, memory_of(staged, work), time_of(staged, work, machine), work, machine))
-    found = distinct(entries)
-    assert len(found) > 10
-    for entry in found:
-        cfg = Recipes().compose("pretrain", ["model=7b", *entry["overrides"]])
-        strategy = instantiate(cfg.strategy)
-        assert {axis: entry[axis] for axis in AXES} == {axis: getattr(strategy.layout, axis) for axis in AXES}
-        assert strategy.treatment.sharding == SEARCHED[entry["sharding"]]
-        assert strategy.treatment.dtype == torch.bfloat16
-        assert entry["context"] == 1 or strategy.treatment.context == entry["context_attention"]
-        stages = strategy.treatment.pipeline
-        assert entry["pipeline"] == 1 or (stages.micro_batches, stages.stages_per_rank) == (8, 2)
-        assert cfg.module.get("recompute", "none") == {"all": "none", "matmuls": "selective", "nothing": "full"}[entry["keeps"]]
 
 
 @pytest.mark.skipif("INTERNLM2_PLANS" not in os.environ, reason="INTERNLM2_PLANS=1 runs every plan of five set-ups")
