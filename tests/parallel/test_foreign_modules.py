@@ -175,6 +175,7 @@ ROWS = [
     (Habits("dropout", "NAdam"), "pipeline 1f1b"),
     (Habits("dropout", "SGD", accumulated=3), "fsdp recompute"),
     (Habits("frozen norms", "RAdam", "by hand", clip="value"), "tensor_sequence"),
+    (Habits(optimizer="RAdam", clip="value"), "tensor_sequence"),
     (Habits("frozen norms", "Adafactor"), "pipeline 4"),
     (Habits("frozen bottom", "Adagrad"), "pipeline 4"),
     (Habits("frozen bottom", "RMSprop", clip="value"), "hsdp"),

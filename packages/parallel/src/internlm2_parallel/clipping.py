@@ -62,3 +62,21 @@ def clip_by_global_norm(weights: Iterable[Tensor], max_norm: float, pipeline: De
     for group in by_home(weights):
         nn.utils.clip_grads_with_norm_(group, max_norm, norm)
     return norm
+
+
+def clip_by_value(weights: Iterable[Tensor], limit: float) -> None:
+    """Cut each entry of the gradients to ``limit`` on both sides.
+
+    Args:
+        weights: This rank's parameters, [...] each.
+        limit: The largest size of an entry.
+    """
+    for weight in weights:
+        gradient = weight.grad
+        if isinstance(gradient, DTensor):
+            if isinstance(weight, DTensor) and gradient.placements != weight.placements:
+                # Sums that are still to be added up, as those of norms over split tokens, cannot be cut.
+                gradient = weight.grad = gradient.redistribute(placements=weight.placements)
+            gradient = gradient.to_local()
+        if gradient is not None:
+            gradient.clamp_(-limit, limit)

@@ -1,6 +1,8 @@
 """Who has started the ranks: what Lightning found out, where that cannot be."""
 
-from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 
 def settled(environment: ClusterEnvironment, num_processes: int, num_nodes: int) -> ClusterEnvironment:

@@ -7,7 +7,7 @@ import lightning as L
 from torch import Tensor
 from torch.optim import LBFGS, Optimizer
 
-from internlm2_parallel.clipping import clip_by_global_norm
+from internlm2_parallel.clipping import clip_by_global_norm, clip_by_value
 from internlm2_parallel.processes import RankedStrategy
 
 
@@ -64,7 +64,11 @@ class SteppingStrategy(RankedStrategy):
         def clip_grad_by_norm(optimizer: Optimizer, clip_val: float) -> None:
             self.clip_by_norm(list(self.precision_plugin.main_params(optimizer)), float(clip_val))
 
+        def clip_grad_by_value(optimizer: Optimizer, clip_val: float) -> None:
+            clip_by_value(self.precision_plugin.main_params(optimizer), float(clip_val))
+
         self.precision_plugin.clip_grad_by_norm = clip_grad_by_norm  # type: ignore[method-assign,assignment]
+        self.precision_plugin.clip_grad_by_value = clip_grad_by_value  # type: ignore[method-assign,assignment]
 
     def clip_by_norm(self, weights: Sequence[Tensor], max_norm: float) -> Tensor:
         """Clip all gradients to a global norm, over shards and stages. Collective.
