@@ -22,6 +22,7 @@ from internlm2_parallel.health import (
 )
 from internlm2_parallel.health.nodes import host
 from internlm2_parallel.health.preemption import requeue
+from internlm2_parallel.health.watch import SILENT, notes_in
 from internlm2_parallel.testing import LAYOUTS, RankError, TinyLM, quiet_trainer, run_ranks, train, train_case
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel
@@ -147,6 +148,20 @@ def test_a_hang_names_rank_and_operation_and_whom_it_waits_for(tmp_path):
     assert (tmp_path / "rank-1.stack.txt").read_text().count("time.sleep(300)")
     cause = diagnose(text)
     assert cause is not None and cause.name == "hang" and cause.is_worth_a_restart
+
+
+def test_what_an_earlier_attempt_of_more_ranks_has_left_accuses_nobody(tmp_path):
+    for name in ("rank-0.json", "rank-0.flight.json", "rank-7.json", "nodes.jsonl"):
+        (tmp_path / name).write_text('{"rank": 7, "step": 0, "operation": "no collective", "host": "node7"}')
+    watch = HangWatch(tmp_path)
+    quiet_trainer("auto", 1, callbacks=[watch], max_steps=1).fit(TinyLM())
+    assert {file.name for file in tmp_path.iterdir()} == {"before", "nodes.jsonl", "rank-0.json"}
+    assert {file.name for file in (tmp_path / "before").iterdir()} == {
+        "rank-0.json",
+        "rank-0.flight.json",
+        "rank-7.json",
+    }
+    assert notes_in(tmp_path) == [{"rank": 0, "host": host(), "step": 0, "operation": SILENT}]
 
 
 class Limits(L.Callback):

@@ -91,7 +91,19 @@ def are_finite(tensors: Iterable[Tensor]) -> bool:
         tensors: Any shapes, [...] each.
     """
     local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
-    return not local or bool(torch.stack([tensor.detach().isfinite().all().to("cpu") for tensor in local]).all())
+    found = [is_finite(tensor.detach()).to("cpu") for tensor in local if tensor.numel()]
+    return not found or bool(torch.stack(found).all())
+
+
+def is_finite(tensor: Tensor) -> Tensor:
+    """Whether all numbers are finite, a scalar. It is asked at every save: extremes are found in one pass over memory.
+
+    Args:
+        tensor: Not empty, [...].
+    """
+    if tensor.is_floating_point():
+        tensor = torch.stack(tensor.aminmax())  # not a number, if any is
+    return tensor.isfinite().all()
 
 
 def first_not_finite(named: Iterable[tuple[str, Tensor]]) -> str | None:

@@ -45,18 +45,17 @@ class Stragglers(L.Callback):
         every_n_steps: Optimizer steps between two comparisons.
         factor: A rank is slow that computes so many times as long as the median rank, or waits for data by this share
             of a step longer: 1.3 names what slows a step by 30%.
-        size: Rows and columns of the matrices that are multiplied.
 
     Raises:
         ValueError: If ``every_n_steps`` or ``factor`` is too small.
     """
 
-    def __init__(self, every_n_steps: int = 200, factor: float = 1.3, size: int = 2048) -> None:
+    def __init__(self, every_n_steps: int = 200, factor: float = 1.3) -> None:
         if every_n_steps < 1:
             raise ValueError(f"every_n_steps={every_n_steps} must be 1 or more.")
         if factor <= 1:
             raise ValueError(f"factor={factor} must be above 1.")
-        self.every_n_steps, self.factor, self.size = every_n_steps, factor, size
+        self.every_n_steps, self.factor = every_n_steps, factor
         self._ended, self._data, self._steps, self._step = 0.0, list[float](), list[float](), 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -90,7 +89,7 @@ class Stragglers(L.Callback):
             trainer.global_rank,
             host(),
             statistics.median(self._data),
-            seconds_of_product(trainer.strategy.root_device, self.size),
+            seconds_of_product(trainer.strategy.root_device),
             statistics.median(self._steps),
         )
         paces: list[Any] = [None] * trainer.world_size
@@ -101,14 +100,9 @@ class Stragglers(L.Callback):
         module.log_dict({"health/slowest": share, "health/slowest_rank": float(slowest.rank)}, rank_zero_only=True)
 
 
-def seconds_of_product(device: torch.device, size: int) -> float:
-    """The best of three products of matrices, in seconds: what the device can do now, without what disturbs it once.
-
-    Args:
-        device: Of this rank.
-        size: Rows and columns.
-    """
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+def seconds_of_product(device: torch.device) -> float:
+    """The best of three products of matrices, in seconds: what the device can do now, without what disturbs it once."""
+    size, dtype = (512, torch.float32) if device.type == "cpu" else (4096, torch.bfloat16)
     matrix = torch.ones(size, size, device=device, dtype=dtype)
     times = []
     for _ in range(3):

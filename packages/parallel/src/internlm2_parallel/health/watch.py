@@ -68,6 +68,7 @@ class HangWatch(L.Callback):
         self._rank, self._main = trainer.global_rank, threading.get_ident()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._move(trainer.global_step)
+        set_aside(self.folder, self._rank, trainer.world_size)
         self._note(SILENT)
         self._stop.clear()
         self._thread = threading.Thread(target=self._watch, name="hang-watch", daemon=True)
@@ -111,6 +112,13 @@ class HangWatch(L.Callback):
         draft.write_text(json.dumps({"rank": self._rank, "host": host(), "step": self._step, "operation": operation}))
         draft.replace(self.folder / f"rank-{self._rank}.json")
 
+    def _wait_for_notes(self) -> None:
+        """Until the others have noted where they are: two seconds, and longer for those that have not said a word."""
+        until = time.monotonic() + min(15.0, self.timeout_s)
+        self._stop.wait(min(2.0, self.timeout_s / 2))
+        while time.monotonic() < until and any(note["operation"] == SILENT for note in notes_in(self.folder)):
+            self._stop.wait(0.5)
+
     def _watch(self) -> None:
         while not self._stop.wait(min(1.0, self.timeout_s / 4)):
             stood = time.monotonic() - self._moved
@@ -123,7 +131,7 @@ class HangWatch(L.Callback):
                 write_flight(self.folder / f"rank-{self._rank}.flight.json")
             except Exception:  # what is still to come matters more
                 log.exception("The record of rank %d's collectives could not be written.", self._rank)
-            self._stop.wait(min(2.0, self.timeout_s / 2))  # until the others have noted theirs
+            self._wait_for_notes()
             suspects = waited_for(self._rank, self._step, self.folder)
             message = report(self._rank, self._step, operation, stood, suspects)
             log.error(message)
@@ -148,6 +156,26 @@ def operation_of(frame: FrameType | None) -> str:
     return f"{last.name} in {Path(last.filename).name}:{last.lineno}, no collective"
 
 
+def notes_in(folder: Path) -> list[dict[str, Any]]:
+    """Notes of all ranks."""
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("rank-*.json")) if file.name.count(".") == 1]
+
+
+def set_aside(folder: Path, rank: int, ranks: int) -> None:
+    """Move what an earlier attempt has left into ``before``: a rank its own, the first one that of ranks that are gone.
+
+    Args:
+        folder: Of the notes.
+        rank: This one.
+        ranks: How many there are now.
+    """
+    (folder / "before").mkdir(exist_ok=True)
+    for file in folder.glob("rank-*"):
+        number = int(file.name.split(".")[0].removeprefix("rank-"))
+        if number == rank or (rank == 0 and number >= ranks):
+            file.replace(folder / "before" / file.name)
+
+
 def waited_for(rank: int, step: int, folder: Path) -> list[dict[str, Any]]:
     """Notes of the ranks that a rank seems to wait for.
 
@@ -156,8 +184,7 @@ def waited_for(rank: int, step: int, folder: Path) -> list[dict[str, Any]]:
         step: Its last finished step.
         folder: Notes of all ranks.
     """
-    notes = [json.loads(file.read_text()) for file in sorted(folder.glob("rank-*.json")) if file.name.count(".") == 1]
-    others = [note for note in notes if note["rank"] != rank]
+    others = [note for note in notes_in(folder) if note["rank"] != rank]
     return [n for n in others if n["step"] < step or n["operation"].endswith(("no collective", SILENT))]
 
 
