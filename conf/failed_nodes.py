@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
+from hydra.utils import get_method
 from omegaconf import DictConfig, open_dict, read_write
 
 
@@ -12,11 +13,12 @@ class LeavesOutFailedNodes(Callback):
     """Adds the nodes of the records below the output folder to ``hydra.launcher.exclude``, and says so.
 
     Args:
+        read: Name of the function that reads a record.
         times: Attempts in which a node failed.
     """
 
-    def __init__(self, times: int = 2) -> None:
-        self.times = times
+    def __init__(self, read: str, times: int = 2) -> None:
+        self.read, self.times = read, times
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Read the records before the first job is submitted."""
@@ -24,9 +26,8 @@ class LeavesOutFailedNodes(Callback):
         records = [*folder.glob("health/nodes.jsonl"), *folder.glob("*/health/nodes.jsonl")]
         if not records:
             return
-        from internlm2_parallel.health.nodes import failed_nodes  # takes a second, and most runs have no record
-
-        failed = sorted({node for record in records for node in failed_nodes(record.parent, self.times)})
+        read = get_method(self.read)  # its imports take seconds, and most runs have no record
+        failed = sorted({node for record in records for node in read(record.parent, self.times)})
         if not failed:
             return
         launcher = config.hydra.launcher

@@ -8,6 +8,8 @@ from internlm2_conf.recipes import Recipes
 from internlm2_parallel.health.nodes import note_failure
 from omegaconf import OmegaConf
 
+READ = "internlm2_parallel.health.failed_nodes"
+
 
 @pytest.mark.parametrize(("given", "asked"), [(None, "node7"), ("node1", "node1,node7")])
 def test_a_node_that_failed_twice_is_left_out_of_the_next_submission(
@@ -15,14 +17,14 @@ def test_a_node_that_failed_twice_is_left_out_of_the_next_submission(
 ) -> None:
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "launcher": {"exclude": given}}})
     OmegaConf.set_readonly(config.hydra, True)  # as Hydra does
-    LeavesOutFailedNodes().on_multirun_start(config)
+    LeavesOutFailedNodes(READ).on_multirun_start(config)
     for restart, node in enumerate(("node7", "node7", "node8")):
         monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
         note_failure(tmp_path / "0" / "health", node, "hang")
         if restart == 0:
-            LeavesOutFailedNodes().on_multirun_start(config)
+            LeavesOutFailedNodes(READ).on_multirun_start(config)
             assert config.hydra.launcher.exclude == given and not capsys.readouterr().err
-    LeavesOutFailedNodes().on_multirun_start(config)
+    LeavesOutFailedNodes(READ).on_multirun_start(config)
     assert config.hydra.launcher.exclude == asked
     assert capsys.readouterr().err == f"node7 failed 2 times or more and is left out: exclude={asked}.\n"
 

@@ -12,6 +12,7 @@ from internlm2_core import LM, LanguageModel, ModelSize
 from internlm2_core.batch import Batch
 from internlm2_core.callbacks import AtomicCheckpointIO, Checkpoints
 from internlm2_core.training import NotFiniteError
+from internlm2_core.training.finite import are_finite
 from torch.utils.data import DataLoader
 
 
@@ -145,3 +146,14 @@ def test_the_learning_rate_logged_is_the_one_taken(tiny: ModelSize, batches: Bat
     rates = Rates()
     fit(tiny, batches(4), 4, rates, schedule=lambda step: 1 / (1 + step))
     assert rates.logged == pytest.approx(rates.taken) and len(set(rates.taken)) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_one_number_that_is_not_finite_is_found_wherever_it_is(dtype: torch.dtype, bad: float) -> None:
+    for place in (0, 17, 999):
+        numbers = torch.linspace(-1, 1, 1000).to(dtype)
+        assert are_finite([numbers, torch.zeros(0), torch.ones(2, dtype=torch.int64), torch.tensor(1.0)])
+        numbers[place] = bad
+        assert not are_finite([torch.ones(2), numbers])
+    assert are_finite([]) and not are_finite([torch.tensor(bad)])

@@ -112,7 +112,7 @@ def in_place_of(value: Tensor, memory: Tensor) -> Tensor:
 
     Args:
         value: [...], perhaps a DTensor on a mesh of GPUs.
-        memory: This rank's part, on the host.
+        memory: This rank's part, [...], on the host.
     """
     return DTensor(memory, value._spec, requires_grad=False) if isinstance(value, DTensor) else memory
 
