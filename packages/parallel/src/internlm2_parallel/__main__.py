@@ -48,6 +48,8 @@ def main(words: Sequence[str]) -> int:
         as_one_file(given.folder, given.file)
     else:
         name = newest_remote(given.remote) if given.name == "newest" else given.name
+        if name is None:
+            parser.error(f"{given.remote} has no whole checkpoint.")
         print(fetch(name, given.remote, Path(given.folder)))
     return 0
 

@@ -118,6 +118,20 @@ def fetch(name: str, remote: str, folder: Path) -> Path:
     return folder / name
 
 
+def fetch_missing(target: Path, remote: str) -> None:
+    """Copy a checkpoint back from the store, unless it is here.
+
+    Args:
+        target: Where it belongs, under the name that it has in the store.
+        remote: URL of the store.
+
+    Raises:
+        FileNotFoundError: If it is neither here nor there.
+    """
+    if not target.is_file() and not completed(target):
+        fetch(target.name, remote, target.parent)
+
+
 def newest_remote(remote: str) -> str | None:
     """The name of the numbered checkpoint in a store that has taken the most steps and is whole.
 

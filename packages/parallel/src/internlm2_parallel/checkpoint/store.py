@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from internlm2_parallel.checkpoint.failing import begin, one_sentence, together
 from internlm2_parallel.checkpoint.folder import completed, draft_of, publish_linked, recover, refuse_damaged
 from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.own import restore_own, write_own
-from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy, fetch
+from internlm2_parallel.checkpoint.policy import Archive, CheckpointPolicy, fetch_missing
 from internlm2_parallel.checkpoint.staging import Staging, State, local
 from internlm2_parallel.checkpoint.state import (
     optimizers_of,
@@ -148,12 +149,8 @@ class CheckpointStore:
         remote = self.policy.remote
         if remote is None:
             return
-        for fetches in (
-            dist.get_rank() == 0,
-            is_first_of_node,
-        ):
-            lacks = fetches and not source.is_file() and not completed(source)
-            together(source, lambda lacks=lacks: fetch(source.name, remote, source.parent) if lacks else None)
+        for fetches in (dist.get_rank() == 0, is_first_of_node):
+            together(source, partial(fetch_missing, source, remote) if fetches else lambda: None)
 
     def load(
         self,
