@@ -9,7 +9,7 @@ import io
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -83,7 +83,8 @@ def write_part(file: BinaryIO, part: io.BytesIO | Tensor) -> None:
     if not whole.nbytes:
         return
     end = file.tell()
-    reader = torch._C.PyTorchFileReader(_create_file_view(file, start, end - start))  # type: ignore[arg-type, call-overload]
+    view: Any = _create_file_view(file, start, end - start)  # type: ignore[arg-type]
+    reader = torch._C.PyTorchFileReader(view)
     file.seek(start + reader.get_record_offset("data/0"))  # type: ignore[attr-defined]
     data = memoryview(torch.empty(0, dtype=torch.uint8).set_(whole.untyped_storage()).numpy())  # type: ignore[arg-type]
     for first in range(0, len(data), PIECE_BYTES):
