@@ -190,7 +190,7 @@ def _plans(layout: Layout, work: Workload) -> Iterator[Plan]:
 
 
 def _attentions(layout: Layout, work: Workload) -> list[ContextAttention]:
-    """Ulysses where the heads of a tensor rank divide. Ring holds more than gather and is no faster."""
+    """Ulysses where the heads of a tensor rank divide. Ring holds more than gather and is not faster."""
     heads = work.shape.num_kv_heads * work.shape.q_per_kv // layout.tensor
     return ["gather", "ulysses"] if layout.context > 1 and heads % layout.context == 0 else ["gather"]
 
