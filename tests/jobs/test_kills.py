@@ -33,7 +33,7 @@ from internlm2_parallel.health import Preemption
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("INTERNLM2_KILLS", "24"))
+KILLS = int(os.environ.get("INTERNLM2_KILLS", "12"))
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
 STEPS, EVERY = 60, 4
 SIZE = ModelSize(layers=1, dim=16, num_kv_heads=1, q_per_kv=2, ffn_dim=24, vocab_size=300, head_dim=8, max_positions=16)
