@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from internlm2_conf.hashing import contents_of, sampled_hash
+from internlm2_conf.hashing import contents_of, hash_of, sampled_hash
 from internlm2_conf.keys import is_below, leaves, texts
 from omegaconf import DictConfig, OmegaConf
 
@@ -105,8 +105,9 @@ def refuse_another(cfg: DictConfig, earlier: Mapping[str, Any]) -> None:
 
 def record_of(cfg: DictConfig) -> dict[str, Any]:
     """What a job is made of: its settings, and hashes of what it reads, of folders also file by file."""
-    inputs = inputs_of(cfg)
-    folders = {path: contents_of(Path(path)) for path in inputs if Path(path).is_dir()}
+    paths = inputs_of(cfg)
+    folders = {path: contents_of(Path(path)) for path in paths if Path(path).is_dir()}
+    inputs = {path: hash_of(folders[path]) if path in folders else sampled_hash(Path(path)) for path in paths}
     return dict(json.loads(json.dumps({"settings": settings_of(cfg), "inputs": inputs, "folders": folders})))
 
 
@@ -176,15 +177,15 @@ def is_free(key: str) -> bool:
     return any(is_below(own, name) for name in FREE) and not any(is_below(own, name) for name in HELD)
 
 
-def inputs_of(cfg: DictConfig) -> dict[str, str]:
-    """Path -> hash of every file and folder that the job is told of, except what lies in its own output folder."""
+def inputs_of(cfg: DictConfig) -> list[str]:
+    """Paths of every file and folder that the job is told of, except what lies in its own output folder."""
     own = Path(cfg.output).resolve()
     job = OmegaConf.to_container(cfg.job, resolve=True)
     # Nothing below a trainer is an input.
     paths = dict.fromkeys(
         text for key, value in leaves(job) if "trainer" not in key.split(".") for text in texts(value)
     )
-    return {path: sampled_hash(Path(path)) for path in paths if exists(path) and not is_inside(Path(path), own)}
+    return [path for path in paths if exists(path) and not is_inside(Path(path), own)]
 
 
 def exists(text: str) -> bool:

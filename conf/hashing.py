@@ -1,7 +1,7 @@
 """Hashes of files, of source code and of text."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,16 @@ def sampled_hash(path: Path) -> str:
     """
     if path.is_file():
         return text_hash(f"{path.stat().st_size} {hashlib.sha256(b''.join(samples(path))).hexdigest()}")
-    return text_hash("\n".join(f"{name} {sampled_hash(path / name)}" for name in shown_files(path)))
+    return hash_of(contents_of(path))
+
+
+def hash_of(contents: Mapping[str, Sequence[Any]]) -> str:
+    """The sampled hash of a folder, whose files were hashed already.
+
+    Args:
+        contents: Its files, from `contents_of`.
+    """
+    return text_hash("\n".join(f"{name} {hashed}" for name, (_, hashed) in contents.items()))
 
 
 def shown_files(folder: Path) -> list[Path]:
