@@ -17,10 +17,9 @@ from internlm2_data.contamination.stream import Stretch, stretches_of
 from internlm2_data.document import Document
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
-from internlm2_data.loading.fitted_rows import FittedRows
+from internlm2_data.loading.document_rows import DocumentRows
 from internlm2_data.loading.mixture import Place
 from internlm2_data.loading.rows import Span
-from internlm2_data.loading.token_rows import TokenRows
 from internlm2_data.stores import is_file, is_remote, local
 
 
@@ -101,7 +100,7 @@ def _pieces_of_row(stretch: Stretch, number: int, source: int, index: int) -> It
 
 
 def _id_of(rows: Any, document: int) -> str:
-    return rows.source.document_id(document) if isinstance(rows, TokenRows | FittedRows) else ""
+    return rows.source.document_id(document) if isinstance(rows, DocumentRows) else ""
 
 
 def sights_of(batches: Any, id: str, steps: int) -> list[Sight]:
@@ -123,7 +122,7 @@ def sights_of(batches: Any, id: str, steps: int) -> list[Sight]:
         names: dict[Place, str] = {}
         for number, top in stretch.rows().items():
             rows: Any = stretch.loader.sources[number]
-            documents = rows.source.numbers_of(id) if isinstance(rows, TokenRows | FittedRows) else []
+            documents = rows.source.numbers_of(id) if isinstance(rows, DocumentRows) else []
             is_known = is_known or bool(documents)
             spans = [Span(document, 0, int(rows.source.lengths[document])) for document in documents]
             names |= {Place(number, row): rows.name for _, row in rows.rows_of(spans, top)}

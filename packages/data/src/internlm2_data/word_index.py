@@ -4,7 +4,7 @@
 the second wants words unbroken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,3 +77,18 @@ def seed_index(tokens: Any, extents: Any, size: int, at_most: int | None = None)
         "at_part": part.astype(np.int32),
         "at_place": (places - extents[part]).astype(np.int32),
     }
+
+
+def all_found(find: Callable[[Any], int], fields: int, room: int) -> Any:
+    """What compiled code finds, int64 [found, fields]. It is asked again where it found more than fitted.
+
+    Args:
+        find: Writes into an array [room, fields] what fits, and says how much there is.
+        fields: Numbers of each.
+        room: How many are expected at most.
+    """
+    while True:
+        out = np.empty((room, fields), np.int64)
+        if (count := find(out)) <= room:
+            return out[:count]
+        room = count

@@ -13,7 +13,8 @@ from internlm2_data.classifiers.source import LabelSource
 Split = tuple[list[str], npt.NDArray[np.float64]]
 """Texts, and their labels [texts, targets]."""
 
-SHARES = {"train": "70%", "validation": "15%", "test": "15%"}
+SHARES = {"train": 70, "validation": 15, "test": 15}
+"""Of the texts, in percent."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def splits_of(
             parts[purpose] = Part(purpose, list(theirs[purpose].values()), [{**given[purpose].about(), "share": "all"}])
             continue
         splits = [split for split, at in place.items() if at == purpose]
-        share = f"{sum(int(SHARES[split].rstrip('%')) for split in splits)}%"
+        share = f"{sum(SHARES[split] for split in splits)}%"
         own = [text for text in texts.values() if text.split in splits]
         parts[purpose] = Part(purpose, own, [{**source.about(), "share": share} for source in sources])
     return parts

@@ -7,7 +7,7 @@ import numpy as np
 
 from internlm2_data.compiled import matching
 from internlm2_data.contamination.items import Field
-from internlm2_data.word_index import Words, seed_index
+from internlm2_data.word_index import Words, all_found, seed_index
 
 
 class Found(NamedTuple):
@@ -55,11 +55,5 @@ class Matcher:
 
     def _runs(self, words: Words) -> Any:
         gram, is_gram = matching.grams(words.tokens, words.extents, self._size)
-        room = 256
-        while True:
-            out = np.empty((room, matching.RUN_FIELDS), np.int64)
-            arguments: list[Any] = [words.tokens, gram, is_gram, *self._index, self._least, out]
-            count = matching.runs(*arguments)
-            if count <= room:
-                return out[:count]
-            room = count
+        arguments: list[Any] = [words.tokens, gram, is_gram, *self._index, self._least]
+        return all_found(lambda out: int(matching.runs(*[*arguments, out])), matching.RUN_FIELDS, room=256)

@@ -11,7 +11,7 @@ import numpy as np
 from internlm2_data.compiled import matching
 from internlm2_data.decontamination.index import ItemIndex
 from internlm2_data.decontamination.settings import MatchSettings
-from internlm2_data.word_index import Words
+from internlm2_data.word_index import Words, all_found
 
 # Of a part's weight, what an alignment must have to be looked at.
 LEAST_SHARE = 0.2
@@ -78,15 +78,10 @@ class Matcher:
 
     def _chains(self, token: Any, extents: Any) -> Any:
         gram, is_gram = matching.grams(token, extents, matching.SEED)
-        room = 4096
-        while True:
-            out = np.empty((room, matching.FIELDS), np.int64)
-            least = LEAST_SHARE * self._totals
-            arguments: list[Any] = [token, extents, gram, is_gram, *self.index.arrays.values(), least, out]
-            count = matching.chains(*arguments)
-            if count <= room:
-                return self._promising(out[:count])
-            room = count
+        least = LEAST_SHARE * self._totals
+        arguments: list[Any] = [token, extents, gram, is_gram, *self.index.arrays.values(), least]
+        found = all_found(lambda out: int(matching.chains(*[*arguments, out])), matching.FIELDS, room=4096)
+        return self._promising(found)
 
     def _promising(self, chains: Any) -> Any:
         """Those of documents and parts of which enough was found in all."""

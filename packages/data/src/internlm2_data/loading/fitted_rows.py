@@ -5,19 +5,18 @@ rows in a new order. The end of a row that nothing fits into is padding.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from internlm2_data.loading.document_rows import DocumentRows
 from internlm2_data.loading.order import shuffled
 from internlm2_data.loading.packing import packed
-from internlm2_data.loading.rows import Row, Span, filled_row
-from internlm2_data.tokens.manifests import Manifest
+from internlm2_data.loading.rows import Span
 from internlm2_data.tokens.token_file import TokenSource
 
 
-class FittedRows:
+class FittedRows(DocumentRows):
     """Rows of one source.
 
     Args:
@@ -28,7 +27,8 @@ class FittedRows:
     """
 
     def __init__(self, source: TokenSource, context: int, cut: int, seed: int) -> None:
-        self.source, self.context, self.cut, self.seed = source, context, cut, seed
+        super().__init__(source, context, cut)
+        self.seed = seed
         counts = -(-source.lengths // context)
         self._first = np.concatenate([[0], np.cumsum(counts)])
         self._document = np.repeat(np.arange(len(source)), counts)
@@ -46,41 +46,15 @@ class FittedRows:
         """Tokens of the rows of an epoch, padding included."""
         return len(self) * self.context
 
-    @property
-    def name(self) -> str:
-        """The token file."""
-        return self.source.stem
-
-    @property
-    def manifest(self) -> Manifest:
-        """See `RowSource`."""
-        return self.source.manifest
-
-    def row(self, index: int) -> Row:
-        """Row `index` of the endless stream."""
-        return filled_row(self.source, self.parts(index), self.context, self.cut)
-
-    def ids(self, document: int) -> npt.NDArray[Any]:
-        """Ids of a document, [n]."""
-        return self.source.read(document)
-
     def given(self, rows: int) -> npt.NDArray[np.int64]:
-        """Documents of which the first `rows` rows hold a part, in stored order."""
+        """See `DocumentRows`."""
         if rows >= len(self):
             return np.arange(len(self.source))
         pieces = [self._packing.row(row) for row in self._order(0)[:rows].tolist()]
         return np.unique(self._document[np.concatenate(pieces)]) if pieces else np.empty(0, np.int64)
 
     def rows_of(self, spans: Sequence[Span], rows: int) -> Iterator[tuple[int, int]]:
-        """Which of the first rows hold a token of which span, epoch by epoch.
-
-        Args:
-            spans: Parts of documents.
-            rows: How many rows count.
-
-        Yields:
-            The index of a span, and a row.
-        """
+        """See `DocumentRows`."""
         for epoch in range(-(-rows // len(self))):
             order = self._order(epoch)
             place = np.empty_like(order)
@@ -92,7 +66,7 @@ class FittedRows:
                 yield from ((index, row) for row in found if row < rows)
 
     def parts(self, index: int) -> list[Span]:
-        """Documents that row `index` holds, in their order, with their tokens."""
+        """See `DocumentRows`."""
         epoch, place = divmod(index, len(self))
         pieces = self._packing.row(int(self._order(epoch)[place]))
         starts, documents = self._start[pieces], self._document[pieces]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from internlm2_data.document import QUALITIES
+from internlm2_data.loading.document_rows import DocumentRows
 from internlm2_data.loading.fitted_rows import FittedRows
 from internlm2_data.loading.held_out import HeldOutBatches
 from internlm2_data.loading.loader import BatchRamp, Loader
@@ -16,8 +17,6 @@ from internlm2_data.loading.token_rows import TokenRows
 from internlm2_data.tokens.token_file import TokenSource
 
 Sources = Mapping[str, TokenSource | str | Path]
-
-PackedRows = TokenRows | FittedRows
 
 Packing = Literal["cut", "best_fit"]
 """How documents fill rows: end to end and cut where a row ends, or whole, each into the fullest row with room."""
@@ -75,7 +74,7 @@ class PackedBatches:
     ramp: BatchRamp | None = None
     packing: Packing = "cut"
     repeats: Mapping[str, float] = field(default_factory=lambda: dict(REPEATS))
-    _opened: dict[str, PackedRows] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _opened: dict[str, DocumentRows] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check what can be checked without reading tokens."""
@@ -97,7 +96,7 @@ class PackedBatches:
         """Share of each source in the tokens of a batch, long ones as `long/NAME`."""
         return {name: share for name, (_, share) in self._parts().items()}
 
-    def rows(self) -> list[PackedRows]:
+    def rows(self) -> list[DocumentRows]:
         """The rows of each source, in the order of `shares()`."""
         return [rows for rows, _ in self._parts().values()]
 
@@ -122,7 +121,7 @@ class PackedBatches:
             raise ValueError(f"validation={source!r} must be one token file for each name.")
         return HeldOutBatches(source, self.context, self.batch_rows)
 
-    def _parts(self) -> dict[str, tuple[PackedRows, float]]:
+    def _parts(self) -> dict[str, tuple[DocumentRows, float]]:
         share = 1 - self.long_fraction
         parts = self._weighted(self.sources, self.weights, share, "", self.short_context or self.context, 0)
         if self.long and self.long_fraction:
@@ -138,7 +137,7 @@ class PackedBatches:
         prefix: str,
         cut: int,
         min_tokens: int,
-    ) -> dict[str, tuple[PackedRows, float]]:
+    ) -> dict[str, tuple[DocumentRows, float]]:
         of = {name: _weighed_as(name, weights) for name in sources}
         if unknown := set(weights or ()) - set(of.values()):
             raise ValueError(f"weights name {sorted(unknown)}, but the sources are {sorted(sources)}.")
@@ -153,11 +152,11 @@ class PackedBatches:
         scale = total / (sum(sizes.values()) or 1)
         return {prefix + name: (opened[name], size * scale) for name, size in sizes.items() if size}
 
-    def _worth(self, rows: PackedRows) -> float:
+    def _worth(self, rows: DocumentRows) -> float:
         """Tokens of a source in an epoch: all of them, as often as its class of quality is read."""
         return rows.pass_tokens * self.repeats.get(rows.source.card.get("quality", ""), 1)
 
-    def _open(self, name: str, source: TokenSource | str | Path, cut: int, min_tokens: int) -> PackedRows:
+    def _open(self, name: str, source: TokenSource | str | Path, cut: int, min_tokens: int) -> DocumentRows:
         if name not in self._opened:
             documents = source if isinstance(source, TokenSource) else TokenSource(source)
             documents = documents.at_least(min_tokens) if min_tokens else documents

@@ -7,18 +7,17 @@ it.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from internlm2_data.loading.document_rows import DocumentRows
 from internlm2_data.loading.order import shuffled
-from internlm2_data.loading.rows import Row, Span, filled_row
-from internlm2_data.tokens.manifests import Manifest
+from internlm2_data.loading.rows import Span
 from internlm2_data.tokens.token_file import TokenSource
 
 
-class TokenRows:
+class TokenRows(DocumentRows):
     """Rows of one source.
 
     Args:
@@ -30,7 +29,8 @@ class TokenRows:
     """
 
     def __init__(self, source: TokenSource, context: int, cut: int, seed: int | None) -> None:
-        self.source, self.context, self.cut, self.seed = source, context, cut, seed
+        super().__init__(source, context, cut)
+        self.seed = seed
         self._orders: dict[int, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
@@ -42,17 +42,8 @@ class TokenRows:
         """Tokens of an epoch."""
         return self.source.num_tokens
 
-    @property
-    def manifest(self) -> Manifest:
-        """See `RowSource`."""
-        return self.source.manifest
-
-    def row(self, index: int) -> Row:
-        """Row `index` of the endless stream."""
-        return filled_row(self.source, self.parts(index), self.context, self.cut)
-
     def parts(self, index: int) -> list[Span]:
-        """Documents that row `index` holds, in their order, with their tokens."""
+        """See `DocumentRows`."""
         found: list[Span] = []
         position, end = index * self.context, (index + 1) * self.context
         while position < end:
@@ -70,17 +61,8 @@ class TokenRows:
                 position, offset, place = position + stop - start, offset + stop - start, place + 1
         return found
 
-    @property
-    def name(self) -> str:
-        """The token file."""
-        return self.source.stem
-
-    def ids(self, document: int) -> npt.NDArray[Any]:
-        """Ids of a document, [n]."""
-        return self.source.read(document)
-
     def given(self, rows: int) -> npt.NDArray[np.int64]:
-        """Documents of which the first `rows` rows hold a part, in stored order."""
+        """See `DocumentRows`."""
         epochs, rest = divmod(rows * self.context, self.source.num_tokens)
         if epochs:
             return np.arange(len(self.source))
@@ -88,15 +70,7 @@ class TokenRows:
         return np.sort(documents[: int(np.searchsorted(ends, rest, side="left")) + bool(rest)])
 
     def rows_of(self, spans: Sequence[Span], rows: int) -> Iterator[tuple[int, int]]:
-        """Which of the first rows hold a token of which span, epoch by epoch.
-
-        Args:
-            spans: Parts of documents.
-            rows: How many rows count.
-
-        Yields:
-            The index of a span, and a row.
-        """
+        """See `DocumentRows`."""
         for epoch in range(-(-rows * self.context // self.source.num_tokens)):
             documents, ends = self._order(epoch)
             rank = np.empty_like(documents)
