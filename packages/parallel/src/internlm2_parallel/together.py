@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 log = logging.getLogger(__name__)
 
-PREEMPTED = 75
-"""A rank that leaves with this code has saved its state, and so will the others."""
+TRY_AGAIN = 75
+"""Exit code of a rank that was pre-empted and has saved its state, as the others will: EX_TEMPFAIL of sysexits.h."""
 
 
 class Failure(NamedTuple):
@@ -44,7 +44,7 @@ def failure_of(children: Sequence[subprocess.Popen[bytes]], patience_s: float = 
     until = time.monotonic() + patience_s
     while True:
         for rank, child in enumerate(children, 1):
-            if (code := child.poll()) not in (None, 0, PREEMPTED):
+            if (code := child.poll()) not in (None, 0, TRY_AGAIN):
                 return Failure(rank, code)
         if not children or time.monotonic() >= until:
             return None

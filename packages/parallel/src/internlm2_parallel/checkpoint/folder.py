@@ -59,13 +59,7 @@ def publish(draft: Path, target: Path, digests: dict[str, str]) -> None:
     write_durably(draft / MANIFEST, json.dumps({"version": 1, "files": entries}, indent=1) + "\n")
     for sidecar in draft.glob("*.sha256"):
         sidecar.unlink()
-    if target.is_file():
-        target.unlink()
-    if target.exists():
-        _replace_folder(draft, target)
-    else:
-        draft.rename(target)
-    flush_folder(target.parent)
+    put_in_place(draft, target)
 
 
 def publish_linked(first: Path, target: Path, then: Callable[[Path], None]) -> None:
@@ -88,6 +82,22 @@ def publish_linked(first: Path, target: Path, then: Callable[[Path], None]) -> N
             shutil.copyfile(first / name, draft / name)
     publish(draft, target, shared)
     then(target)
+
+
+def put_in_place(draft: Path, target: Path) -> None:
+    """Give a whole draft its name, whatever has it.
+
+    Args:
+        draft: A folder.
+        target: The final name. A folder that has it is back in place if this process dies in between.
+    """
+    if target.is_file():
+        target.unlink()
+    if target.exists():
+        _replace_folder(draft, target)
+    else:
+        draft.rename(target)
+    flush_folder(target.parent)
 
 
 def _replace_folder(draft: Path, target: Path) -> None:

@@ -81,6 +81,3 @@ def are_equal(one: Any, other: Any) -> bool:
         return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else bool(a == b)
 
     return shape == other_shape and all(map(same, ours, theirs))
-
-
-__all__ = ["restore_own", "write_own"]

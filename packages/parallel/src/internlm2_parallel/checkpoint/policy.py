@@ -9,7 +9,8 @@ from pathlib import Path
 
 import fsspec
 
-from internlm2_parallel.checkpoint.folder import MANIFEST, completed
+from internlm2_parallel.checkpoint.failing import begin
+from internlm2_parallel.checkpoint.folder import MANIFEST, completed, draft_of, put_in_place
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +108,11 @@ def fetch(name: str, remote: str, folder: Path) -> Path:
     source = f"{root.rstrip('/')}/{name}"
     if not files.exists(f"{source}/{MANIFEST}"):
         raise FileNotFoundError(f"remote={remote} has no whole checkpoint called {name}.")
-    draft = folder / f".{name}.draft"
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
+    draft = draft_of(folder / name)
+    begin(draft)
     for path in files.ls(source, detail=False):
         files.get_file(path, str(draft / Path(path).name))
-    if (folder / name).exists():
-        shutil.rmtree(folder / name)
-    draft.rename(folder / name)
+    put_in_place(draft, folder / name)
     return folder / name
 
 

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from internlm2_parallel.health.preemption import TRY_AGAIN
 from internlm2_parallel.health.watch import HUNG
+from internlm2_parallel.together import TRY_AGAIN
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,11 @@ RECORDERS = ("_dump_fr_trace_json", "_dump_nccl_trace_json")
 """torch's functions for gloo and NCCL. The second exists where torch was built with it."""
 
 
+def rank_of(file: Path) -> int:
+    """The rank in the name of a file that it has left, ``rank-N.*``."""
+    return int(file.name.split(".")[0].removeprefix("rank-"))
+
+
 def write_flight(file: Path) -> None:
     """Write what this rank's recorders remember.
 
@@ -38,7 +43,7 @@ def divergence(folder: Path) -> str | None:
     """
     groups: dict[str, dict[int, dict[int, Mapping[str, Any]]]] = {}
     for file in sorted(folder.glob("rank-*.flight.json")):
-        rank = int(file.name.split(".")[0].removeprefix("rank-"))
+        rank = rank_of(file)
         for entry in json.loads(file.read_text("utf-8"))["entries"]:
             if not entry["is_p2p"]:
                 name = " ".join(part for part in entry["process_group"] if part)

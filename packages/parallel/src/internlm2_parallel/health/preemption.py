@@ -19,10 +19,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from internlm2_parallel.lightning_private import log_finished_step
 from internlm2_parallel.strategy import MeshStrategy
+from internlm2_parallel.together import TRY_AGAIN
 
 log = logging.getLogger(__name__)
-TRY_AGAIN = 75
-"""Exit code of a run that was pre-empted: EX_TEMPFAIL of sysexits.h."""
 
 
 @runtime_checkable

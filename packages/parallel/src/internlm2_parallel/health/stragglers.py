@@ -93,10 +93,10 @@ class Stragglers(L.Callback):
             statistics.median(self._steps),
         )
         paces: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(paces, tuple(mine))
-        share, slowest = slowest_of([Pace(*pace) for pace in paces])
+        dist.all_gather_object(paces, mine)
+        share, slowest = slowest_of(paces)
         if trainer.is_global_zero and share >= self.factor:
-            log.warning("After step %d %s", trainer.global_step, sentence(slowest, [Pace(*pace) for pace in paces]))
+            log.warning("After step %d %s", trainer.global_step, sentence(slowest, paces))
         module.log_dict({"health/slowest": share, "health/slowest_rank": float(slowest.rank)}, rank_zero_only=True)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import lightning as L
 
-from internlm2_parallel.health.flight import write_flight
+from internlm2_parallel.health.flight import rank_of, write_flight
 from internlm2_parallel.health.nodes import host, note_failure
 
 log = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def set_aside(folder: Path, rank: int, ranks: int) -> None:
     """
     (folder / "before").mkdir(exist_ok=True)
     for file in folder.glob("rank-*"):
-        number = int(file.name.split(".")[0].removeprefix("rank-"))
+        number = rank_of(file)
         if number == rank or (rank == 0 and number >= ranks):
             file.replace(folder / "before" / file.name)
 

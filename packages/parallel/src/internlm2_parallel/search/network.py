@@ -35,7 +35,11 @@ class Group:
         if not self._crosses:
             return self.machine.node_gb_s
         here = max(1, self.machine.node_gpus // self.stride)
-        return min(self.machine.node_gb_s, here * self.machine.network_gb_s * self.machine.network_share)
+        return min(self.machine.node_gb_s, here * self._own_network_gb_s)
+
+    @property
+    def _own_network_gb_s(self) -> float:
+        return self.machine.network_gb_s * self.machine.network_share
 
     def gather_s(self, whole_bytes: float, times: float = 1) -> float:
         """All-gather to ``whole_bytes``, or reduce-scatter of as many.
@@ -48,8 +52,6 @@ class Group:
             return 0.0
         nodes = min(self.nodes, self.ranks)
         hops = (self.ranks - nodes) * self.machine.node_hop_us + (nodes - 1) * self.machine.network_hop_us
-        if nodes == 1:
-            hops = (self.ranks - 1) * self.machine.node_hop_us
         moved = whole_bytes * (self.ranks - 1) / self.ranks
         return times * (moved / (self.gb_s * 1e9) + (self.machine.start_us + hops) * 1e-6)
 
@@ -72,10 +74,8 @@ class Group:
         # Each rank sends all but its own part. Between nodes a rank has only its own link.
         if self.ranks == 1:
             return 0.0
-        link = self.machine.network_gb_s * self.machine.network_share if self._crosses else self.machine.node_gb_s
-        hop = self.machine.network_hop_us if self._crosses else self.machine.node_hop_us
         moved = local_bytes * (self.ranks - 1) / self.ranks
-        return times * (moved / (link * 1e9) + (self.machine.start_us + hop) * 1e-6)
+        return times * self._hop_s(moved, far=self._crosses)
 
     def send_s(self, sent_bytes: float) -> float:
         """From a rank to the next.
@@ -83,7 +83,10 @@ class Group:
         Args:
             sent_bytes: By each rank.
         """
-        far = self.stride >= self.machine.node_gpus
-        link = self.machine.network_gb_s * self.machine.network_share if far else self.machine.node_gb_s
+        return self._hop_s(sent_bytes, far=self.stride >= self.machine.node_gpus)
+
+    def _hop_s(self, moved: float, far: bool) -> float:
+        """Over a rank's own link, between nodes (far) or inside one."""
+        link = self._own_network_gb_s if far else self.machine.node_gb_s
         hop = self.machine.network_hop_us if far else self.machine.node_hop_us
-        return sent_bytes / (link * 1e9) + (self.machine.start_us + hop) * 1e-6
+        return moved / (link * 1e9) + (self.machine.start_us + hop) * 1e-6

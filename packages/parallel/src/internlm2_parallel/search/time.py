@@ -7,7 +7,7 @@ from internlm2_parallel.search.machine import Machine
 from internlm2_parallel.search.memory import weights_per_rank
 from internlm2_parallel.search.network import Group
 from internlm2_parallel.search.plans import Plan, Workload
-from internlm2_parallel.search.work import Pass, Piece
+from internlm2_parallel.search.work import NOTHING, Pass, Piece
 
 SLOWER = 0.189
 """Computation that hides communication takes so much longer, on average (arXiv 2507.03114)."""
@@ -155,7 +155,7 @@ def _data_s(plan: Plan, work: Workload, machine: Machine, computing: Pass) -> tu
     gather = shards.gather_s(work.value_bytes * weights / blocks, blocks)
     scatter = shards.gather_s(work.gradient_bytes * weights / blocks, blocks)
     join = copies.reduce_s(work.gradient_bytes * weights / shards.ranks / blocks, blocks)
-    each = Pass(0.0, 0.0) if sharding.parameters == "replica" else Pass(gather, gather)
+    each = NOTHING if sharding.parameters == "replica" else Pass(gather, gather)
     each += Pass(0.0, 0.0 if sharding.gradients == "replica" else scatter)
     last = Pass(gather if sharding.parameters == "replica" else 0.0, join)
     last += each + Pass(0.0, scatter if sharding.gradients == "replica" else 0.0)

@@ -16,42 +16,30 @@ from torch.optim import Optimizer
 from internlm2_parallel.clipping import global_norm
 from internlm2_parallel.ranks import data_parallel_of
 from internlm2_parallel.search.plans import Kept
+from internlm2_parallel.search.sizes import Sizes
 from internlm2_parallel.strategy import MeshStrategy
 from internlm2_parallel.testing.batches import TinyBatches, split
 from internlm2_parallel.testing.blocks import keep_only
 
 
 @dataclass(frozen=True)
-class TinySize:
+class TinySize(Sizes):
     """Sizes of the network, under the names that a layout is checked against."""
 
+    name: str = "tiny"
     layers: int = 4
     dim: int = 32
     num_kv_heads: int = 4
     q_per_kv: int = 2
-    head_dim: int = 8
     ffn_dim: int = 64
     vocab_size: int = 96
+    head_dim: int = 8
 
     def matrix_flops_per_token(self) -> float:
         """6 per weight of a matrix that is multiplied."""
         with torch.device("meta"):
             weights = TinyLlama(self).named_parameters()
         return 6.0 * sum(w.numel() for name, w in weights if w.ndim == 2 and "tok_embeddings" not in name)
-
-    def flops_per_pair(self) -> float:
-        """Scores and weighted sum, 2 operations each, three passes."""
-        return 12.0 * self.layers * self.num_kv_heads * self.q_per_kv * self.head_dim
-
-    def internevo_flops_per_token(self, context: int, recomputes: bool = False) -> float:
-        """As InternEvo counts.
-
-        Args:
-            context: Tokens of a row.
-            recomputes: Whether blocks are computed again.
-        """
-        block = (8 + 6 * self.ffn_dim / self.dim) * self.dim**2 + 4 * context * self.dim
-        return (4 if recomputes else 3) * self.layers * block + 6 * self.dim * self.vocab_size
 
 
 class TinySegments:
