@@ -16,7 +16,8 @@ from internlm2_records.cards import MARK
 
 SETTINGS = {
     "phase.context": 256, "phase.peak_lr": 0.003, "schedule.total_steps": "${phase.steps}", "seed": 1234,
-    "tokenizer.path": "/home/somebody/tokenizer.json", "batches.weights.en-web": 0.1, "batches.weights.zh-news": 0.3,
+    "tokenizer.path": str(Path("somebody/tokenizer.json").absolute()),
+    "batches.weights.en-web": 0.1, "batches.weights.zh-news": 0.3,
 }  # fmt: skip
 
 

@@ -8,7 +8,10 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
+
+KEYS = str(Path("~root/.ssh").expanduser())
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def attempts() -> Iterator[tuple[str, list[str]]]:
             "os.listdir(WORLD['folder'])",
             "os.listdir(WORLD['project'])",
             "os.listdir('/home')",
-            "os.listdir('/root/.ssh')",
+            f"os.listdir({KEYS!r})",
             "open('/etc/shadow').read()",
             "open('/etc/hostname').read()",
             "assert 'root' in open('/etc/passwd').read()",
