@@ -1,11 +1,24 @@
 """What tests of several packages share. Imports stay inside: a package's tests run where the others are missing."""
 
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Keep absl, which rouge_score brings, from closing pytest's own file.
+
+    When Hydra configures logging, absl's handler closes the stream that was stderr as it was imported.
+    """
+    with suppress(ImportError):
+        from absl.logging import get_absl_handler
+
+        get_absl_handler().python_handler.stream = sys.__stderr__
 
 
 @pytest.fixture(scope="session")
