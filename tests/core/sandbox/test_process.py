@@ -34,7 +34,8 @@ def test_it_reads_and_prints_and_has_its_files():
     ],
 )
 def test_how_it_ended(source, status, code):
-    outcome = run_program(source, limits=Limits(seconds=0.7, memory_bytes=256 << 20, output_bytes=1000))
+    seconds = 0.7 if status == "timeout" else 10.0
+    outcome = run_program(source, limits=Limits(seconds, memory_bytes=256 << 20, output_bytes=1000))
     assert (outcome.status, outcome.exit_code) == (status, code)
 
 

@@ -17,7 +17,7 @@ from internlm2_data.classifiers import (
     train_classifier,
 )
 from internlm2_data.classifiers.card import average_precision, choose_threshold, figures
-from internlm2_data.classifiers.spoiling import SPOIL, TARGETS, advertised, sentences
+from internlm2_data.classifiers.spoiling import SPOIL, TARGETS, UNWANTED, sentences, unwanted
 from internlm2_data.document import Document
 from internlm2_data.page import Page
 from internlm2_data.verdict import Drop, Score
@@ -153,7 +153,7 @@ def test_spoiling_is_what_it_says(language):
     for target in TARGETS:
         assert SPOIL[target](text, other, language, rng) != text
     assert sorted(SPOIL["grammar"](text, other, language, rng).replace(" ", "")) == sorted(text.replace(" ", ""))
-    assert advertised(text, language, rng) != text
+    assert all(unwanted(text, kind, language, rng) != text for kind in UNWANTED)
 
 
 def test_fluency_from_spoiled_documents(tmp_path):

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 from internlm2_data.report import PART, funnel_rows
+from internlm2_data.report.planted import planted_rows
 from internlm2_records.report import Found, Table
 
 
@@ -13,13 +14,23 @@ def stage(name: str, num_bytes: int, **dropped: int) -> dict:
 
 def test_rows_of_a_funnel() -> None:
     first, clean, safe = funnel_rows(
-        [stage("format", 400), stage("clean", 100, a=5, b=9, c=7, d=1), stage("safe", 100)]
+        [stage("format", 400), stage("clean", 100, a=5, b=9, c=7, d=2, e=1), stage("safe", 100)]
     )
     assert first.cells[:4] == [40, 400, 1.0, 0]
-    assert clean.cells[:4] == [10, 100, 0.25, 22]
-    assert clean.cells[4].value == "b 9, c 7, a 5"
+    assert clean.cells[:4] == [10, 100, 0.25, 24]
+    assert clean.cells[4].value == "b 9, c 7, a 5, d 2"
     assert safe.cells[4].small == "not configured: toxicity"
     assert funnel_rows([]) == []
+
+
+def test_planted_pages_are_counted_by_what_dropped_them() -> None:
+    begun = {"stage": "format", "documents": {"en-planted-toxicity": 3, "zh-planted-toxicity": 1, "en-web": 9}}
+    safe = {"stage": "safe", "documents": {"en-planted-toxicity": 1, "en-web": 7}, "dropped": {
+        "safety.toxicity": {"en-planted-toxicity": 2, "en-web": 2}, "safety.words": {"zh-planted-toxicity": 1},
+    }}  # fmt: skip
+    [row] = planted_rows([{**begun, "dropped": {}}, safe])
+    assert (row.label, row.cells) == ("toxicity", [4, 0.75, "safety.toxicity 2, safety.words 1"])
+    assert planted_rows([stage("format", 10)]) == []
 
 
 def test_faults_stay_outside_the_report(tmp_path: Path) -> None:

@@ -8,11 +8,14 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from internlm2_data.classifiers.labels import LabelFile, Labelled
-from internlm2_data.classifiers.spoiling import SPOIL, TARGETS, advertised
+from internlm2_data.classifiers.spoiling import SPOIL, TARGETS, UNWANTED, unwanted
 from internlm2_data.document import Document
 from internlm2_data.fingerprint import file_digest
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
+
+MIN_CHARACTERS = 20
+"""Of a text that is spoiled by rule."""
 
 
 class LabelSource(Protocol):
@@ -65,14 +68,14 @@ class MadeByRule:
 
     Attributes:
         inputs: Documents taken as good.
-        kind: "fluency" (four targets: consistency, noise, information, grammar. 1 is good) or "advertisement" (1 is
-            one).
-        max_documents: How many to take, from the first on, of each language.
+        kind: "fluency" (four targets: consistency, noise, information, grammar. 1 is good), or "advertisement",
+            "toxicity" or "pornography" (1 is one).
+        max_documents: How many to take of each language, from all files in turn.
         seed: Of the spoiling.
     """
 
     inputs: Sequence[str]
-    kind: Literal["fluency", "advertisement"] = "fluency"
+    kind: Literal["fluency", "advertisement", "toxicity", "pornography"] = "fluency"
     max_documents: int = 4000
     seed: int = 0
 
@@ -80,7 +83,7 @@ class MadeByRule:
         """See `LabelSource`."""
         rng = np.random.default_rng(self.seed)
         for language in ("en", "zh"):
-            texts = [text for text in self._texts(language) if len(text) > 100]
+            texts = self._texts(language)
             for place, text in enumerate(texts):
                 other = texts[int(rng.integers(0, len(texts)))]
                 yield from self._labelled(text[:4000], other[:4000], place, language, rng)
@@ -96,9 +99,9 @@ class MadeByRule:
     def _labelled(
         self, text: str, other: str, place: int, language: str, rng: np.random.Generator
     ) -> Iterator[Labelled]:
-        if self.kind == "advertisement":
+        if self.kind in UNWANTED:
             yield Labelled(text, (0.0,), language)
-            yield Labelled(advertised(text, language, rng), (1.0,), language)
+            yield Labelled(unwanted(text, self.kind, language, rng), (1.0,), language)
             return
         good = (1.0,) * len(TARGETS)
         yield Labelled(text, good, language)
@@ -107,13 +110,19 @@ class MadeByRule:
         yield Labelled(spoiled, (*good[:target], 0.0, *good[target + 1 :]), language)
 
     def _texts(self, language: str) -> list[str]:
+        """Texts of all files in turn: a classifier drops what is unlike the texts that it has seen."""
         found: list[str] = []
-        for path in expand_inputs(self.inputs):
-            for document in read_documents(path):
-                if not isinstance(document, Document) or document.type == "repository":
-                    continue
-                if document.language == language:
-                    found.append(document.text)
-                if len(found) >= self.max_documents:
-                    return found
-        return found
+        readers = [_good(path, language) for path in expand_inputs(self.inputs)]
+        while readers and len(found) < self.max_documents:
+            turn = [(reader, next(reader, "")) for reader in readers]
+            readers = [reader for reader, text in turn if text]
+            found += [text for _, text in turn if text]
+        return found[: self.max_documents]
+
+
+def _good(path: Path, language: str) -> Iterator[str]:
+    for document in read_documents(path):
+        if not isinstance(document, Document) or document.type == "repository":
+            continue
+        if document.language == language and len(document.text) > MIN_CHARACTERS:
+            yield document.text

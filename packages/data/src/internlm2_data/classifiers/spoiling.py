@@ -1,4 +1,4 @@
-"""Ways to spoil a text, one for each side of fluency (report section 3.1.1), and to make it an advertisement."""
+"""Ways to spoil a text, one for each side of fluency (report section 3.1.1), and to make it unwanted."""
 
 import re
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from importlib.resources import files
 import numpy as np
 
 TARGETS = ("consistency", "noise", "information", "grammar")
+UNWANTED = ("advertisement", "toxicity", "pornography")
 Spoil = Callable[[str, str, str, np.random.Generator], str]
 
 _SENTENCE = re.compile(r"[^.!?。！？]*[.!?。！？]+\s*|[^.!?。！？]+$")
@@ -16,7 +17,7 @@ _NOISE = "|/#*~^_=<>{}[]•■◆→»©®™|"
 
 @lru_cache
 def _phrases(kind: str, language: str) -> tuple[str, ...]:
-    """Phrases of a kind ("menus", "empty", "advertising"), as written in `phrases/`."""
+    """Phrases of a kind ("menus", "empty", or one of `UNWANTED`), as written in `phrases/`."""
     return tuple(files(__package__).joinpath(f"phrases/{kind}.{language}.txt").read_text("utf-8").splitlines())
 
 
@@ -59,15 +60,16 @@ def _ungrammatical(text: str, other: str, language: str, rng: np.random.Generato
     return (" " if language == "en" else "").join(made)
 
 
-def advertised(text: str, language: str, rng: np.random.Generator) -> str:
-    """Advertising lines instead of most sentences, or among them.
+def unwanted(text: str, kind: str, language: str, rng: np.random.Generator) -> str:
+    """Lines of an unwanted kind instead of most sentences, or among them.
 
     Args:
         text: A good text.
+        kind: One of `UNWANTED`.
         language: Of the text.
-        rng: Chooses phrases and places.
+        rng: Chooses lines and places.
     """
-    lines = _phrases("advertising", language)
+    lines = _phrases(kind, language)
     share = rng.choice([0.3, 0.6, 1.0])
     made = []
     for sentence in sentences(text)[:12] or [text]:
@@ -78,7 +80,7 @@ def advertised(text: str, language: str, rng: np.random.Generator) -> str:
             )
         if rng.random() > share:
             made.append(sentence)
-    return "".join(made) or advertised(text, language, rng)
+    return "".join(made) or unwanted(text, kind, language, rng)
 
 
 def _sprinkled(sentence: str, rng: np.random.Generator) -> str:

@@ -62,12 +62,13 @@ class TokensPipeline:
     end: str | None = END_OF_DOCUMENT
 
     def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
-        """See `Pipeline`. Inputs are documents that the other pipelines left."""
+        """See `Pipeline`. Inputs are documents that the other pipelines left. None, where there are long ones."""
         if not 0 <= self.heldout < 1:
             raise ValueError(f"heldout={self.heldout} must be in [0, 1).")
         encoder = TextEncoder(self.tokenizer, self.end)
         run = StageRun(output, executor)
-        tasks = self._tasks(inputs, encoder, output, "text")
+        # With long documents alone there need be no others.
+        tasks = self._tasks(inputs, encoder, output, "text") if inputs or not self.long else []
         if self.long:
             tasks += self._tasks(self.long, encoder, output, "long")
         run.work("tokens", _encode_task, undone(tasks))
@@ -75,7 +76,7 @@ class TokensPipeline:
         faults = [fault for manifest in manifests for fault in manifest["faults"]]
         passed: Counter[str] = sum((Counter(manifest["passed"]) for manifest in manifests), Counter())
         if not any(manifest["places"] for manifest in manifests):
-            raise no_document(inputs, len(faults), faults, passed)
+            raise no_document([*inputs, *self.long], len(faults), faults, passed)
         cards = _join(tasks, manifests, output, encoder)
         report = {"inputs": [*map(str, inputs), *map(str, self.long)], "files": cards}
         write_json(output / "tokens.json", report | {"faults": faults, "passed": passed})

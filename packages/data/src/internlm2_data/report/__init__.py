@@ -8,6 +8,8 @@ from typing import Any
 
 from internlm2_records.report import Block, Cell, Column, Found, Part, Row, Section, Table, Text, json_reader
 
+from internlm2_data.report.planted import PLANTED, planted_rows
+
 FUNNEL = (
     Column("documents", "count"),
     Column("MB", "megabytes"),
@@ -15,7 +17,7 @@ FUNNEL = (
     Column("dropped", "count"),
     Column("main reasons", "text", compared=False),
 )
-MAIN = 3
+MAIN = 4
 """Reasons that are shown for a stage."""
 
 read_whole_funnel = json_reader("stages", "shares")
@@ -39,6 +41,10 @@ def show_data(found: Sequence[Found]) -> Iterator[Block]:
     for each in found:
         yield each.heading
         yield Table("", "stage", FUNNEL, funnel_rows(each.figures["stages"]))
+        if rows := planted_rows(each.figures["stages"]):
+            yield Table(
+                "Planted pages, made up", "kind", PLANTED, rows, "Lines of these kinds were put into good text."
+            )
         if len(shares := each.figures["shares"]) > 1:
             rows = [Row(cell, [share]) for cell, share in sorted(shares.items(), key=lambda item: -item[1])]
             yield Table("Bytes of the last stage by language and source", "", [Column("share", "bar")], rows)

