@@ -156,6 +156,24 @@ def test_spoiling_is_what_it_says(language):
     assert all(unwanted(text, kind, language, rng) != text for kind in UNWANTED)
 
 
+@pytest.mark.parametrize("kind", UNWANTED)
+def test_texts_of_all_files_are_spoiled_in_turn(kind, tmp_path):
+    for name, first, count in (("a", "Apples", 9), ("b", "Bears", 3)):
+        records = [
+            {
+                "text": f"{first} grow in garden number {i}. Nobody has counted them yet.",
+                "language": "en",
+                "type": "prose",
+            }
+            for i in range(count)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    made = list(MadeByRule([str(tmp_path)], kind, max_documents=8).read())
+    good, bad = ([each.text for each in made if each.labels == (label,)] for label in (0.0, 1.0))
+    assert [text.split()[0] for text in good] == ["Apples", "Bears"] * 3 + ["Apples"] * 2
+    assert len(bad) == 8 and not set(good) & set(bad)
+
+
 def test_fluency_from_spoiled_documents(tmp_path):
     pytest.importorskip("sklearn", reason="extra classifiers")
     rng = np.random.default_rng(0)

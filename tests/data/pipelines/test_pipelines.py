@@ -490,6 +490,10 @@ def test_long_documents_and_token_files(inputs, repositories, tmp_path):
     assert 5 <= sum(len(s) for s in held.values()) <= 30
     end = train["zh-webpages"].read(0)[-1]
     assert end == 2, "every document ends with </s>"
+    process(replace(pipeline, heldout=0.0), [], tmp_path / "alone", LocalExecutor(0))
+    assert [path.name for path in (tmp_path / "alone").iterdir() if path.name in ("train", "heldout", "long")] == [
+        "long"
+    ]
     process(pipeline, documents, tmp_path / "tokens2", LocalExecutor(2))
     one, two = (
         {
