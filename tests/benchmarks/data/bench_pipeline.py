@@ -1,6 +1,6 @@
 """The whole pipeline against datatrove's comparable one, on the same documents and one core.
 
-    python bench_pipeline.py [--documents FOLDER] [--warc FILES...] [--peers-path DIR]
+    python bench_pipeline.py [--documents FOLDER] [--warc FOLDER] [--rounds 3] [--peers-path DIR] --warm-up FILE
 
 "After extraction": documents as JSONL through normalisation, the Gopher, C4 and FineWeb rules (here with
 RefinedWeb's lines and the report's families too) and MinHash signatures. "With extraction": WARCs through
@@ -17,9 +17,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 
@@ -105,12 +105,24 @@ def measure(tool: str, inputs: list[str], extract: bool, warm_up: str) -> dict[s
     return {"seconds": sum(ended[:4]) - sum(began[:4])}
 
 
+def seconds(tool: str, name: str, folder: Path, given: argparse.Namespace) -> float:
+    """CPU seconds of one tool in a process of its own."""
+    words = [f"--{name}", str(folder), "--warm-up", given.warm_up, "--one", tool, name]
+    path = {"PYTHONPATH": given.peers_path} if tool != "ours" and given.peers_path else {}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | path
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(f"{name} {tool} did not run: {done.stderr.strip().splitlines()[-1]}")
+    return float(json.loads(done.stdout.strip().splitlines()[-1])["seconds"])
+
+
 def main() -> None:
-    """Run both tools on both inputs."""
+    """Run both tools on both inputs, in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, help="folder of JSONL files")
     parser.add_argument("--warc", type=Path, help="folder of WARC files")
     parser.add_argument("--tools", nargs="+", default=["ours", "datatrove"])
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peers-path", default="", help="folder of packages that only peers see")
     parser.add_argument("--warm-up", required=True, help="JSONL file of which 300 documents are run before timing")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
@@ -124,28 +136,19 @@ def main() -> None:
                 print(json.dumps(measure(given.one[0], inputs, name == "warc", given.warm_up)))
             continue
         count = len(count_documents(inputs)) if name == "documents" else 0
-        for tool in given.tools:
-            command = [
-                sys.executable,
-                __file__,
-                f"--{name}",
-                str(folder),
-                "--warm-up",
-                given.warm_up,
-                "--one",
-                tool,
-                name,
-            ]
-            began = time.time()
-            path = {"PYTHONPATH": given.peers_path} if tool != "ours" else {}
-            environment = os.environ | {"OMP_NUM_THREADS": "1"} | path
-            done = subprocess.run(command, capture_output=True, text=True, env=environment)
-            if done.returncode:
-                print(f"{name:<10} {tool:<10} not run: {done.stderr.strip().splitlines()[-1]}")
-                continue
-            seconds = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
-            rate = f"{count / seconds:8.0f} documents/s" if count else ""
-            print(f"{name:<10} {tool:<10} {seconds:8.1f} CPU s {rate} ({time.time() - began:.0f} s wall)", flush=True)
+        taken: dict[str, list[float]] = {tool: [] for tool in given.tools}
+        for _ in range(given.rounds):
+            for tool in given.tools:
+                taken[tool].append(seconds(tool, name, folder, given))
+        for tool, times in taken.items():
+            rate = f"{count / median(times):8.0f} documents/s" if count else ""
+            print(
+                f"{name:<10} {tool:<10} {median(times):8.1f} CPU s {rate} (of {', '.join(f'{t:.1f}' for t in times)})"
+            )
+        if len(taken) == 2:
+            ours, theirs = taken.values()
+            ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+            print(f"{name:<10} {median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
 def count_documents(inputs: list[str]) -> list[str]:
