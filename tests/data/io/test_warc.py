@@ -172,6 +172,15 @@ def test_headers_of_the_wild(tmp_path, header, body, content, charset):
     assert (item.content, item.charset, faults) == (content, charset, [])
 
 
+@pytest.mark.parametrize("version", [b"0.17", b"0.18", b"1.0", b"1.1"])
+def test_versions_of_the_format(tmp_path, version):
+    """Archives of 2008 are of drafts of the standard."""
+    record = response(b"Content-Type: text/html", b"<p>a</p>").replace(b"WARC/1.0", b"WARC/" + version)
+    (tmp_path / "a.warc.gz").write_bytes(gzip.compress(record) + gzip.compress(record))
+    items, faults = read(tmp_path / "a.warc.gz")
+    assert ([item.content for item in items], faults) == ([b"<p>a</p>"] * 2, [])
+
+
 @pytest.mark.parametrize("piece", [1 << 20, 64, 17])
 def test_what_lies_between_records_of_a_plain_file_costs_no_record(tmp_path, monkeypatch, piece):
     monkeypatch.setattr("internlm2_data.io.warc.PIECE_BYTES", piece)

@@ -70,6 +70,14 @@ def test_each_rule_drops_what_it_is_for(rule, text, language):
     assert verdict.threshold is not None
 
 
+@pytest.mark.parametrize("end", ["", " |  |  | ", " :)", " :-) |", '")', "?", " ;D"])
+def test_what_comes_after_a_sentence_does_not_hide_its_end(end):
+    """Posts of old forums are cells of a table, or end with a smiley."""
+    measure = MEASURES["punctuation.lines"]
+    assert measure(Page(Document(f"| {EN}{end}"))) == 1
+    assert measure(Page(Document(f"{EN[:-1]}:){end.replace('?', '')}"))) == measure(Page(Document("| a | b | :"))) == 0
+
+
 def test_other_languages_are_dropped_by_name():
     verdict = judge(EN, "ru")
     assert (verdict.rule, verdict.value) == ("language.not_wanted", "ru")

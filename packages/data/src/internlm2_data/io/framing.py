@@ -1,7 +1,7 @@
 """Where the records of a WARC begin and end, whatever lies between them.
 
 A record is a header with its Content-Length, that many bytes, and blank lines. Where the next one does not begin there,
-what was written in between is a fault, and reading continues at the next line that says WARC/1.
+what was written in between is a fault, and reading continues at the next line that says WARC and a version.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from internlm2_data.io.members import Piece
 
 MAX_HEADER_BYTES = 1 << 20
-_VERSION = re.compile(rb"WARC/1\.\d\r?\n")
+_VERSION = re.compile(rb"WARC/[01]\.\d\d?\r?\n")  # drafts of 2008 are 0.17 and 0.18
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LENGTH = re.compile(rb"^Content-Length:[ \t]*(\d+)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 _SPACE = re.compile(rb"\s*")

@@ -26,6 +26,7 @@ from internlm2_data.rules.repetition import duplicate_lines, repeated_ngrams
 
 Measure = Callable[[Page], float]
 _LETTER = re.compile(r"[^\W\d_]")
+_SMILEY = re.compile(r"\s[:;=]-?[()DP]$")
 
 
 def share(part: float, whole: float) -> float:
@@ -137,9 +138,16 @@ def punctuation_runs(page: Page) -> float:
 
 
 def punctuated_lines(page: Page) -> float:
-    """Share of characters on lines that end a sentence."""
-    ended = sum(len(line) for line in page.lines if line.rstrip(CLOSERS)[-1:] in SENTENCE_ENDS)
+    """Share of characters on lines that end a sentence, whatever smileys and bars of a table come after it."""
+    ended = sum(len(line) for line in page.lines if _ends_sentence(line))
     return share(ended, sum(map(len, page.lines)))
+
+
+def _ends_sentence(line: str) -> bool:
+    end = line.rstrip("| ")
+    if smiley := _SMILEY.search(end[-4:]):
+        end = end[: smiley.start() - len(end[-4:])].rstrip()
+    return end.rstrip(CLOSERS)[-1:] in SENTENCE_ENDS
 
 
 TEXT_MEASURES: dict[str, Measure] = {
