@@ -1,7 +1,7 @@
 """A repository as one Markdown document."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +26,7 @@ class AssembleSieve:
 
     def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
-        repositories: dict[str, list[Document]] = {}
-        for path in files:
-            for document in ShardReader(path):
-                # By folder: repositories of several owners may share a name.
-                repositories.setdefault(document.meta["folder"], []).append(document)
-        for documents in repositories.values():
+        for documents in by_repository(document for path in files for document in ShardReader(path)):
             yield assemble(documents[0].meta["repository"], documents), True
 
 
@@ -42,26 +37,50 @@ def assemble(name: str, documents: Sequence[Document]) -> Document:
         name: Of the repository.
         documents: Its files.
     """
+    ordered = in_order(name, documents)
+    sizes: dict[str, int] = {}
+    for document in documents:
+        sizes[document.language] = sizes.get(document.language, 0) + document.num_bytes
+    text = "\n".join([f"# {name}\n", *map(section, ordered)])
+    main = max(sorted(sizes), key=lambda language: (language not in DOCUMENTATION, sizes[language]))
+    licence = documents[0].meta.get("licence", "")
+    files = [document.meta["path"] for document in ordered]
+    meta = {"repository": name, "licence": licence, "files": files, "bytes": sizes, **quality_of(documents)}
+    return Document(text=text, source="code", language=main, type="repository", url=name, meta=meta)
+
+
+def by_repository(documents: Iterable[Document]) -> list[list[Document]]:
+    """Files of each repository. By folder, since repositories of several owners may share a name."""
+    repositories: dict[str, list[Document]] = {}
+    for document in documents:
+        repositories.setdefault(document.meta["folder"], []).append(document)
+    return list(repositories.values())
+
+
+def in_order(name: str, documents: Sequence[Document]) -> list[Document]:
+    """Files of a repository, each after those that it imports.
+
+    Args:
+        name: Of the repository.
+        documents: Its files.
+    """
     by_path = {document.meta["path"]: document for document in documents}
     docs = {path for path, document in by_path.items() if document.language in DOCUMENTATION}
     tree = Tree({path: document.text for path, document in by_path.items()}, name)
     imports = {p: imports_of(p, d.language, tree) - docs for p, d in by_path.items() if p not in docs}
-    order = dependency_order(imports, docs)
-    sizes: dict[str, int] = {}
-    for document in documents:
-        sizes[document.language] = sizes.get(document.language, 0) + document.num_bytes
-    text = "\n".join([f"# {name}\n", *(section(by_path[path]) for path in order)])
-    main = max(sorted(sizes), key=lambda language: (language not in DOCUMENTATION, sizes[language]))
-    licence = documents[0].meta.get("licence", "")
-    meta = {"repository": name, "licence": licence, "files": order, "bytes": sizes, **quality_of(documents)}
-    return Document(text=text, source="code", language=main, type="repository", url=name, meta=meta)
+    return [by_path[path] for path in dependency_order(imports, docs)]
 
 
 def section(document: Document) -> str:
-    """A file under its path: documentation as it is, code in a fence longer than any inside it."""
+    """A file under its path."""
+    return f"## {document.meta['path']}\n\n{as_markdown(document)}\n"
+
+
+def as_markdown(document: Document) -> str:
+    """A file: documentation as it is, code in a fence longer than any inside it."""
     text = document.text.rstrip("\n")
     if document.language in _AS_THEY_ARE:
-        return f"## {document.meta['path']}\n\n{text}\n"
+        return text
     longest = max((len(found) for found in _TICKS.findall(text)), default=2)
     fence = "`" * (longest + 1)
-    return f"## {document.meta['path']}\n\n{fence}{document.language}\n{text}\n{fence}\n"
+    return f"{fence}{document.language}\n{text}\n{fence}"

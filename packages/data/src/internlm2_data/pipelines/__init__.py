@@ -2,6 +2,7 @@
 
 web       documents -> Format, Clean, Dedup, Safe, High-quality
 code      repositories -> one Markdown document each
+code_conversations  their files -> conversations for fine-tuning
 long      documents over 32 KB -> those worth a long context
 decontamination  documents -> those without items of evaluation sets
 enhancement  documents -> those that resemble queries, and a mixture
@@ -9,6 +10,7 @@ tokens    documents -> token files, held-out part aside
 """
 
 from internlm2_data.pipelines.code import CodePipeline
+from internlm2_data.pipelines.code_conversations import CodeConversationsPipeline
 from internlm2_data.pipelines.decontamination import DecontaminationPipeline
 from internlm2_data.pipelines.enhancement import EnhancementPipeline
 from internlm2_data.pipelines.long import LongPipeline
@@ -17,6 +19,7 @@ from internlm2_data.pipelines.tokens import TokensPipeline
 from internlm2_data.pipelines.web import WebPipeline
 
 __all__ = [
+    "CodeConversationsPipeline",
     "CodePipeline",
     "DecontaminationPipeline",
     "EnhancementPipeline",
