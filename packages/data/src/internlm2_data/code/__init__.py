@@ -14,5 +14,15 @@ from internlm2_data.code.markdown import AssembleSieve
 from internlm2_data.code.order import dependency_order
 from internlm2_data.code.quality import CodeQuality
 from internlm2_data.code.repositories import find_repositories
+from internlm2_data.code.scorer import LearnedQuality, learned_quality
 
-__all__ = ["AssembleSieve", "CodeQuality", "Licences", "RepositorySieve", "dependency_order", "find_repositories"]
+__all__ = [
+    "AssembleSieve",
+    "CodeQuality",
+    "LearnedQuality",
+    "Licences",
+    "RepositorySieve",
+    "dependency_order",
+    "find_repositories",
+    "learned_quality",
+]

@@ -5,7 +5,7 @@ the score of each file in ``meta.scores``. Each class has token files of its own
 read them.
 
 The rules here look at what a person sees at a glance: comments, names, length of lines and functions. A learned
-scorer may join them as one more rule.
+scorer (`code.scorer`) may come before them. What it has judged they leave alone.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any
 from internlm2_data.code.languages import DATA, DOCUMENTATION
 from internlm2_data.document import QUALITIES, Document
 from internlm2_data.page import Page
-from internlm2_data.verdict import Drop, Score, Verdict
+from internlm2_data.verdict import KEEP, Drop, Score, Verdict
 
 _COMMENT = re.compile(r"^\s*(#|//|/\*|\*|--|;|%|\"\"\"|''')")
 _NAME = re.compile(r"\b[A-Za-z_]\w*\b")
@@ -26,7 +26,8 @@ COMMON = (
     "scala", "html", "css", "shell", "sql",
 )  # fmt: skip
 """Languages of which there is more code than a corpus needs. Of others, low files are kept."""
-_RULE = "code.quality_"
+RULE = "code.quality_"
+"""How the names of these rules begin. The class follows."""
 
 
 class CodeQuality:
@@ -46,26 +47,31 @@ class CodeQuality:
         return [self._judge(page) for page in pages]
 
     def _judge(self, page: Page) -> Verdict:
+        if any(note["rule"].startswith(RULE) for note in page.document.trail):
+            return KEEP
         value = round(quality(page), 3)
         if value < self.low and page.document.language in self.common:
-            return Drop(f"{_RULE}low", value, self.low)
-        return Score(f"{_RULE}high" if value >= self.high else f"{_RULE}moderate", value)
+            return Drop(f"{RULE}low", value, self.low)
+        return Score(f"{RULE}high" if value >= self.high else f"{RULE}moderate", value)
 
 
 def quality_of(files: Sequence[Document]) -> dict[str, Any]:
     """What a repository notes in its ``meta``: the class that most of its bytes are of, and the scores of its files.
 
+    Empty where no rule has judged one. Files whose language the learned scorer does not know have a class and no score.
+
     Args:
-        files: Its files. Empty where no rule has scored one.
+        files: Its files.
     """
     scores, sizes = {}, dict.fromkeys(QUALITIES, 0)
     for file in files:
         for note in file.trail:
-            name = note["rule"].removeprefix(_RULE)
+            name = note["rule"].removeprefix(RULE)
             if note["action"] == "score" and name in sizes:
-                scores[file.meta["path"]] = note["value"]
                 sizes[name] += file.num_bytes
-    return {"quality": max(QUALITIES, key=lambda name: sizes[name]), "scores": scores} if scores else {}
+                if not isinstance(note["value"], str):
+                    scores[file.meta["path"]] = note["value"]
+    return {"quality": max(QUALITIES, key=lambda name: sizes[name]), "scores": scores} if any(sizes.values()) else {}
 
 
 def quality(page: Page) -> float:

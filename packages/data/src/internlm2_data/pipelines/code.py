@@ -41,7 +41,7 @@ class CodePipeline:
         run.require_documents(inputs)
         shards = run.sift("clean", RuleSieve.of(self.clean), shards)
         shards = self.dedup.run(run, shards)
-        shards = run.sift("quality", RuleSieve.of(self.quality, absent=["learned scorer"]), shards)
+        shards = run.sift("quality", RuleSieve.of(self.quality), shards)
         run.sift("repositories", AssembleSieve(), shards)
         funnel = Funnel(run.reports)
         funnel.write(output)
