@@ -117,6 +117,13 @@ def test_expanding_inputs(tmp_path):
     ]
 
 
+def test_reports_of_a_stage_are_no_documents(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n')
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": "written", "outputs": {}}, indent=2))
+    (tmp_path / "counts.json").write_text("{}")
+    assert [path.name for path in expand_inputs([tmp_path])] == ["a.jsonl"]
+
+
 def test_nothing_in_a_folder_is_passed_over_without_a_word(tmp_path):
     (tmp_path / "card").mkdir()
     lines = b'{"text": "one"}\n'

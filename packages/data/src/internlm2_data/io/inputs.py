@@ -45,8 +45,8 @@ _DESCRIPTIONS = ("readme.md", "license.txt", "license.md")
 """Files that describe records beside them, and are documents where there are none."""
 
 
-# What the pipelines write beside documents.
-REPORTS = frozenset({"counts.json", "tokens.json", "failed.json"})
+# What the pipelines, and `internlm2 reproduce`, write beside documents.
+REPORTS = frozenset({"counts.json", "tokens.json", "failed.json", "manifest.json"})
 
 
 def reader_of(path: Path) -> Reader | None:
