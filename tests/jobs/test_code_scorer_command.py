@@ -48,7 +48,8 @@ def test_a_round_and_its_use(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     done = internlm2("code_scorer", "output=scorer", folder=tmp_path)
-    assert done.returncode != 0 and "hold no files of code, and there are no labels" in done.stderr
+    assert done.returncode != 0 and "inputs=[] must name files or folders" in done.stderr
     (tmp_path / "l.jsonl").write_text('{"text": "a", "language": "go", "label": "high"}\n')
     done = internlm2("code_scorer", "output=scorer", "labels=[l.jsonl]", folder=tmp_path)
-    assert done.returncode != 0 and "1 repositories have files labelled high. With folds=5" in done.stderr
+    assert done.returncode != 0 and "labelled high are from 1 repositories. With folds=5" in done.stderr
+    assert not list((tmp_path / "scorer").glob("round-*"))

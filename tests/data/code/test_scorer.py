@@ -203,11 +203,14 @@ def test_what_is_not_a_scorer_or_a_label_is_refused(tmp_path):
     path.write_text('{"text": "a", "language": "go", "label": "good"}\n')
     with pytest.raises(ValueError, match=r"l\.jsonl, line 1: label=good must be one of high, moderate, low"):
         read_labels([path])
+    (tmp_path / "page.jsonl").write_text('{"text": "A page.", "type": "webpage"}\n')
+    with pytest.raises(ValueError, match="hold no files of code, and there are no labels"):
+        code_scorer(tmp_path / "s", [str(tmp_path / "page.jsonl")])
     path.write_text('{"text": "a", "label": "high"}\n')
     with pytest.raises(ValueError, match="strings under text and language"):
         read_labels([path])
     path.write_text("".join(json.dumps({"text": f"{n}", "language": "go", "label": "high"}) + "\n" for n in range(9)))
-    with pytest.raises(ValueError, match="0 repositories have files labelled low"):
+    with pytest.raises(ValueError, match="labelled low are from 0 repositories"):
         code_scorer(tmp_path / "s", labels=[str(path)])
     with pytest.raises(ValueError, match="folds=2 3 or more"):
         code_scorer(tmp_path / "s", folds=2)

@@ -82,7 +82,7 @@ def fit_scorer(
     scores = np.empty(len(files))
     for fold in range(folds):
         model = _fitted(files, labels, part, {fold}, (fold + 1) % folds, folder / f"fold-{fold}", fit)
-        mine = np.flatnonzero(part == fold)
+        mine = np.flatnonzero(part == fold).tolist()
         scores[mine] = model.scores([files[place].text for place in mine])[:, 0]
     names = np.array([file.language for file in files])
     languages = {
@@ -115,7 +115,8 @@ def _parts(files: Sequence[Labelled], labels: npt.NDArray[np.str_], folds: int) 
     for name, found in groups.items():
         if len(found) < folds:
             raise ValueError(
-                f"{len(found)} repositories have files labelled {name}. With folds={folds} it must be {folds} or more."
+                f"Files labelled {name} are from {len(found)} repositories. With folds={folds} it must be {folds} "
+                "or more."
             )
     part = np.empty(len(files), np.int64)
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
@@ -147,7 +148,7 @@ def _fitted(
     trains = told & ~chooses & ~np.isin(part, list(unseen))
 
     def split(which: npt.NDArray[np.bool_]) -> Split:
-        places = np.flatnonzero(which)
+        places = np.flatnonzero(which).tolist()
         return [files[place].text for place in places], (labels[places] == "high").astype(np.float64)[:, None]
 
     if fit is None:

@@ -1,11 +1,10 @@
 """Which files people are asked to look at next."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 from internlm2_records import Record
 
@@ -76,8 +75,7 @@ def confident(inputs: Sequence[str], fitted: Fitted, known: Iterable[str], size:
         seed: Of the drawing.
     """
     drawing = Drawing(size, seed)
-    batches = _batches(inputs, frozenset(known), drawing)
-    for batch in batches:
+    for batch in _batches(inputs, frozenset(known), drawing):
         for document, score in zip(batch, _scores(fitted.model, batch), strict=True):
             name = "low" if score < fitted.low else "high" if score >= fitted.high else "moderate"
             drawing.count(name)
@@ -129,7 +127,7 @@ def _scores(model: Classifier, batch: Sequence[Document]) -> list[float]:
     return scores
 
 
-def _batches(inputs: Sequence[str], known: frozenset[str], drawing: Drawing) -> Any:
+def _batches(inputs: Sequence[str], known: frozenset[str], drawing: Drawing) -> Iterator[list[Document]]:
     """Files of code that have no label, in batches. What is something else is counted."""
     batch: list[Document] = []
     for path in expand_inputs(inputs):

@@ -15,6 +15,7 @@ from internlm2_data.code.scorer.fitting import TARGETS, Fitted, Trust, fit_score
 from internlm2_data.code.scorer.labels import Labelled, read_labels, write_to_label
 from internlm2_data.code.scorer.proposals import Row, by_rules, confident, second_looks
 from internlm2_data.code.scorer.simulated import Labeller
+from internlm2_data.document import Document
 from internlm2_data.stages.manifest import write_json
 
 PROPOSED, AGAIN, ROUND = "to_label.jsonl", "second_look.jsonl", "round.json"
@@ -67,7 +68,6 @@ class Scorer:
                 f"No label is new: write high, moderate or low under `label` in {self.folder(number - 1) / PROPOSED}."
             )
         folder = self.folder(number)
-        folder.mkdir(parents=True, exist_ok=True)
         fitted = fit_scorer(files, self.precision, self.trust, self.folds, folder, self.fit)
         last = number == self.rounds
         again = second_looks(files, fitted)
@@ -78,6 +78,7 @@ class Scorer:
             drawing = confident(self.inputs, fitted, known, max(1, self.proposals // 2), f"round {number}")
             rows = [row for name in ("high", "low") for row in drawing.drawn(name)]
             record["documents"] = drawing.counts
+        folder.mkdir(parents=True, exist_ok=True)
         fitted.model.save(folder)
         card = self.card(number, files, fitted)
         write_json(folder / "card.json", card)
@@ -109,7 +110,7 @@ class Scorer:
             write_to_label(folder / name, answered)
         write_json(folder / ROUND, {"round": number, **record, "proposed": len(rows), "second_looks": len(again)})
 
-    def answer(self, document: Any, again: bool) -> dict[str, str]:
+    def answer(self, document: Document, again: bool) -> dict[str, str]:
         """The labeller's word, nothing where people are to be asked."""
         return {} if self.labeller is None else {"label": self.labeller(document, again)}
 
