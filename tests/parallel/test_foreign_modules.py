@@ -153,20 +153,16 @@ def fit(habits: Habits, strategy: Any = "auto", devices: int = 1, keeps: Kept = 
 
 def refusal(habits: Habits, case: Case) -> str | None:
     """What a pair of module and layout is refused with."""
-    stages = case.layout.pipeline
+    layout, stages = case.layout, case.layout.pipeline
     if habits.net == "tied" and stages > 1:
         return f"output.weight is tied to model.tok_embeddings.weight, and pipeline={stages} would train them apart."
+    if habits.net == "dropout" and (layout.context > 1 or stages > 1 or layout.sequence_parallel):
+        return "model.layers.0 of TinyLlama draws random numbers in its forward pass, as dropout does, and ranks of "
     if habits.optimizer == "Adafactor" and case.ranks > stages:
-        return f"Adafactor does not step with weights that layout {case.layout} splits: aten."
+        return f"Adafactor does not step with weights that layout {layout} splits: aten."
     if habits.net == "frozen bottom" and stages == 4:
         return "Rank 0 of pipeline=4 would have frozen weights alone."
     return None
-
-
-def has_masks_of_its_own(habits: Habits, case: Case) -> bool:
-    """Whether dropout draws other masks than in one process, as no rank has whole rows of all blocks."""
-    layout = case.layout
-    return habits.net == "dropout" and (layout.context > 1 or layout.pipeline > 1 or layout.sequence_parallel)
 
 
 DRAWN = random.Random(1).sample(EVERY, len(EVERY)) * 2
@@ -174,6 +170,7 @@ ROWS = [
     *((Habits(loop=loop, accumulated=3, clip="norm"), "pipeline x fsdp") for loop in LOOPS),
     (Habits("dropout", "NAdam"), "pipeline 1f1b"),
     (Habits("dropout", "SGD", accumulated=3), "fsdp recompute"),
+    (Habits("dropout", clip="norm"), "tensor"),
     (Habits("frozen norms", "RAdam", "by hand", clip="value"), "tensor_sequence"),
     (Habits(optimizer="RAdam", clip="value"), "tensor_sequence"),
     (Habits("frozen norms", "Adafactor"), "pipeline 4"),
@@ -216,8 +213,7 @@ def test_as_in_one_process(habits: Habits, layout: str) -> None:
     expected = alone(habits, case.layout.data_parallel_size if habits.net == "dropout" else 1)
     for losses in results:
         assert len(losses) == len(expected) == 7, losses
-        distance = max(abs(a - b) for a, b in zip(losses, expected, strict=True))
-        assert losses == pytest.approx(results[0], abs=1e-6) if has_masks_of_its_own(habits, case) else distance < 1e-5
+        assert max(abs(a - b) for a, b in zip(losses, expected, strict=True)) < 1e-5
 
 
 def test_an_optimizer_that_measures_all_weights_at_once_is_refused_under_stages(

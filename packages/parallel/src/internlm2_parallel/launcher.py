@@ -43,9 +43,14 @@ FIRST = "INTERNLM2_FIRST_RANK"
 
 
 class RankLauncher(HookedLauncher):
-    """Lightning's subprocess launcher, safe under Hydra's single runs and sweeps."""
+    """Lightning's subprocess launcher, safe under Hydra's single runs and sweeps.
+
+    Attributes:
+        check: Refuses the module of a trainer before any rank is started.
+    """
 
     watch: Watch | None = None
+    check: Callable[[Any], None] | None = None
 
     def launch(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Start the other ranks and call a function here. Where it fails they are ended: they would wait for this rank.
@@ -58,6 +63,8 @@ class RankLauncher(HookedLauncher):
         Raises:
             ChildProcessError: If a collective failed here because another rank is gone.
         """
+        if self.check is not None:
+            self.check(kwargs["trainer"])
         try:
             return super().launch(function, *args, **kwargs)
         except SystemExit:  # All ranks leave together.

@@ -15,6 +15,7 @@ Two conventions make losses equal under every layout:
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
 from internlm2_parallel.communication import Communication
 from internlm2_parallel.computing import computing, evaluating
 from internlm2_parallel.context import ContextAttention
+from internlm2_parallel.dropout import refuse_dropout, watching_draws
+from internlm2_parallel.launcher import RankLauncher
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy, optimizers_to_device
 from internlm2_parallel.memory import is_deferred
@@ -151,6 +154,13 @@ class MeshStrategy(SteppingStrategy):
         """
         return self.treatment.sharding.parameters != "replica" and self.layout.shard * self.layout.context != 1
 
+    def make_launcher(self) -> RankLauncher | None:
+        """What starts the other ranks, once no network is there whose dropout is refused."""
+        launcher = super().make_launcher()
+        if launcher is not None:
+            launcher.check = partial(refuse_dropout, self.nets, self.layout)
+        return launcher
+
     def setup_environment(self) -> None:
         """Join the process group, told what `Communication` says."""
         self.communication.prepare()
@@ -170,10 +180,12 @@ class MeshStrategy(SteppingStrategy):
         self.accelerator.setup(trainer)
         self.model = self.precision_plugin.convert_module(self.model)
         self.order = [name for name, _ in named_weights(self.lightning_module)]
+        refuse_dropout(self.nets, self.layout, trainer)
         for net in self.networks():
             if not is_deferred(net):
                 net.to(self.root_device)
-            parallelize(net, self.ranks, self.treatment)
+            with watching_draws(net, self.ranks):
+                parallelize(net, self.ranks, self.treatment)
         keep_whole(self.lightning_module, self.nets, self.layout.ranks, self.root_device.type)
         self.model_to_device()
         self.bind_clipping()

@@ -25,11 +25,12 @@ class OverRanks(nn.Module):
 
     Args:
         group: The context ranks.
+        inner: The attention that the network came with.
     """
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: Group, inner: nn.Module) -> None:
         super().__init__()
-        self.group = group
+        self.group, self.inner = group, inner
 
 
 class GatherAttend(OverRanks):
@@ -50,16 +51,7 @@ class GatherAttend(OverRanks):
 
 
 class UlyssesAttend(OverRanks):
-    """All tokens of some heads, through the network's own attention.
-
-    Args:
-        group: The context ranks.
-        inner: The attention that the network came with.
-    """
-
-    def __init__(self, group: Group, inner: nn.Module) -> None:
-        super().__init__(group)
-        self.inner = inner
+    """All tokens of some heads, through the network's own attention."""
 
     def forward(self, q_BLNH: Tensor, k_BLGH: Tensor, v_BLGH: Tensor, segments: SplitDocuments) -> Tensor:
         """Heads to ranks, attention over whole rows, tokens back to ranks. Kv heads are repeated to fill the ranks.
@@ -155,9 +147,9 @@ def context_attend(kind: ContextAttention, group: Group, inner: nn.Module) -> nn
         ValueError: If the name is unknown.
     """
     if kind == "gather":
-        return GatherAttend(group)
+        return GatherAttend(group, inner)
     if kind == "ulysses":
         return UlyssesAttend(group, inner)
     if kind == "ring":
-        return RingAttend(group)
+        return RingAttend(group, inner)
     raise ValueError(f"context={kind!r} must be one of gather, ulysses, ring.")
