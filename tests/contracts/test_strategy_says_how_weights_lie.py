@@ -9,7 +9,7 @@ from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
 
 ROOT = Path(__file__).parents[2]
 SEAMS = """
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from internlm2_parallel import MeshStrategy
@@ -35,6 +35,10 @@ class WritesInBackground(Protocol):
     def finish_writing(self) -> None: ...
 
 
+class ChecksCopies(Protocol):
+    def check_copy(self, check: Callable[[Mapping[str, Mapping[str, Any]]], None]) -> bool: ...
+
+
 class CopiesWholeWeights(Protocol):
     def each_whole_weight(self, net: nn.Module) -> Iterator[tuple[str, Tensor]]: ...
     def of_first_peer(self, value: Any) -> Any: ...
@@ -51,8 +55,8 @@ class SharesRows(Protocol):
 
 def ask(
     strategy: MeshStrategy,
-) -> tuple[SaysHowWeightsLie, GivesWholeWeights, WritesInBackground, CopiesWholeWeights, SharesRows]:
-    return strategy, strategy, strategy, strategy, strategy
+) -> tuple[SaysHowWeightsLie, GivesWholeWeights, WritesInBackground, ChecksCopies, CopiesWholeWeights, SharesRows]:
+    return strategy, strategy, strategy, strategy, strategy, strategy
 
 
 class AsksForMore(Protocol):

@@ -1,6 +1,6 @@
 """What modules, data and callbacks ask of a strategy, as protocols. Strategies of other packages meet them by name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
@@ -67,6 +67,22 @@ class WritesInBackground(Protocol):
 
     def finish_writing(self) -> None:
         """Wait until everything is on disk."""
+
+
+@runtime_checkable
+class ChecksCopies(Protocol):
+    """A strategy that writes checkpoints from a copy of the state and has time to check it."""
+
+    def check_copy(self, check: Callable[[Mapping[str, Mapping[str, Any]]], None]) -> bool:
+        """Check the next checkpoint before it gets its name.
+
+        Args:
+            check: Raises if the copy must not be written, this rank's part by kind (``weights``, ``optimizer_N``) and
+                name. The run ends in what it raises, at the next checkpoint or at its end.
+
+        Returns:
+            Whether it will be called.
+        """
 
 
 @runtime_checkable

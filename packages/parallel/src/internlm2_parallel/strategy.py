@@ -16,7 +16,6 @@ Two conventions make losses equal under every layout:
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -24,12 +23,10 @@ from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
-from internlm2_parallel.checkpoint.policy import newer_remote
 from internlm2_parallel.checkpoint.state import weights_of
-from internlm2_parallel.checkpoint.store import CheckpointStore, names_in_groups
+from internlm2_parallel.checkpoint.store import CheckpointStore
 from internlm2_parallel.communication import Communication
 from internlm2_parallel.computing import computing, evaluating
 from internlm2_parallel.context import ContextAttention
@@ -41,12 +38,12 @@ from internlm2_parallel.memory import is_deferred
 from internlm2_parallel.names import named_weights
 from internlm2_parallel.parallelize import Treatment, keep_whole, parallelize
 from internlm2_parallel.pipeline import Pipeline, whole_state
-from internlm2_parallel.stepping import SteppingStrategy
+from internlm2_parallel.saving import SavingStrategy
 from internlm2_parallel.tensor import TensorContext
 from internlm2_parallel.zero import SHARDINGS, blocked_gradient_sync
 
 
-class MeshStrategy(SteppingStrategy):
+class MeshStrategy(SavingStrategy):
     """Data, tensor, sequence, context and pipeline parallelism over one device mesh.
 
     The class methods below make the usual ones. Each takes the options of the constructor, too.
@@ -235,64 +232,6 @@ class MeshStrategy(SteppingStrategy):
         """Whole weights of a network without stages, by name, one at a time, on every rank. Collective."""
         for name, weight in weights_of(net).items():
             yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
-
-    # ---- checkpoints
-
-    def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Weights by name, still split. Hooks of the module may drop some before they are saved."""
-        assert self.lightning_module is not None
-        return weights_of(self.lightning_module)
-
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Nothing, since `save_checkpoint` reads optimizer state by weight name itself."""
-        return {}
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        """Write a sharded checkpoint: a folder that is whole or not there. Collective."""
-        assert self.lightning_module is not None
-        target = Path(self.broadcast(str(filepath)))
-        optimizers = self.optimizers if checkpoint.pop("optimizer_states", None) is not None else []
-        named, layout = self._weight_names(optimizers), str(self.layout)
-        self.store.save(target, checkpoint, self.lightning_module, optimizers, layout, named)
-
-    def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read a sharded checkpoint of any layout, or a single file of plain Lightning. Collective."""
-        module, optimizers = self.lightning_module, self.optimizers
-        assert module is not None
-        source, named = Path(self.broadcast(str(checkpoint_path))), self._weight_names(optimizers)
-        self.store.bring(source, self.local_rank == 0)
-        return self.store.load(source, module, optimizers, str(self.layout), module.strict_loading, weights_only, named)
-
-    def newest_elsewhere(self, folder: Path) -> Path | None:
-        """Where the newest checkpoint of the remote store belongs, if none here is as new. It comes when it is loaded.
-
-        Args:
-            folder: Checkpoints of the run.
-        """
-        remote = self.store.policy.remote
-        return None if remote is None else newer_remote(folder, remote)
-
-    def remove_checkpoint(self, filepath: Any) -> None:
-        """Remove a checkpoint, once those are whole that were saved after it."""
-        if self.is_global_zero:
-            self.store.remove(Path(filepath))
-
-    def _weight_names(self, optimizers: Sequence[Optimizer]) -> list[list[list[str]]]:
-        assert self.lightning_module is not None
-        return [names_in_groups(self.lightning_module, optimizer, self._over_stages) for optimizer in optimizers]
-
-    def _over_stages(self, names: list[str]) -> list[str]:
-        """A rank may have several stages, which do not follow each other. One process counts in the order of all."""
-        return sorted(self.over_stages(names), key=self.order.index) if self.has_stages else names
-
-    def finish_writing(self) -> None:
-        """Wait for checkpoints that are still being written or copied."""
-        self.store.close()
-
-    def teardown(self) -> None:
-        """Wait for checkpoints that are still being written."""
-        self.finish_writing()
-        super().teardown()
 
 
 MeshStrategy.register_strategies(StrategyRegistry)

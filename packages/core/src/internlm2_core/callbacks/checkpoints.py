@@ -111,6 +111,8 @@ class Checkpoints(HookedCheckpoint):
         """Tell who interrupts a run what is lost, and how it continues."""
         super().on_exception(trainer, pl_module, exception)
         self._interrupt.forget()
+        if self.dirpath is not None and trainer.is_global_zero:
+            link_to_what_is_there(Path(self.dirpath))
         if not isinstance(exception, KeyboardInterrupt) or not trainer.is_global_zero or self.dirpath is None:
             return
         step = trainer.global_step
@@ -143,6 +145,18 @@ def thin(folder: Path, step: int, keep: int, keep_every: int | None) -> None:
             keep -= step_of(path) is not None
         elif named[2] or not keep_every or int(named[1]) % keep_every:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def link_to_what_is_there(folder: Path) -> None:
+    """Let ``last.ckpt`` lead to the newest whole checkpoint, where the one that it leads to was never written.
+
+    Args:
+        folder: Of checkpoints.
+    """
+    last = folder / "last.ckpt"
+    if last.is_symlink() and not last.exists():
+        whole = next((path for path in newest_first(folder) if step_of(path) is not None), None)
+        link(whole) if whole else last.unlink()
 
 
 def link(path: Path) -> None:

@@ -5,7 +5,8 @@ overflow, and the run continues as if it had not been. Many in a row mean that t
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+
+from internlm2_core.shares import ChecksCopies
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +134,55 @@ def refuse_what_is_not_finite(module: L.LightningModule, what: str, with_optimiz
     is_fine = are_finite([*trained, *(value for optimizer in optimizers for value in moments(optimizer))])
     if module.trainer.strategy.reduce_boolean_decision(is_fine, all=True):
         return
-    broken = first_not_finite(module.named_parameters()) or "the state of the optimizer"
-    raise NotFiniteError(
-        f"{what} of step {module.global_step} is not written, since {broken} is not finite. What was written before it "
-        "is as it was."
+    raise not_written(what, module.global_step, first_not_finite(module.named_parameters()))
+
+
+def refuse_checkpoint(module: L.LightningModule) -> None:
+    """Refuse to write a checkpoint of a module in training whose numbers are not finite. Collective.
+
+    A strategy that writes in the background checks what it writes there, and training does not wait for it.
+
+    Args:
+        module: Attached to its trainer.
+
+    Raises:
+        NotFiniteError: If weights, or moments, are not finite on any rank.
+    """
+    strategy = module.trainer.strategy
+    frozen = {name for name, weight in module.named_parameters() if not weight.requires_grad}
+    check = partial(refuse_copy, module.global_step, frozen | {name for name, _ in module.named_buffers()})
+    if not (isinstance(strategy, ChecksCopies) and strategy.check_copy(check)):
+        refuse_what_is_not_finite(module, "The checkpoint", with_optimizers=True)
+
+
+def refuse_copy(step: int, untrained: Collection[str], state: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse to write a state whose numbers are not finite.
+
+    Args:
+        step: Optimizer steps that it has taken.
+        untrained: Names of weights that are not checked.
+        state: This rank's part by kind and name.
+
+    Raises:
+        NotFiniteError: If weights that are trained, or moments, are not finite.
+    """
+    for kind, entries in state.items():
+        tensors = ((name, value) for name, value in entries.items() if isinstance(value, Tensor))
+        if broken := first_not_finite((name, value) for name, value in tensors if name not in untrained):
+            raise not_written("The checkpoint", step, broken if kind == "weights" else None)
+
+
+def not_written(what: str, step: int, broken: str | None) -> NotFiniteError:
+    """The error of something that is not written.
+
+    Args:
+        what: What would be written.
+        step: Of which optimizer step.
+        broken: Name of a weight that is not finite. None if all are.
+    """
+    return NotFiniteError(
+        f"{what} of step {step} is not written, since {broken or 'the state of the optimizer'} is not finite. What was "
+        "written before it is as it was."
     )
 
 

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from internlm2_core.lightning_private import is_attached
 from internlm2_core.training.clipping import clip_by_norm
-from internlm2_core.training.finite import LeftOut, are_finite, refuse_what_is_not_finite
+from internlm2_core.training.finite import LeftOut, are_finite, refuse_checkpoint
 from internlm2_core.training.given import keep, settings_of
 from internlm2_core.training.hyperparameters import changed, describe, rebuilt
 from internlm2_core.training.reading import checkpoint_at, read_checkpoint, refuse_other_model
@@ -86,10 +86,11 @@ class StepModule(L.LightningModule):
         """The arguments are saved too, as plain values. Nothing is saved whose numbers are not finite.
 
         Raises:
-            NotFiniteError: If weights or moments are not finite on any rank.
+            NotFiniteError: If weights or moments are not finite on any rank. Where a checkpoint is written in the
+                background, it is raised at the next one or at the end of the run.
         """
         if is_attached(self):
-            refuse_what_is_not_finite(self, "The checkpoint", with_optimizers=True)
+            refuse_checkpoint(self)
         checkpoint["left_out"] = self.left_out.state_dict()
         checkpoint["module"] = f"{type(self).__module__}.{type(self).__qualname__}"
         arguments = {name: describe(value) for name, value in self.arguments().items()}

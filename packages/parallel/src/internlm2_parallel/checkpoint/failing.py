@@ -40,6 +40,29 @@ def together(target: Path, write: Callable[[], None], group: dist.ProcessGroup |
         give_up(target, reason, failure)
 
 
+def checked(target: Path, check: Callable[[], None], group: dist.ProcessGroup | None) -> None:
+    """Check on each rank what is about to be written. What one rank raises, all raise. Collective.
+
+    Args:
+        target: The checkpoint. Its draft is removed where something is wrong.
+        check: Raises if it is.
+        group: Of all ranks, for a thread in the background.
+
+    Raises:
+        Exception: If a check has raised it.
+    """
+    found: list[Exception | None] = [None] * dist.get_world_size()
+    mine: Exception | None = None
+    try:
+        check()
+    except Exception as error:
+        mine = error
+    dist.all_gather_object(found, mine, group)
+    if (error := next((error for error in found if error is not None), None)) is not None:
+        shutil.rmtree(draft_of(target), ignore_errors=True)
+        raise error
+
+
 @contextmanager
 def one_sentence(target: Path) -> Iterator[None]:
     """What torch raises on every rank where a part could not be written, as one sentence.

@@ -15,7 +15,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
 from internlm2_parallel.checkpoint.background import Background
-from internlm2_parallel.checkpoint.failing import begin, one_sentence, together
+from internlm2_parallel.checkpoint.failing import begin, checked, one_sentence, together
 from internlm2_parallel.checkpoint.folder import completed, draft_of, publish_linked, recover, refuse_damaged
 from internlm2_parallel.checkpoint.one_file import set_whole_state
 from internlm2_parallel.checkpoint.own import restore_own, write_own
@@ -39,11 +39,13 @@ class CheckpointStore:
 
     Attributes:
         staging: The copy from which a checkpoint is written in the background.
+        check: Raises if that copy must not be written. Of the next checkpoint.
     """
 
     def __init__(self, policy: CheckpointPolicy) -> None:
         self.policy, self.archive, self.staging = policy, Archive(policy), Staging()
         self.background = Background()
+        self.check: Callable[[State], None] | None = None
         self._last: tuple[Path, list[Any]] | None = None
         self._group: dist.ProcessGroup | None = None
 
@@ -67,8 +69,11 @@ class CheckpointStore:
             weight_names: Weight names of the groups of each optimizer.
 
         Raises:
-            OSError: If it could not be written, on every rank alike. Nothing of it is left then.
+            OSError: If it, or the one before it in the background, could not be written, on every rank alike. Nothing
+                of it is left then.
+            Exception: If the check of the one before has raised it.
         """
+        check, self.check = self.check, None
         state = {"weights": checkpoint.pop("state_dict"), **optimizers_of(module, optimizers)}
         now = content([checkpoint.get("global_step"), layout], state)
         first = self._holds(now, target)
@@ -79,28 +84,31 @@ class CheckpointStore:
         together(target, lambda: write_own(draft, layout, {**checkpoint, "weight_names": weight_names}))
         self._last = (target, now)
         if not self.policy.asynchronous:
-            self._write(target, state, first)
+            self._write(target, state, first, check)
             return
         if self._group is None:
             # Its own group: the background thread must not mix with the collectives of training.
             self._group = dist.new_group(backend="gloo")
         if first is None:
             state = self.staging.begin(state, {name for name, _ in module.named_buffers()})
-        self.background.do(lambda: self._write(target, state, first))
+        self.background.do(lambda: self._write(target, state, first, check))
 
-    def _write(self, target: Path, state: State, first: Path | None) -> None:
+    def _write(self, target: Path, state: State, first: Path | None, check: Callable[[State], None] | None) -> None:
         """Write or link what is split, and publish. Collective.
 
         Args:
             target: Final folder, whose draft holds the rest.
             state: What is split.
             first: A whole checkpoint of the same state.
+            check: Raises if it must not be written.
         """
         if first is not None:
             is_first = dist.get_rank() == 0
             together(target, lambda: publish_linked(first, target, self.archive) if is_first else None, self._group)
             return
         together(target, self.staging.wait, self._group)
+        if check is not None:
+            checked(target, partial(check, state), self._group)
         with one_sentence(target):
             save(state, storage_writer=AtomicWriter(target, self.archive), process_group=self._group)
 
@@ -128,6 +136,7 @@ class CheckpointStore:
 
         Raises:
             OSError: If it could not be written.
+            Exception: If its check has raised it.
         """
         self.background.wait()
 
