@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
 from internlm2_parallel import CheckpointPolicy, Layout, MeshStrategy
 from internlm2_parallel.__main__ import main
 from internlm2_parallel.checkpoint import damage, staging
@@ -37,6 +38,29 @@ def test_with_save_last_a_state_is_written_once(tmp_path, asynchronous):
     assert all((step / name).samefile(last / name) for name in parts(step))
     assert not (step / "trainer.pt").samefile(last / "trainer.pt")  # Lightning has other things to say of each
     assert damage(step) == damage(last) == []
+
+
+def test_what_the_store_has_already_is_not_sent_again(tmp_path, monkeypatch):
+    sent, put_file = [], LocalFileSystem.put_file
+
+    def watched(self, source, target, **options):
+        sent.append("/".join(Path(source).parts[-2:]))
+        return put_file(self, source, target, **options)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", watched)
+
+    def rank():
+        policy = CheckpointPolicy(asynchronous=True, remote=f"file://{tmp_path}/remote")
+        saves = [SaveAt(1, tmp_path / "local" / name) for name in ("step-1.ckpt", "last.ckpt")]
+        quiet_trainer(MeshStrategy(Layout(), checkpoints=policy), 1, callbacks=saves, max_steps=1).fit(TinyLM())
+        return sent
+
+    [names] = run_ranks(rank, 1, join=False)
+    files = {file.name for file in (tmp_path / "remote" / "step-1.ckpt").iterdir()}
+    assert {f"step-1.ckpt/{name}" for name in files} <= set(names) and "step-1.ckpt/__0_0.distcp" in names
+    of_last = {name for name in names if name.startswith("last.ckpt/")}
+    assert "last.ckpt/manifest.json" in of_last <= {"last.ckpt/manifest.json", "last.ckpt/trainer.pt"}
+    assert damage(tmp_path / "remote" / "last.ckpt") == damage(tmp_path / "remote" / "step-1.ckpt") == []
 
 
 def test_another_state_is_written_whole(tmp_path):

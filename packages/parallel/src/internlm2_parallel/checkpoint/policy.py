@@ -1,11 +1,13 @@
 """When checkpoints are written, where they are copied, and how long they are kept."""
 
+import json
 import logging
 import re
 import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 
@@ -46,12 +48,17 @@ class Archive:
         self._worker: threading.Thread | None = None
         self._failed: BaseException | None = None
 
-    def __call__(self, folder: Path) -> None:
-        """Start copying ``folder``, once the copy before is complete."""
+    def __call__(self, folder: Path, like: str | None = None) -> None:
+        """Start copying a checkpoint, once the copy before is complete.
+
+        Args:
+            folder: The checkpoint.
+            like: See `upload`.
+        """
         if self.policy.remote is None:
             return
         self.wait()
-        self._worker = threading.Thread(target=self._run, args=(folder,), name="checkpoint-archive")
+        self._worker = threading.Thread(target=self._run, args=(folder, like), name="checkpoint-archive")
         self._worker.start()
 
     def wait(self) -> None:
@@ -63,31 +70,49 @@ class Archive:
             log.warning("A checkpoint was not copied to %s: %s", self.policy.remote, self._failed)
             self._failed = None
 
-    def _run(self, folder: Path) -> None:
+    def _run(self, folder: Path, like: str | None) -> None:
         try:
             assert self.policy.remote is not None
-            upload(folder, self.policy.remote)
+            upload(folder, self.policy.remote, like)
             if self.policy.keep_local:
                 thin(folder.parent, self.policy.remote, self.policy.keep_local)
         except Exception as error:
             self._failed = error
 
 
-def upload(folder: Path, remote: str) -> None:
+def upload(folder: Path, remote: str, like: str | None = None) -> None:
     """Copy a whole checkpoint. The manifest comes last and marks the copy as whole.
 
     Args:
         folder: Local checkpoint.
         remote: URL of the store.
+        like: Name of another one that holds some of the same files. The store copies those itself, if it has it whole.
     """
     files, root = fsspec.core.url_to_fs(remote)
     target = f"{root.rstrip('/')}/{folder.name}"
     files.makedirs(target, exist_ok=True)
     if files.exists(f"{target}/{MANIFEST}"):
         files.rm(f"{target}/{MANIFEST}")
-    names = [file.name for file in folder.iterdir() if file.name != MANIFEST]
-    for name in (*sorted(names), MANIFEST):
-        files.put_file(str(folder / name), f"{target}/{name}")
+    there = {} if like is None else entries(files, f"{root.rstrip('/')}/{like}")
+    for name, entry in sorted(json.loads((folder / MANIFEST).read_text("utf-8"))["files"].items()):
+        if there.get(name) == entry:
+            files.cp_file(f"{root.rstrip('/')}/{like}/{name}", f"{target}/{name}")
+        else:
+            files.put_file(str(folder / name), f"{target}/{name}")
+    files.put_file(str(folder / MANIFEST), f"{target}/{MANIFEST}")
+
+
+def entries(files: fsspec.AbstractFileSystem, source: str) -> dict[str, dict[str, Any]]:
+    """Files of a checkpoint by its manifest, each with size and checksum. None where it is not whole.
+
+    Args:
+        files: The store.
+        source: The checkpoint there.
+    """
+    if not files.exists(f"{source}/{MANIFEST}"):
+        return {}
+    found: dict[str, dict[str, Any]] = json.loads(files.cat_file(f"{source}/{MANIFEST}"))["files"]
+    return found
 
 
 def fetch(name: str, remote: str, folder: Path) -> Path:

@@ -104,7 +104,8 @@ class CheckpointStore:
         """
         if first is not None:
             is_first = dist.get_rank() == 0
-            together(target, lambda: publish_linked(first, target, self.archive) if is_first else None, self._group)
+            archive = partial(self.archive, like=first.name)
+            together(target, lambda: publish_linked(first, target, archive) if is_first else None, self._group)
             return
         together(target, self.staging.wait, self._group)
         if check is not None:
