@@ -66,7 +66,7 @@ def trains(entry: dict[str, Any], data: Path, tokenizer: Path, folder: Path) -> 
             assert not left.code, left.code
 
     ranks = math.prod(entry[axis] for axis in AXES)
-    run_ranks(rank, ranks, join=False, deadline_s=600)
+    run_ranks(rank, ranks, join=False, deadline_s=1800)
     with (folder / "run/logs/csv/metrics.csv").open() as file:
         losses = [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
     assert len(losses) == 2 and all(5 < loss < 7 for loss in losses)
