@@ -118,7 +118,7 @@ class Draws:
 
     def __init__(self, net: nn.Module, ranks: Ranks, names: dict[nn.Module, str]) -> None:
         self.ranks, self.wrong = ranks, degrees_without_masks(ranks.layout)
-        self.trunk = dict(net.named_children()).get("model", net)
+        self.trunk: Any = dict(net.named_children()).get("model", net)
         self.names, self.calls = names, list[Call]()
         self.handles: dict[nn.Module, tuple[RemovableHandle, RemovableHandle]] = {}
         self.passed, self.outermost = set[nn.Module](), set[nn.Module]()

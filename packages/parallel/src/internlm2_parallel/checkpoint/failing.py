@@ -58,9 +58,9 @@ def checked(target: Path, check: Callable[[], None], group: dist.ProcessGroup | 
     except Exception as error:
         mine = error
     dist.all_gather_object(found, mine, group)
-    if (error := next((error for error in found if error is not None), None)) is not None:
+    if (first := next((each for each in found if each is not None), None)) is not None:
         shutil.rmtree(draft_of(target), ignore_errors=True)
-        raise error
+        raise first
 
 
 @contextmanager
