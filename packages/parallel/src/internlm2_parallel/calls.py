@@ -1,7 +1,8 @@
 """The arguments of a call of a network, by the place or the name that parallelism knows them by.
 
 A network is called ``net(input_ids, position_ids, labels)``, its trunk ``model(input_ids, position_ids, cache)``.
-Each argument comes at its place or by its name, which a shape suffix may follow (``labels_BT``).
+Each argument comes at its place or by its name, which a shape suffix may follow (``labels_BT``). A trunk may be told by
+name the ``segments`` of its rows, and the ``places`` whose states are read.
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,10 @@ class Arguments:
             self.args.append(value)
         else:
             self.kwargs[self._key(name)] = value
+
+    def read_everywhere(self) -> None:
+        """Take away the places of a trunk, which count tokens of whole rows. It gives all states then."""
+        self.kwargs.pop(self._key("places"), None)
 
     def _key(self, name: str) -> str:
         return next((key for key in self.kwargs if key == name or key.startswith(f"{name}_")), name)

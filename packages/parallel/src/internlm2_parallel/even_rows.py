@@ -90,9 +90,10 @@ class EvenRows:
                 "whole copies of the weights, or sequence_parallel=False."
             )
         ids_BT, positions_BT = call["input_ids"], call["position_ids"]
+        call.read_everywhere()
         self.tokens = ids_BT.shape[1]
         if not (surplus := -self.tokens % self.ranks):
-            return None
+            return tuple(call.args), call.kwargs
         call["input_ids"] = F.pad(ids_BT, (0, surplus))
         if positions_BT is not None:
             added_BS = torch.arange(surplus, device=ids_BT.device).expand(len(ids_BT), surplus)

@@ -20,7 +20,7 @@ from internlm2_core.nn.attend import default_attend
 from internlm2_core.nn.init import Weights
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.nn.segments import Segments
-from internlm2_core.nn.transformer import Transformer
+from internlm2_core.nn.transformer import Transformer, states_at
 from internlm2_core.sizes import ModelSize
 from torch import Tensor, nn
 
@@ -83,8 +83,9 @@ class RewardNetwork(nn.Module):
         if self.model.rope.is_dynamic:
             # Positions are scaled by the length of a document, so replies of two lengths need two prompts.
             packed = packed.apart()
-        hidden_1TD = self.model(packed.input_ids, packed.position_ids, segments=packed.segments())
-        hidden_SD = hidden_1TD[0].index_select(0, packed.places)
+        places_S = packed.places
+        hidden = self.model(packed.input_ids, packed.position_ids, segments=packed.segments(), places_N=places_S)
+        hidden_SD = states_at(hidden, places_S)
         # float32, whatever the Trainer's precision: bfloat16 has steps of 0.03 near the bounds of the barrier.
         with torch.autocast(hidden_SD.device.type, enabled=False):
             # Not a view of [S, 1]: FSDP puts hooks on what a network returns, and warns of views.

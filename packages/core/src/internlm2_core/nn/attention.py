@@ -35,7 +35,14 @@ class Attention(nn.Module):
         """Queries, keys and values of each group side by side, [B, T, G, Q + 2, H]."""
         return self.wqkv(x_BTD).unflatten(-1, (-1, self.q_per_kv + 2, self.head_dim))
 
-    def forward(self, x_BTD: Tensor, rotation: Rotation, segments: Segments, cache: LayerCache | None = None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rotation: Rotation,
+        segments: Segments,
+        cache: LayerCache | None = None,
+        places_N: Tensor | None = None,
+    ) -> Tensor:
         """Mix tokens.
 
         Args:
@@ -43,9 +50,10 @@ class Attention(nn.Module):
             rotation: Cosine and sine of `Rope`.
             segments: The documents of the batch.
             cache: Keys and values of earlier tokens, extended in place. ``segments`` is not read then.
+            places_N: Indices into the B * T tokens, [N] int64, where the result is wanted. None wants it everywhere.
 
         Returns:
-            What is added to the residual stream, [B, T, D].
+            What is added to the residual stream, [B, T, D], or [1, N, D] at the places.
         """
         qkv_BTGPH = self.project(x_BTD)
         # Queries and keys of a group lie side by side, so one rotation turns both. Split, not sliced: the backward pass
@@ -58,4 +66,15 @@ class Attention(nn.Module):
             out_BTNH = self.attend(q_BTNH, k_BTGH, v_BTGH, segments)
         else:
             out_BTNH = cache.attend(q_BTNH, k_BTGH, v_BTGH)
-        return self.wo(out_BTNH.flatten(2))
+        out_BTC = out_BTNH.flatten(2)
+        return self.wo(out_BTC if places_N is None else at_places(out_BTC, places_N))
+
+
+def at_places(x_BTC: Tensor, places_N: Tensor) -> Tensor:
+    """Some tokens of a batch as one row, [1, N, C].
+
+    Args:
+        x_BTC: A vector of each token, [B, T, C].
+        places_N: Indices into the B * T tokens, [N] int64.
+    """
+    return x_BTC.flatten(0, 1).index_select(0, places_N)[None]

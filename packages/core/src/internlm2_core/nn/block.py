@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from internlm2_core.nn.attention import Attention
+from internlm2_core.nn.attention import Attention, at_places
 from internlm2_core.nn.cache import LayerCache
 from internlm2_core.nn.feed_forward import FeedForward
 from internlm2_core.nn.rope import Rotation
@@ -31,7 +31,15 @@ class Block(nn.Module):
         self.ffn_norm = nn.RMSNorm(size.dim, eps=size.norm_eps)
         self.feed_forward = FeedForward(size.dim, size.ffn_dim)
 
-    def forward(self, x_BTD: Tensor, rotation: Rotation, segments: Segments, cache: LayerCache | None = None) -> Tensor:
-        """One step of the residual stream, [B, T, D] to [B, T, D]. The arguments are those of `Attention`."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), rotation, segments, cache)
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rotation: Rotation,
+        segments: Segments,
+        cache: LayerCache | None = None,
+        places_N: Tensor | None = None,
+    ) -> Tensor:
+        """One step of the residual stream, [B, T, D] to [B, T, D] or [1, N, D]. Arguments are those of `Attention`."""
+        mixed = self.attention(self.attention_norm(x_BTD), rotation, segments, cache, places_N)
+        x_BTD = mixed + (x_BTD if places_N is None else at_places(x_BTD, places_N))
         return x_BTD + self.feed_forward(self.ffn_norm(x_BTD))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from internlm2_core.losses import TokenLosses, head_losses, liger_losses, target_logprobs
 from internlm2_core.nn.cache import KeyValueCache
 from internlm2_core.nn.init import STD, Weights, drawn_weights
-from internlm2_core.nn.transformer import Transformer
+from internlm2_core.nn.transformer import Transformer, states_at
 from internlm2_core.sizes import ModelSize
 
 HeadLoss = Literal["chunked", "liger"]
@@ -103,7 +103,8 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: If Liger's loss is asked for a z-loss.
         """
-        hidden_BTD = self.model(input_ids_BT, position_ids_BT, cache)
+        read_N = places_N if labels_BT is None else None
+        hidden_BTD = self.model(input_ids_BT, position_ids_BT, cache, places_N=read_N)
         if labels_BT is not None and self.head_loss == "liger":
             if self.with_z_loss:
                 raise ValueError("head_loss='liger' has no z-loss: z_loss must be 0, or head_loss 'chunked'.")
@@ -112,7 +113,7 @@ class LanguageModel(nn.Module):
             return head_losses(hidden_BTD, self.output, labels_BT, self.max_logits, self.with_z_loss)
         if places_N is None:
             return self.output(hidden_BTD)
-        hidden_ND = hidden_BTD.flatten(0, 1).index_select(0, places_N)
+        hidden_ND = states_at(hidden_BTD, places_N)
         if targets_N is None:
             return self.output(hidden_ND)
         return target_logprobs(

@@ -35,8 +35,12 @@ class Transformer(nn.Module):
         position_ids_BT: Tensor | None = None,
         cache: KeyValueCache | None = None,
         segments: Segments | None = None,
+        places_N: Tensor | None = None,
     ) -> Tensor:
         """Hidden states after the last norm.
+
+        Where some are read alone, the last block computes keys and values of all tokens, and the rest at those.
+        `states_at` reads what comes back.
 
         Args:
             input_ids_BT: Token ids, [B, T] int64.
@@ -44,9 +48,11 @@ class Transformer(nn.Module):
                 one document.
             cache: Earlier keys and values, extended in place by these tokens. Positions then follow the stored ones.
             segments: The documents, if the caller knows them already.
+            places_N: Indices into the B * T tokens whose states are read, [N] int64. A strategy that splits tokens over
+                ranks takes them away.
 
         Returns:
-            The states, [B, T, D].
+            The states, [B, T, D]. With places those at them, [N, D].
         """
         B, T = input_ids_BT.shape
         device = input_ids_BT.device
@@ -65,7 +71,18 @@ class Transformer(nn.Module):
         rotation = self.rope(position_ids_BT, lengths)
         x_BTD = self.tok_embeddings(input_ids_BT)
         for index, block in enumerate(self.layers):
-            x_BTD = block(x_BTD, rotation, segments, cache.layer(index) if cache is not None else None)
+            read_N = places_N if index == len(self.layers) - 1 else None
+            x_BTD = block(x_BTD, rotation, segments, cache.layer(index) if cache is not None else None, read_N)
         if cache is not None:
             cache.advance(T)
-        return self.norm(x_BTD)
+        return self.norm(x_BTD) if places_N is None else self.norm(x_BTD)[0]
+
+
+def states_at(hidden: Tensor, places_N: Tensor) -> Tensor:
+    """The states at some places, [N, D].
+
+    Args:
+        hidden: What a trunk gives for them: [N, D], or all states, [B, T, D], where tokens are split over ranks.
+        places_N: Indices into the B * T tokens, [N] int64.
+    """
+    return hidden if hidden.ndim == 2 else hidden.flatten(0, 1).index_select(0, places_N)

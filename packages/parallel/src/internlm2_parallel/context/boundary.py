@@ -87,6 +87,7 @@ class TokenBoundary:
         call = Arguments(TRUNK, args, kwargs)
         if call["cache"] is not None:
             raise ValueError("Generation over a cache needs context=1, since it does not split tokens.")
+        call.read_everywhere()
         ids_BT, positions_BT = call["input_ids"], call["position_ids"]
         T = ids_BT.shape[1]
         if positions_BT is None:
