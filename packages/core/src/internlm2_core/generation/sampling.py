@@ -59,6 +59,11 @@ class Sampling:
         """Whether the most probable token is always taken."""
         return self.temperature == 0
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model's own distribution is drawn from, without temperature and truncation."""
+        return (self.temperature, self.top_p, self.top_k) == (1, 1, 0)
+
 
 def penalise_repeats(logits_BV: Tensor, seen_BV: Tensor, penalty: float) -> Tensor:
     """Make tokens that were seen less likely.
@@ -104,11 +109,11 @@ def draw(probs_BK: Tensor, generator: torch.Generator | None) -> Tensor:
         generator: Source of randomness. None takes torch's global one.
     """
     sums_BK = probs_BK.cumsum(-1)
+    total_B1 = sums_BK[:, -1:]
     uniform_B1 = torch.rand(len(probs_BK), 1, generator=generator, device=probs_BK.device)
-    places_B1 = torch.searchsorted(sums_BK, uniform_B1 * sums_BK[:, -1:], right=True)
-    # Rounding may reach the end of the sum: take the last place that has weight.
-    last_B1 = (sums_BK < sums_BK[:, -1:]).sum(-1, keepdim=True)
-    return places_B1.minimum(last_B1)
+    # Rounding may reach the end of the sum, behind which there is no place: stay below it.
+    below_B1 = total_B1.nextafter(torch.zeros_like(total_B1))
+    return torch.searchsorted(sums_BK, below_B1.minimum(uniform_B1 * total_B1), right=True)
 
 
 def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | None) -> tuple[Tensor, Tensor | None]:
@@ -123,17 +128,19 @@ def choose(logits_BV: Tensor, sampling: Sampling, generator: torch.Generator | N
         Ids [B] and their log-probability [B] under the model itself, before temperature and truncation: what a fresh
         forward pass gives, and what PPO compares with. None where it is not wanted.
     """
-    allowed_BV = logits_BV
+    logprobs_BV = logits_BV.log_softmax(-1) if sampling.logprobs else None
+    # The whole distribution needs no second pass over the vocabulary. Argmax wants the last bits of logits.
+    whole_BV = logprobs_BV if sampling.is_whole else None
+    allowed_BV = logits_BV if whole_BV is None else whole_BV
     if sampling.never_ids:
         never = torch.tensor(sampling.never_ids, device=logits_BV.device)
-        allowed_BV = logits_BV.index_fill(-1, never, -torch.inf)
+        allowed_BV = allowed_BV.index_fill(-1, never, -torch.inf)
     if sampling.is_greedy:
         ids_B1 = allowed_BV.argmax(-1, keepdim=True)
+    elif whole_BV is not None:
+        ids_B1 = draw(allowed_BV.exp(), generator)
     else:
         probs_BK, tokens_BK = candidates(allowed_BV, sampling)
         ids_B1 = draw(probs_BK, generator)
         ids_B1 = ids_B1 if tokens_BK is None else tokens_BK.gather(1, ids_B1)
-    if not sampling.logprobs:
-        return ids_B1[:, 0], None
-    logprobs_B = logits_BV.gather(1, ids_B1)[:, 0] - logits_BV.logsumexp(-1)
-    return ids_B1[:, 0], logprobs_B
+    return ids_B1[:, 0], None if logprobs_BV is None else logprobs_BV.gather(1, ids_B1)[:, 0]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from internlm2_core.sizes import ModelSize
 
 Rotation = tuple[Tensor, Tensor]
-"""Cosine and sine of every angle, each [B, T, 1, H/2] float32."""
+"""Cosine and signed sine of every angle, each [B, T, 1, H] float32. Of a pair, the first has the sine negated."""
 
 
 class Rope(nn.Module):
@@ -54,7 +54,7 @@ class Rope(nn.Module):
         return torch.pow(bases_BT[..., None], -exponents)
 
     def forward(self, position_ids_BT: Tensor, lengths_BT: Tensor | None = None) -> Rotation:
-        """Cosine and sine of every angle, each [B, T, 1, H/2] float32.
+        """Cosine and signed sine of every angle, each [B, T, 1, H] float32.
 
         Args:
             position_ids_BT: Positions, [B, T] int64.
@@ -65,7 +65,8 @@ class Rope(nn.Module):
         if self.size.rope_scaling == "linear":
             positions = positions / self.size.rope_factor
         angles = positions[..., None] * self.frequencies(lengths_BT, position_ids_BT.device)
-        cos, sin = angles.cos()[:, :, None], angles.sin()[:, :, None]
+        half_cos, half_sin = angles.cos()[:, :, None], angles.sin()[:, :, None]
+        cos, sin = torch.cat((half_cos, half_cos), dim=-1), torch.cat((-half_sin, half_sin), dim=-1)
         if self.size.rope_attention != 1:
             return cos * self.size.rope_attention, sin * self.size.rope_attention
         return cos, sin
@@ -96,9 +97,9 @@ def rotate(x_BTNH: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Args:
         x_BTNH: Queries or keys, [B, T, heads, H].
-        cos: Cosines, [B, T, 1, H/2].
-        sin: Sines, [B, T, 1, H/2].
+        cos: Cosines, [B, T, 1, H].
+        sin: Signed sines, [B, T, 1, H].
     """
     cos, sin = cos.to(x_BTNH.dtype), sin.to(x_BTNH.dtype)
-    first, second = x_BTNH.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    other_BTNH = x_BTNH.roll(x_BTNH.shape[-1] // 2, -1)
+    return torch.addcmul(x_BTNH * cos, other_BTNH, sin)
