@@ -3,6 +3,7 @@
 import pytest
 import torch
 from internlm2_parallel import Layout, Treatment
+from internlm2_parallel.even_rows import EvenRows
 from internlm2_parallel.mesh import Ranks
 from internlm2_parallel.parallelize import parallelize
 from internlm2_parallel.tensor import TensorContext
@@ -38,3 +39,10 @@ def test_they_are_computed_as_one_process_does():
     for found in run_ranks(rank, 2):
         for ours in found:
             torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [6, 7])
+def test_places_of_whole_rows_are_not_asked_of_parts(tokens):
+    hooks = EvenRows(TinyLlama(), 2)
+    _, kwargs = hooks.fill(None, (IDS[:, :tokens],), {"places_N": torch.arange(3), "segments": None})
+    assert kwargs == {"segments": None}
