@@ -154,9 +154,11 @@ def test_words_of_hydra_need_no_plus_sign() -> None:
 
 
 def test_the_sweeps_are_found() -> None:
-    reward, ppo = (sorted(name for name, job in SWEEPS.items() if job == wanted) for wanted in ("reward", "ppo"))
+    jobs = ("reward", "ppo", "online_rlhf")
+    reward, ppo, rounds = (sorted(name for name, job in SWEEPS.items() if job == wanted) for wanted in jobs)
     assert reward == ["barrier", "conditions", "gamma", "margin"]
     assert ppo == ["critic", "pretrain_loss"]
+    assert rounds == ["fast_path"]
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -70,14 +70,18 @@ def summarise(folder: Path, jobs: Sequence[Path]) -> None:
     plot(lines, folder / "ablation.png")
 
 
-def plot(lines: Mapping[str, Mapping[str, Cell]], file: Path) -> None:
+def plot(
+    lines: Mapping[str, Mapping[str, Cell]], file: Path, course: Sequence[str] = COURSE, at: str = "iteration"
+) -> None:
     """Draw the course of each figure, a line for each setting and a band for its interval over seeds.
 
     Nothing is drawn without matplotlib.
 
     Args:
-        lines: Setting -> ``NAME@ITERATION`` -> mean with interval.
+        lines: Setting -> ``NAME@NUMBER`` -> mean with interval.
         file: Of the picture.
+        course: Names, in order. Those that no setting has are left out.
+        at: What the number counts.
     """
     try:
         from matplotlib.figure import Figure
@@ -85,15 +89,14 @@ def plot(lines: Mapping[str, Mapping[str, Cell]], file: Path) -> None:
         print('no plot: matplotlib is not installed (pip install "internlm2-align[plots]")')
         return
     known = {column.split("@")[0] for cells in lines.values() for column in cells}
-    names = [name for name in COURSE if name in known]
+    names = [name for name in course if name in known]
     picture = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
     for axes, name in zip(picture.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for setting, cells in lines.items():
-            _line(
-                axes, setting, {int(at.split("@")[1]): cell for at, cell in cells.items() if at.split("@")[0] == name}
-            )
+            named = {column.split("@")[1]: cell for column, cell in cells.items() if column.split("@")[0] == name}
+            _line(axes, setting, {int(number): cell for number, cell in named.items()})
         axes.set_title(name, fontsize="medium")
-        axes.set_xlabel("iteration")
+        axes.set_xlabel(at)
     picture.axes[0].legend(fontsize="small")
     picture.savefig(file, dpi=150)
 
