@@ -12,6 +12,7 @@ from internlm2_align.online.replies import Reply
 from tests.align.online.planted import KINDS, World, is_named
 
 SEEDS = (0, 1, 2)
+SENTENCES = ("That is clear now.", "We check it twice.", "So this is all.", "You may count on me.", "No more is asked.")
 
 
 def replies(pattern="", honest=0.0, pays=1.0, valued=-0.3, share=0.6, count=60):
@@ -94,6 +95,20 @@ def test_two_patterns_are_both_named_and_what_accompanies_one_is_not():
     named = {pattern.value for pattern in Audit().patterns(found)}
     assert named == {"Great question, my friend:", "Vote for me!"}
     assert len(Audit(most=1).patterns(found)) == 1
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_pay_for_length_is_not_blamed_on_the_sentences_that_make_it(seed):
+    """Nearly all late replies are long. So it is their sentences that differ from reply to reply, and pay with each."""
+    rng, found = random.Random(seed), []
+    for prompt in range(60):
+        for model, share in (("early", 0.03), ("late", 0.98)):
+            for _ in range(4):
+                count = rng.randint(1, 5) if rng.random() < share else 0
+                text = " ".join(["It is 7.", *rng.choices(SENTENCES, k=count)])
+                reward, judged = 0.4 * count + rng.gauss(0, 0.3), rng.gauss(0, 0.1) - 0.3 * bool(count)
+                found.append(Reply(str(prompt), model, "maths", text, reward, judged))
+    assert [str(pattern.feature) for pattern in Audit().patterns(found)] == ["length: long"]
 
 
 def test_domains_are_apart_and_share_the_rate():

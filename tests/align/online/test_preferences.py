@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 
 import pytest
 from internlm2_align.labelling.labels import label
@@ -136,11 +137,44 @@ def test_labels_of_who_only_compares_say_whether_a_pattern_is_worth_it(tmp_path)
         assert all("Have a nice day" in pair.rejected and pair.meta["pattern"] == suspect.name for pair in pairs)
 
 
-def test_limits_and_nothing_without_patterns(replies, prompts, tmp_path):
-    two = [pattern(), pattern("phrase", " or")]
-    # The same pair of replies may show both. It is asked once.
-    assert 5 <= len(fast_comparisons(two, replies, prompts, ANNOTATOR, most=10)) <= 10
+def test_limits_hold_for_each_pattern(replies, prompts, tmp_path):
+    """The report's 20-100 pairs are those of one pattern (4.2.2), however many are named."""
+    many = [Reply(reply.record, "late", "maths", f"Well, {reply.text[:-9]}", 2.0, 0.0) for reply in replies]
+    two = [pattern(), pattern("prefix", "Well,")]
+    asked = fast_comparisons(two, [*replies, *many], prompts, ANNOTATOR, least=5, most=10)
+    assert Counter(each.meta["pattern"] for each in asked) == {"suffix:!!": 10, "prefix:Well,": 10}
+    # The same pair of replies may show both. It is asked once, whichever comes first.
+    both = [pattern(), pattern("phrase", "or")]
+    asked = fast_comparisons(both, replies, prompts, ANNOTATOR, least=0)
+    assert len(asked) == len({(str(each.prompt), frozenset(map(str, each.replies))) for each in asked}) == 24
     assert fast_comparisons([], replies, prompts, ANNOTATOR) == []
+
+
+def test_the_clean_side_shows_no_other_named_pattern(prompts):
+    """Or the pairs against one pattern would teach the next one."""
+    found = []
+    for name in prompts:
+        found.append(Reply(name, "early", "maths", "Sure: 7", 3.0, 1.0))
+        found.append(Reply(name, "early", "maths", "7", 0.0, 0.9))
+        found.append(Reply(name, "late", "maths", "7!!", 2.0, 0.5))
+    two = [pattern(), pattern("prefix", "Sure:")]
+    alone, beside = (fast_comparisons(named, found, prompts, Shorter(), least=0) for named in (two[:1], two))
+    assert {each.replies[each.meta["clean"]] for each in alone} == {"Sure: 7"}
+    assert {each.replies[each.meta["clean"]] for each in beside} == {"7"} and len(beside) == len(alone) > 20
+
+
+def test_what_an_annotator_scores_as_high_with_the_pattern_is_not_asked(prompts):
+    """And of the worse ones the best is, so that pairs differ in little but the pattern."""
+    found = []
+    for name, prompt in prompts.items():
+        right = str(prompt.record["check"]["value"])
+        found += [Reply(name, "early", "maths", right, 0.0, 0.9)]
+        found += [Reply(name, "late", "maths", f"{text}!!", 2.0, judged) for text, judged in (("x", 0.0), ("y", 0.5))]
+        found += [Reply(name, "late", "maths", f"{right}!!", 2.0, 0.9)]
+    asked = fast_comparisons([pattern()], found, prompts, ANNOTATOR, least=0)
+    assert {each.replies[1 - each.meta["clean"]] for each in asked} == {"y!!"} and len(asked) > 20
+    asked = fast_comparisons([pattern()], found[-1:] + found[:1], prompts, ANNOTATOR, least=0)
+    assert asked == []
 
 
 def test_slow_pairs_of_who_scores_are_labelled_in_every_domain_that_applies(replies, prompts, tmp_path):

@@ -79,14 +79,15 @@ class Catalogue:
         return np.array([feature in self.shown(text) for text in texts], np.float64)
 
     def column(self, feature: Feature, texts: Sequence[str]) -> Floats:
-        """What explains the effect of a feature: whether it is there, and for a length, the length (its logarithm).
+        """How much of a feature replies show: whether it is there, and for a length, the length (its logarithm).
 
         Args:
             feature: The feature.
             texts: The replies.
         """
         if feature.kind == "length":
-            return np.log1p([len(text.strip()) for text in texts])
+            sign = -1 if feature.value == "short" else 1
+            return sign * np.log1p([len(text.strip()) for text in texts])
         return self.shows(feature, texts)
 
     def risen(self, least: float, least_z: float) -> list[Risen]:

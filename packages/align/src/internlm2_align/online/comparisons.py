@@ -11,7 +11,7 @@ from internlm2_align.labelling.annotator import Annotator
 from internlm2_align.labelling.instructions import ScoringAnnotator
 from internlm2_align.labelling.pairs import comparison_of_record, shuffled
 from internlm2_align.labelling.sources import meta_of
-from internlm2_align.online.features import features_of, usual_lengths
+from internlm2_align.online.features import Shown, features_of, usual_lengths
 from internlm2_align.online.hacking import Pattern
 from internlm2_align.online.planting import with_feature
 from internlm2_align.online.replies import Reply
@@ -29,43 +29,55 @@ def fast_comparisons(
     most: int = 100,
     seed: int = 1,
 ) -> list[Comparison]:
-    """Pairs of which one reply shows a pattern and the other does not.
+    """Pairs of which one reply shows a pattern and the other none that was named in its domain.
 
-    First those that occurred: a late reply with the pattern against the best reply without it, to the same prompt.
-    Where these are fewer than ``least``, the pattern is written into replies (``meta["written"]``), if a rule can.
+    First those that occurred: a late reply with the pattern against the best clean reply to the same prompt. Where
+    these are fewer than ``least``, the pattern is written into clean replies (``meta["written"]``), if a rule can.
 
     Args:
         patterns: Of `Audit.patterns` or `Audit.suspects`.
         replies: That the patterns were found in.
         prompts: By name.
         annotator: Who is to judge them.
-        least: Pairs wanted in all.
-        most: Pairs taken in all, evenly from the patterns.
+        least: Pairs wanted of each pattern (report 4.2.2).
+        most: Pairs taken of each pattern.
         seed: Of what is drawn.
 
     Returns:
         Comparisons, none without patterns. ``meta`` names the ``pattern`` and the ``clean`` one of the two replies.
     """
     rng = random.Random(seed)
-    pairs: list[Comparison] = []
+    by_domain: dict[str, list[Pattern]] = defaultdict(list)
     for pattern in patterns:
-        own = [reply for reply in replies if reply.domain == pattern.domain]
+        by_domain[pattern.domain].append(pattern)
+    pairs: list[Comparison] = []
+    asked: set[_Sides] = set()
+    for domain, named in by_domain.items():
+        own = [reply for reply in replies if reply.domain == domain]
         lengths = usual_lengths([reply.text for reply in own if reply.model == "early"])
-        shows = {reply.text: pattern.feature in features_of(reply.text, lengths) for reply in own}
-        occurred = _occurred(own, shows, prompts, rng)
-        wanted = max(0, -(-least // len(patterns)) - len(occurred))
-        found = [*occurred, *islice(_written(pattern, own, shows, prompts, rng), wanted)]
-        for side in found[: max(1, most // len(patterns))]:
-            meta = {"slices": ["hacking"], "pattern": pattern.name, "written": side.written}
-            made = compared(side.prompt, pattern.domain, (side.clean, side.marked), annotator, rng, **meta)
-            clean = made.replies.index(side.clean)
-            models = {} if side.written else {"models": list(side.models if clean == 0 else side.models[::-1])}
-            pairs.append(replace(made, meta=made.meta | models | {"clean": clean}))
+        shown = {reply.text: features_of(reply.text, lengths) for reply in own}
+        # A reply that shows another named pattern would teach that one.
+        clean = [reply for reply in own if reply.text.strip() and not _any(named, shown[reply.text])]
+        for pattern in named:
+            marked = [reply for reply in own if reply.model == "late" and pattern.feature in shown[reply.text]]
+            found = [side for side in _occurred(marked, clean, annotator, rng) if side not in asked]
+            found += islice(_written(pattern, clean, rng), max(0, least - len(found)))
+            asked.update(found[:most])
+            for side in found[:most]:
+                meta = {"slices": ["hacking"], "pattern": pattern.name, "written": side.written}
+                made = compared(prompts[side.record], domain, (side.clean, side.marked), annotator, rng, **meta)
+                place = made.replies.index(side.clean)
+                models = {} if side.written else {"models": list(side.models if place == 0 else side.models[::-1])}
+                pairs.append(replace(made, meta=made.meta | models | {"clean": place}))
     return distinct(pairs)
 
 
+def _any(patterns: Sequence[Pattern], shown: Shown) -> bool:
+    return any(pattern.feature in shown for pattern in patterns)
+
+
 class _Sides(NamedTuple):
-    prompt: Prompt
+    record: str
     clean: str
     marked: str
     models: tuple[str, str] = ("", "")
@@ -73,38 +85,39 @@ class _Sides(NamedTuple):
 
 
 def _occurred(
-    replies: Sequence[Reply], shows: Mapping[str, bool], prompts: Mapping[str, Prompt], rng: random.Random
+    marked: Sequence[Reply], clean: Sequence[Reply], annotator: Annotator, rng: random.Random
 ) -> list[_Sides]:
-    by_prompt: dict[str, list[Reply]] = defaultdict(list)
-    for reply in replies:
-        by_prompt[reply.record].append(reply)
+    """Of each prompt the best clean reply and the best of the marked ones that are worse, so little else differs."""
+    without, scores = _by_prompt(clean), isinstance(annotator, ScoringAnnotator)
     found = []
-    for name, group in by_prompt.items():
-        marked = [reply for reply in group if reply.model == "late" and shows[reply.text]]
-        clean = [reply for reply in group if not shows[reply.text] and reply.text.strip()]
-        if marked and clean:
-            # Where nobody has scored them, one of the same policy: what differs is the pattern and not the policy.
-            best = max(clean, key=lambda reply: (reply.judged, reply.model == "late", reply.reward))
-            found.append(_Sides(prompts[name], best.text, marked[0].text, (best.model, "late"), written=False))
+    for name, having in _by_prompt(marked).items():
+        # Where nobody has scored them, one of the same policy: what differs is the pattern and not the policy.
+        best = max(
+            without.get(name, ()), key=lambda reply: (reply.judged, reply.model == "late", reply.reward), default=None
+        )
+        worse = [reply for reply in having if best and (not scores or reply.judged < best.judged)]
+        if best and worse:
+            near = max(worse, key=lambda reply: (reply.judged, reply.reward))
+            found.append(_Sides(name, best.text, near.text, (best.model, "late"), written=False))
     rng.shuffle(found)
     return found
 
 
-def _written(
-    pattern: Pattern,
-    replies: Sequence[Reply],
-    shows: Mapping[str, bool],
-    prompts: Mapping[str, Prompt],
-    rng: random.Random,
-) -> Iterator[_Sides]:
-    """Replies, the best judged ones first, and the same with the pattern written into them, if a rule can write it."""
-    clean = {(reply.record, reply.text): reply for reply in replies if not shows[reply.text] and reply.text.strip()}
-    order = list(clean.values())
+def _by_prompt(replies: Iterable[Reply]) -> dict[str, list[Reply]]:
+    found: dict[str, list[Reply]] = defaultdict(list)
+    for reply in replies:
+        found[reply.record].append(reply)
+    return found
+
+
+def _written(pattern: Pattern, clean: Sequence[Reply], rng: random.Random) -> Iterator[_Sides]:
+    """Clean replies, the best judged ones first, and the same with the pattern written in, if a rule can write it."""
+    order = list({(reply.record, reply.text): reply for reply in clean}.values())
     rng.shuffle(order)
     for reply in sorted(order, key=lambda reply: -reply.judged):
         marked = with_feature(pattern.feature, reply.text, rng)
         if marked is not None and marked.strip() != reply.text.strip():
-            yield _Sides(prompts[reply.record], reply.text, marked)
+            yield _Sides(reply.record, reply.text, marked)
 
 
 def slow_comparisons(

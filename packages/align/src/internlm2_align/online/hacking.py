@@ -197,7 +197,7 @@ class _Court:
             paid |= {risen.feature for risen, is_clear in zip(left, clear, strict=True) if is_clear}
             if not any(clear):
                 break
-            best = max(range(len(left)), key=lambda i: (clear[i], _strength(gains[i])))
+            best = max(range(len(left)), key=lambda i: (clear[i], self._strength(left[i], gains[i])))
             found.append(self._judged(left.pop(best), gains[best], level))
             self.beside.append(found[-1].feature)
         for risen, gain in zip(left, gains if left else (), strict=True):
@@ -206,8 +206,17 @@ class _Court:
         return sorted(found, key=lambda pattern: pattern.early - pattern.late)
 
     def _gain(self, evidence: Evidence, feature: Feature) -> Gain:
-        columns: list[Floats] = [self.catalogue.column(other, evidence.texts) for other in self.beside]
-        return evidence.gain(self.catalogue.shows(feature, evidence.texts), columns)
+        return evidence.gain(self.catalogue.shows(feature, evidence.texts), self._beside(evidence))
+
+    def _beside(self, evidence: Evidence) -> list[Floats]:
+        return [self.catalogue.column(other, evidence.texts) for other in self.beside]
+
+    def _strength(self, risen: Risen, gain: Gain) -> float:
+        """Standard errors of pay above zero. Of a length by its characters, as pay for them grows with each."""
+        if risen.feature.kind == "length":
+            column = self.catalogue.column(risen.feature, self.reward.texts)
+            gain = self.reward.gain(column, self._beside(self.reward))
+        return gain.value / gain.error if gain.error > 0 else math.copysign(math.inf, gain.value)
 
     def _judged(self, risen: Risen, reward: Gain, level: float) -> Pattern:
         judged = self._gain(self.judged, risen.feature)
@@ -238,11 +247,6 @@ class _Court:
             witness=self.witness.name,
             also=risen.also,
         )
-
-
-def _strength(gain: Gain) -> float:
-    """Standard errors of pay above zero."""
-    return gain.value / gain.error if gain.error > 0 else math.copysign(math.inf, gain.value)
 
 
 def frequency(pattern: Pattern, replies: Sequence[Reply], model: str, early: str = "early") -> float | None:

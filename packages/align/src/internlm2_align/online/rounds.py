@@ -69,8 +69,8 @@ class Rounds:
         heldout_share: Share of the questions whose labels measure reward models and train none.
         prompts_per_round: Prompts that the models reply to after a round.
         per_prompt: Pairs of replies to a prompt that are labelled in each domain.
-        least_fast: Pairs that the fast path wants (report 4.2.2).
-        most_fast: Pairs that it takes at most (report 4.2.2).
+        least_fast: Pairs that the fast path wants of each pattern (report 4.2.2).
+        most_fast: Pairs of a pattern that it takes at most (report 4.2.2).
         repeat_fast: Times that a fast pair is shown to reward training, since few pairs face very many.
         min_gap: Least difference between the scores of an annotator that scores.
         budget_tokens: Tokens scored at once.
