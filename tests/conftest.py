@@ -21,6 +21,12 @@ def pytest_configure() -> None:
         get_absl_handler().python_handler.stream = sys.__stderr__
 
 
+@pytest.fixture(autouse=True)
+def _no_seed_of_another_test() -> None:
+    """A seed that Lightning left in the environment would be that of all ranks which a later test starts."""
+    os.environ.pop("PL_GLOBAL_SEED", None)
+
+
 @pytest.fixture(scope="session")
 def tokenizer_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``tokenizer.json`` of single bytes and the special tokens; to be read alone."""

@@ -183,12 +183,6 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_seed_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lightning's strategies of several ranks seed with what an earlier `seed_everything` left, its own of one do not."""
-    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
-
-
 @cache
 def alone(habits: Habits, shares: int) -> list[float]:
     torch.set_num_threads(1)
