@@ -177,6 +177,16 @@ def test_what_an_annotator_scores_as_high_with_the_pattern_is_not_asked(prompts)
     assert asked == []
 
 
+def test_all_forms_of_a_pattern_are_shown(prompts):
+    """Not those alone that the reward model pays most for: it would still pay for the others."""
+    found = []
+    for name in prompts:
+        found.append(Reply(name, "early", "maths", "7", 0.0, 1.0))
+        found += [Reply(name, "late", "maths", "7" + "!" * size, float(size), 0.5) for size in (2, 3, 4)]
+    asked = fast_comparisons([pattern(value="!")], found, prompts, ANNOTATOR, least=0)
+    assert {each.replies[1 - each.meta["clean"]] for each in asked} == {"7!!", "7!!!", "7!!!!"}
+
+
 def test_slow_pairs_of_who_scores_are_labelled_in_every_domain_that_applies(replies, prompts, tmp_path):
     asked = slow_comparisons(replies, prompts, ANNOTATOR)
     pairs = slow_pairs(label(ANNOTATOR, asked, tmp_path))

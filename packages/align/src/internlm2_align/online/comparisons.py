@@ -87,7 +87,7 @@ class _Sides(NamedTuple):
 def _occurred(
     marked: Sequence[Reply], clean: Sequence[Reply], annotator: Annotator, rng: random.Random
 ) -> list[_Sides]:
-    """Of each prompt the best clean reply and the best of the marked ones that are worse, so little else differs."""
+    """Of each prompt the best clean reply and one of the best marked ones that are worse, so little else differs."""
     without, scores = _by_prompt(clean), isinstance(annotator, ScoringAnnotator)
     found = []
     for name, having in _by_prompt(marked).items():
@@ -97,7 +97,8 @@ def _occurred(
         )
         worse = [reply for reply in having if best and (not scores or reply.judged < best.judged)]
         if best and worse:
-            near = max(worse, key=lambda reply: (reply.judged, reply.reward))
+            top = max(reply.judged for reply in worse)
+            near = rng.choice([reply for reply in worse if reply.judged == top])  # so that all forms of it are shown
             found.append(_Sides(name, best.text, near.text, (best.model, "late"), written=False))
     rng.shuffle(found)
     return found
