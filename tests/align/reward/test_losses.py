@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from internlm2_align.reward.losses import log_barrier, ranking_loss, reward_loss
 
@@ -45,6 +45,7 @@ def test_whole_loss_by_hand():
     assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
+@settings(deadline=None)  # the first example waits for imports, and machines are busy
 @given(st.floats(-12, 12), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]))
 def test_ranking_equals_the_double_precision_reference_in_value_and_gradient(difference, gamma):
     chosen = torch.tensor([difference], dtype=torch.float64, requires_grad=True)
@@ -113,6 +114,7 @@ def test_a_tie_has_the_gradient_of_a_pair_ranked_wrong(gamma, margin):
     assert (chosen.grad.item(), rejected.grad.item()) == (-0.5, 0.5)
 
 
+@settings(deadline=None)
 @given(st.floats(-4.9, 4.9))
 def test_barrier_inside_is_the_plain_formula_with_its_gradient(x):
     score = torch.tensor([x], dtype=torch.float64, requires_grad=True)
