@@ -160,7 +160,8 @@ def test_the_clean_side_shows_no_other_named_pattern(prompts):
     two = [pattern(), pattern("prefix", "Sure:")]
     alone, beside = (fast_comparisons(named, found, prompts, Shorter(), least=0) for named in (two[:1], two))
     assert {each.replies[each.meta["clean"]] for each in alone} == {"Sure: 7"}
-    assert {each.replies[each.meta["clean"]] for each in beside} == {"7"} and len(beside) == len(alone) > 20
+    assert {each.replies[each.meta["clean"]] for each in beside} == {"7"}
+    assert Counter(each.meta["pattern"] for each in beside) == {"suffix:!!": len(alone), "prefix:Sure:": len(alone)}
 
 
 def test_what_an_annotator_scores_as_high_with_the_pattern_is_not_asked(prompts):
@@ -223,3 +224,17 @@ def test_replies_that_differ_in_blanks_alone_are_not_compared(prompts):
     name = next(iter(prompts))
     found = [Reply(name, model, "maths", text, 0.0) for model, text in (("sft", "7"), ("late", " 7"), ("early", ""))]
     assert slow_comparisons(found, prompts, Shorter()) == []
+
+
+def test_all_forms_of_a_pattern_are_shown(prompts):
+    """The late policy has settled on one. Without that one it would find the next."""
+    forms, found = ["so it is", "we know", "count again", "all told", "that is that"], []
+    for number, (name, prompt) in enumerate(prompts.items()):
+        right = str(prompt.record["check"]["value"])
+        found += [Reply(name, "sft", "maths", right, 0.0, 1.0)]
+        found += [Reply(name, "late", "maths", f"{right} {forms[0]}!!", 2.0, 0.5)] * 4
+        found += [Reply(name, "early", "maths", f"{right} {forms[number % 5]}!!", 1.0, 0.5)]
+    asked = fast_comparisons([pattern()], found, prompts, ANNOTATOR, least=0)
+    counts = Counter(each.replies[1 - each.meta["clean"]].partition(" ")[2] for each in asked)
+    assert set(counts) == {f"{form}!!" for form in forms} and counts.most_common(1)[0][1] <= len(asked) / 3
+    assert {tuple(each.meta["models"])[1 - each.meta["clean"]] for each in asked} == {"early", "late"}

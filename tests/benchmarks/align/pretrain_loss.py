@@ -51,7 +51,7 @@ def run(runs: Path, folder: Path, rate: str, coefficient: float, seed: int, iter
     """One training, and what it did to reward and text."""
     own = folder / f"{rate}-{coefficient}-{seed}"
     command(
-        "ppo", f"checkpoint={runs / 'sft/model'}", f"reward={runs / 'reward/model'}", f"tokens={runs / 'tokens/long'}",
+        "ppo", f"checkpoint={runs / 'sft/model'}", f"reward={runs / 'reward/model'}", f"tokens={runs / 'long_tokens/long'}",
         f"prompts={runs / 'instructions/prompts.jsonl'}", f"heldout={runs / 'instructions/heldout.jsonl'}", *PPO,
         f"actor_optimizer.lr={rate}", f"settings.pretrain_coefficient={coefficient}", f"seed={seed}",
         f"iterations={iterations}", f"validate_every={iterations // 2}", f"output={own / 'ppo'}",

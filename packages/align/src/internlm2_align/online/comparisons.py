@@ -1,7 +1,8 @@
 """What a round asks: whether a pattern makes replies worse (fast path), and whose reply is better (slow path)."""
 
 import random
-from collections import defaultdict
+import statistics
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, islice
@@ -11,7 +12,7 @@ from internlm2_align.labelling.annotator import Annotator
 from internlm2_align.labelling.instructions import ScoringAnnotator
 from internlm2_align.labelling.pairs import comparison_of_record, shuffled
 from internlm2_align.labelling.sources import meta_of
-from internlm2_align.online.features import Shown, features_of, usual_lengths
+from internlm2_align.online.features import WORDS, Shown, features_of, usual_lengths
 from internlm2_align.online.hacking import Pattern
 from internlm2_align.online.planting import with_feature
 from internlm2_align.online.replies import Reply
@@ -31,8 +32,10 @@ def fast_comparisons(
 ) -> list[Comparison]:
     """Pairs of which one reply shows a pattern and the other none that was named in its domain.
 
-    First those that occurred: a late reply with the pattern against the best clean reply to the same prompt. Where
-    these are fewer than ``least``, the pattern is written into clean replies (``meta["written"]``), if a rule can.
+    First those that occurred: a reply with the pattern against the best clean reply to the same prompt, so chosen that
+    all forms of the pattern are shown. A late policy has settled on few of them, and would find the others once these are
+    not paid any more. Where they are fewer than ``least``, the pattern is written into clean replies
+    (``meta["written"]``), if a rule can.
 
     Args:
         patterns: Of `Audit.patterns` or `Audit.suspects`.
@@ -59,7 +62,7 @@ def fast_comparisons(
         # A reply that shows another named pattern would teach that one.
         clean = [reply for reply in own if reply.text.strip() and not _any(named, shown[reply.text])]
         for pattern in named:
-            marked = [reply for reply in own if reply.model == "late" and pattern.feature in shown[reply.text]]
+            marked = [reply for reply in own if pattern.feature in shown[reply.text]]
             found = [side for side in _occurred(marked, clean, annotator, rng) if side not in asked]
             found += islice(_written(pattern, clean, rng), max(0, least - len(found)))
             asked.update(found[:most])
@@ -88,20 +91,30 @@ def _occurred(
     marked: Sequence[Reply], clean: Sequence[Reply], annotator: Annotator, rng: random.Random
 ) -> list[_Sides]:
     """Of each prompt the best clean reply and one of the best marked ones that are worse, so little else differs."""
-    without, scores = _by_prompt(clean), isinstance(annotator, ScoringAnnotator)
-    found = []
-    for name, having in _by_prompt(marked).items():
+    without, having = _by_prompt(clean), _by_prompt(marked)
+    scores, said, found = isinstance(annotator, ScoringAnnotator), Counter[str](), []
+    for name in rng.sample(list(having), len(having)):
         # Where nobody has scored them, one of the same policy: what differs is the pattern and not the policy.
         best = max(
             without.get(name, ()), key=lambda reply: (reply.judged, reply.model == "late", reply.reward), default=None
         )
-        worse = [reply for reply in having if best and (not scores or reply.judged < best.judged)]
+        worse = [reply for reply in having[name] if best and (not scores or reply.judged < best.judged)]
         if best and worse:
             top = max(reply.judged for reply in worse)
-            near = rng.choice([reply for reply in worse if reply.judged == top])  # so that all forms of it are shown
-            found.append(_Sides(name, best.text, near.text, (best.model, "late"), written=False))
-    rng.shuffle(found)
+            near = _least_said([reply for reply in worse if reply.judged == top], said)
+            found.append(_Sides(name, best.text, near.text, (best.model, near.model), written=False))
     return found
+
+
+def _least_said(replies: Sequence[Reply], said: Counter[str]) -> Reply:
+    """The reply whose words were said least often in the pairs before it. Its words are counted."""
+
+    def novelty(reply: Reply) -> float:
+        return statistics.mean(1 / (1 + said[word]) for word in WORDS.findall(reply.text) or [""])
+
+    chosen = max(replies, key=novelty)
+    said.update(WORDS.findall(chosen.text))
+    return chosen
 
 
 def _by_prompt(replies: Iterable[Reply]) -> dict[str, list[Reply]]:
