@@ -19,6 +19,7 @@ from typing import Any
 
 from internlm2_conf.asked import as_new, as_text, typed
 from internlm2_conf.continuing import check_continuing
+from internlm2_conf.errors import STAGE
 from internlm2_conf.hashing import code_hash, file_records, is_intact, targets, text_hash
 from internlm2_conf.recipes import Recipes
 from internlm2_conf.targets import call_job, leave_out
@@ -73,7 +74,11 @@ def reproduce(stages: Mapping[str, Any], output: str, until: str | None = None) 
                 f"stage {stage.name} needs {missing[0]}, which is not before it. Change stages.{stage.name}.needs."
             )
         console.print(f"[bold]{number}/{len(chain)} {stage.name}[/bold]", highlight=False)
-        builds[stage.name] = bring_up_to_date(stage, root, {need: builds[need] for need in stage.needs}, console)
+        try:
+            builds[stage.name] = bring_up_to_date(stage, root, {need: builds[need] for need in stage.needs}, console)
+        except Exception as error:
+            error.add_note(f"{STAGE}{stage.name}")
+            raise
         if stage.name == until:
             break
     console.print(f"done in {time.perf_counter() - start:.0f} s: {root}", highlight=False)

@@ -24,6 +24,8 @@ from internlm2_conf.targets import arguments
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError
 
+STAGE = "in the stage "
+"""How the note of an exception begins that says which stage of a chain has raised it."""
 INTERRUPTED = 130
 """Exit code of what was ended with Ctrl-C, as shells give it."""
 
@@ -82,6 +84,8 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
     """
     if isinstance(error, InstantiationException):
         if error.__cause__ is not None and not str(error).startswith("Error locating target"):
+            for note in getattr(error, "__notes__", ()):
+                error.__cause__.add_note(note)
             return sentence(error.__cause__, asked, cfg)
         return unknown_target(error)
     if "Config group override must be" in str(error):
@@ -106,7 +110,8 @@ def sentence(error: BaseException, asked: Asked, cfg: DictConfig | None = None) 
         return f"{type(error).__name__}: {said}"
     if cfg is None or isinstance(error, SaidError):
         return said
-    return said + advice(said, cfg, is_about_files=isinstance(error, OSError))
+    stage = next((note for note in getattr(error, "__notes__", ()) if note.startswith(STAGE)), "").removeprefix(STAGE)
+    return said + advice(said, cfg, is_about_files=isinstance(error, OSError), stage=stage)
 
 
 def left_out(error: BaseException, asked: Asked) -> str | None:

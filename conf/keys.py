@@ -1,7 +1,7 @@
 """Keys of a composed configuration: where they are, what they refer to, and which of them an error speaks of."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,21 +106,23 @@ def direct(word: str, node: Any) -> str:
     return word
 
 
-def advice(message: str, cfg: DictConfig, is_about_files: bool) -> str:
+def advice(message: str, cfg: DictConfig, is_about_files: bool, stage: str = "") -> str:
     """What to type so that an error goes away, where the configuration of the job tells.
 
     Args:
         message: The error. It names arguments as ``name=value`` and has paths as they were given.
         cfg: The composed configuration.
         is_about_files: Whether a path in the message is what is wrong.
+        stage: Of a chain, where the error was raised. Keys of the other stages are not meant.
 
     Returns:
         A sentence with a blank before it, or nothing.
     """
     values = dict(leaves(OmegaConf.to_container(cfg)))
+    own = [key for key in values if is_below(key, f"stages.{stage}")] if stage else list(values)
     found = {}
     for name, value in GIVEN.findall(message):
-        key = key_of_argument(name, value.rstrip(".,;:)'\""), values)
+        key = key_of_argument(name, value.rstrip(".,;:)'\""), values, own)
         if key is not None and name not in values and key not in message:
             found[key] = name
     if found:
@@ -130,18 +132,19 @@ def advice(message: str, cfg: DictConfig, is_about_files: bool) -> str:
     return f" Set {' or '.join(f'{key}={kind}' for key in named)}." if named else ""
 
 
-def key_of_argument(name: str, value: str, values: Mapping[str, Any]) -> str | None:
+def key_of_argument(name: str, value: str, values: Mapping[str, Any], among: Iterable[str]) -> str | None:
     """The one key that sets an argument.
 
     Args:
         name: Name of the argument.
         value: What it was given, as text. Of several keys those with this value count.
         values: Leaves of the configuration.
+        among: The keys that may be meant.
 
     Returns:
         The key as it is typed, or None where there are none or several.
     """
-    found = {typed(key, values) for key in values if key.rpartition(".")[2] == name.rpartition(".")[2]}
+    found = {typed(key, values) for key in among if key.rpartition(".")[2] == name.rpartition(".")[2]}
     found = {key for key in found if key in values and not key.startswith(("hydra.", "paths."))}
     if len(found) > 1:
         found = {key for key in found if str(values[key]) == value}

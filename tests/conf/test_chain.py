@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException
 from internlm2_conf import chain
+from internlm2_conf.asked import Asked
 from internlm2_conf.chain import reproduce, verify
+from internlm2_conf.errors import sentence
+from internlm2_conf.keys import advice
 from internlm2_conf.recipes import Recipes
 from omegaconf import OmegaConf
 
@@ -142,6 +146,25 @@ def test_verify_names_the_file_that_changed(root: Path) -> None:
 def test_a_stage_that_needs_a_later_one_is_refused(root: Path) -> None:
     with pytest.raises(ValueError, match="stage b needs a, which is not before it"):
         reproduce({"b": stages()["b"], "a": stages()["a"]}, "run")
+
+
+def test_an_error_names_the_key_of_its_own_stage(root: Path) -> None:
+    """Two stages have the argument with the same value. What is not of a stage counts too."""
+    cfg = OmegaConf.create(
+        {
+            "scale": {"rounds": 0},
+            "stages": {name: {"overrides": {"rounds": "${scale.rounds}" if name == "b" else 0}} for name in "ab"},
+        }
+    )
+    said = "rounds=0 must be 1 or more."
+    assert advice(said, cfg, is_about_files=False) == ""
+    assert advice(said, cfg, is_about_files=False, stage="a") == " Change rounds with stages.a.overrides.rounds=...."
+    assert advice(said, cfg, is_about_files=False, stage="b") == " Change rounds with scale.rounds=...."
+    (root / "fail").touch()
+    with pytest.raises(InstantiationException) as error:
+        reproduce(stages(), "run")
+    error.value.__cause__ = ValueError(said)
+    assert sentence(error.value, Asked("reproduce"), cfg) == f"{said} Change rounds with stages.a.overrides.rounds=...."
 
 
 def test_verify_wants_a_run(tmp_path: Path) -> None:
