@@ -55,7 +55,7 @@ from recorded import record
 WHAT = "Planted hacks: what the audit names, and what the fast path's pairs make of it"
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/align/planted_hacks.py FOLDER"
 PAIRS, HELD, FAST = 12_000, 1000, 2000
-BIASED = {"length": 0.2, "format": 0.2, "opening": 0.2, "language": 0.2, "phrase": 0.4, "clean": 0.0}
+BIASED = {"length": 0.2, "format": 0.2, "opening": 0.2, "language": 0.2, "phrase": 0.6, "clean": 0.0}
 """PPO finds the phrase, which hardly any reply has at first, in a third of the replies with the share of the others."""
 CONDITIONS = Conditions({"maths": {"en": "numbers"}})
 QUERIES, WARMUP, EVERY, SAMPLES = 48, 4, 5, 4
