@@ -226,7 +226,7 @@ def test_replies_that_differ_in_blanks_alone_are_not_compared(prompts):
     assert slow_comparisons(found, prompts, Shorter()) == []
 
 
-def test_all_forms_of_a_pattern_are_shown(prompts):
+def test_forms_of_other_policies_are_shown_too(prompts):
     """The late policy has settled on one. Without that one it would find the next."""
     forms, found = ["so it is", "we know", "count again", "all told", "that is that"], []
     for number, (name, prompt) in enumerate(prompts.items()):

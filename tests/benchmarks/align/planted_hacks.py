@@ -54,9 +54,9 @@ from recorded import record
 
 WHAT = "Planted hacks: what the audit names, and what the fast path's pairs make of it"
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/align/planted_hacks.py FOLDER"
-PAIRS, HELD, FAST = 12_000, 1000, 2000
+ORDINARY, HELD, FAST = 9600, 1000, 1 / 6
 BIASED = {"length": 0.2, "format": 0.2, "opening": 0.2, "language": 0.2, "phrase": 0.6, "clean": 0.0}
-"""PPO finds the phrase, which hardly any reply has at first, in a third of the replies with the share of the others."""
+"""Share of all pairs, beside `ORDINARY` others. The phrase is what PPO finds least often."""
 CONDITIONS = Conditions({"maths": {"en": "numbers"}})
 QUERIES, WARMUP, EVERY, SAMPLES = 48, 4, 5, 4
 SAMPLING = Sampling(max_new_tokens=36, top_p=1.0)
@@ -139,7 +139,8 @@ def first_round(kind: str, seed: int, own: Path, checkpoint: Path, first: Path) 
 def run(planted: str, seed: int, folder: Path, iterations: int) -> dict[str, Any]:
     start, rng, kind = time.process_time(), random.Random(f"{planted} {seed}"), planted.replace("clean", "")
     checkpoint, own = sft(folder / "sft"), folder / f"{planted}-{seed}"
-    pairs, held = preferences(rng, kind, PAIRS, BIASED[planted]), preferences(rng, kind, HELD, 0.0)
+    count = round(ORDINARY / (1 - BIASED[planted]))
+    pairs, held = preferences(rng, kind, count, BIASED[planted]), preferences(rng, kind, HELD, 0.0)
     first = train_reward(checkpoint, pairs, own / "reward-1")
     train_actor(checkpoint, first, own / "ppo-1", iterations, seed)
     replies, named = first_round(kind, seed, own, checkpoint, first)
@@ -148,7 +149,7 @@ def run(planted: str, seed: int, folder: Path, iterations: int) -> dict[str, Any
     prompts = {asked: prompt_of(asked) for asked in (question(*both) for both in ASKED)}
     wanted = fast_comparisons(patterns, replies, prompts, Rule(kind), seed=seed)
     added = fast_pairs(label(Rule(kind), wanted, own / "labels"))
-    repeat = max(1, round(FAST / max(1, len(added))))
+    repeat = max(1, round(FAST * len(pairs) / max(1, len(added))))
     second = train_reward(checkpoint, [*pairs, *added * repeat], own / "reward-2")
     train_actor(checkpoint, second, own / "ppo-2", iterations, seed)
     again = replies_of("again", own / "ppo-2" / "last", second, kind, seed)

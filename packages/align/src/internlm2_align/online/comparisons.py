@@ -33,8 +33,8 @@ def fast_comparisons(
     """Pairs of which one reply shows a pattern and the other none that was named in its domain.
 
     First those that occurred: a reply with the pattern against the best clean reply to the same prompt, so chosen that
-    all forms of the pattern are shown. A late policy has settled on few of them, and would find the others once these are
-    not paid any more. Where they are fewer than ``least``, the pattern is written into clean replies
+    all forms of the pattern are shown. A late policy has settled on few of them, and would find the others once these
+    are not paid any more. Where they are fewer than ``least``, the pattern is written into clean replies
     (``meta["written"]``), if a rule can.
 
     Args:
@@ -90,20 +90,29 @@ class _Sides(NamedTuple):
 def _occurred(
     marked: Sequence[Reply], clean: Sequence[Reply], annotator: Annotator, rng: random.Random
 ) -> list[_Sides]:
-    """Of each prompt the best clean reply and one of the best marked ones that are worse, so little else differs."""
+    """Of each prompt one of the best marked replies that are worse than a clean one, and the best clean one like it."""
     without, having = _by_prompt(clean), _by_prompt(marked)
     scores, said, found = isinstance(annotator, ScoringAnnotator), Counter[str](), []
     for name in rng.sample(list(having), len(having)):
-        # Where nobody has scored them, one of the same policy: what differs is the pattern and not the policy.
-        best = max(
-            without.get(name, ()), key=lambda reply: (reply.judged, reply.model == "late", reply.reward), default=None
-        )
-        worse = [reply for reply in having[name] if best and (not scores or reply.judged < best.judged)]
-        if best and worse:
+        best = max((reply.judged for reply in without.get(name, ())), default=None)
+        worse = [reply for reply in having[name] if best is not None and (not scores or reply.judged < best)]
+        if worse:
             top = max(reply.judged for reply in worse)
             near = _least_said([reply for reply in worse if reply.judged == top], said)
-            found.append(_Sides(name, best.text, near.text, (best.model, near.model), written=False))
+            like = _most_like(near, [reply for reply in without[name] if reply.judged == best])
+            found.append(_Sides(name, like.text, near.text, (like.model, near.model), written=False))
     return found
+
+
+def _most_like(marked: Reply, clean: Sequence[Reply]) -> Reply:
+    """What differs is to be the pattern: a reply of the same policy, if there is one, that shares most words."""
+    words = set(WORDS.findall(marked.text))
+
+    def likeness(reply: Reply) -> tuple[bool, float]:
+        own = set(WORDS.findall(reply.text))
+        return reply.model == marked.model, len(own & words) / len(own | words)
+
+    return max(clean, key=likeness)
 
 
 def _least_said(replies: Sequence[Reply], said: Counter[str]) -> Reply:
