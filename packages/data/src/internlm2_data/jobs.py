@@ -5,7 +5,8 @@ from pathlib import Path
 
 from internlm2_data.executor import Executor
 from internlm2_data.pipelines.protocol import Pipeline
-from internlm2_data.stores import is_remote, publish, work_folder
+from internlm2_data.stores import is_remote
+from internlm2_data.stores.outputs import publish, work_folder
 
 
 def process(pipeline: Pipeline, inputs: Sequence[str], output: str | Path, executor: Executor) -> None:

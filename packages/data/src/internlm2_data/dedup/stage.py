@@ -18,6 +18,7 @@ from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.manifest import is_done, undone, write_json
 from internlm2_data.stages.run import Shard, StageRun, remove_others
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile
 from internlm2_data.verdict import Drop, apply
 
 
@@ -110,7 +111,7 @@ class DedupSieve:
     _folder: Path
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         number = int(files[0].name.split(".")[0])
         removed = json.loads((self._folder / f"removed-{number:05d}.json").read_text("utf-8"))

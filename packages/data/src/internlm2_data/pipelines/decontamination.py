@@ -14,6 +14,7 @@ from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
+from internlm2_data.stores import local
 
 STAGE = "decontaminated"
 
@@ -38,7 +39,7 @@ class DecontaminationPipeline:
         """See `Pipeline`. Inputs are documents of any stage."""
         if not self.evaluation:
             raise ValueError("evaluation=[] must name files of evaluation sets.")
-        files = expand_inputs(self.evaluation)
+        files = [local(file) for file in expand_inputs(self.evaluation)]
         items, faults = read_items(files, self.fields)
         if not items:
             first = f" The first of {len(faults)} faults: {faults[0].to_json()}." if faults else ""

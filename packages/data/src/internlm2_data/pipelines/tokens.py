@@ -23,6 +23,7 @@ from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.funnel import show_faults, show_passed
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
+from internlm2_data.stores import InputFile, size_of
 from internlm2_data.tokens.encoding import END_OF_DOCUMENT, TextEncoder
 from internlm2_data.tokens.fast import OtherIdsError
 from internlm2_data.tokens.token_file import TokenSource, part_file
@@ -85,7 +86,7 @@ class TokensPipeline:
 
     def _tasks(self, inputs: Sequence[str], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:
         files = expand_inputs(inputs)
-        total = sum(path.stat().st_size for path in files)
+        total = sum(map(size_of, files))
         shards = input_shards(files, max(self.shard_bytes, total // MAX_PARTS))
         return [
             EncodeTask(
@@ -209,7 +210,7 @@ def _show(cards: Records, faults: Records, passed: Mapping[str, int]) -> None:
     show_passed(console, passed)
 
 
-def _documents(files: Sequence[Path], faults: list[dict[str, Any]], passed: Counter[str]) -> Iterator[Document]:
+def _documents(files: Sequence[InputFile], faults: list[dict[str, Any]], passed: Counter[str]) -> Iterator[Document]:
     for path in files:
         for document in read_documents(path):
             if isinstance(document, Fault):

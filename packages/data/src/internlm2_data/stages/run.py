@@ -19,6 +19,7 @@ from internlm2_data.stages.funnel import reasons
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
+from internlm2_data.stores import InputFile, size_of
 from internlm2_data.tokens.encoding import TextEncoder
 
 SHARD_BYTES = 4 << 20
@@ -28,7 +29,7 @@ SHARD_BYTES = 4 << 20
 class Shard:
     """Files that are worked on together, and a fingerprint of all that made them."""
 
-    files: tuple[Path, ...]
+    files: tuple[InputFile, ...]
     made_by: str
 
 
@@ -168,17 +169,17 @@ def no_document(inputs: Sequence[str], count: int, faults: Sequence[Any], passed
     return ValueError(f"inputs={list(inputs)} hold no document.{others}{first}")
 
 
-def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
+def input_shards(files: Sequence[InputFile], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
     """Group files, in order, into shards of about `shard_bytes`. A larger file is a shard of its own.
 
     Args:
         files: Files of the input.
         shard_bytes: Small files are grouped to shards of about this size.
     """
-    groups: list[list[Path]] = []
+    groups: list[list[InputFile]] = []
     room = 0
     for path in files:
-        size = path.stat().st_size if path.is_file() else shard_bytes
+        size = shard_bytes if isinstance(path, Path) and path.is_dir() else size_of(path)
         if not groups or size > room:
             groups.append([])
             room = shard_bytes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.stores import files_of, is_file, is_remote, local, size_of
+from internlm2_data.stores import is_file, is_remote, local, names_in, size_of, store_file
 from internlm2_data.tokens.manifests import Manifest
 
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -50,7 +50,7 @@ class TokenSource:
         if not len(self):
             raise ValueError(f"{stem} has no document of {max(1, min_tokens)} tokens or more.")
         for file, tokens in self._parts:
-            held = size_of(file) // DTYPES[self.card["dtype"]].itemsize
+            held = size_of(store_file(file) if is_remote(file) else Path(file)) // DTYPES[self.card["dtype"]].itemsize
             if held != tokens:
                 raise ValueError(
                     f"{file} holds {held} tokens where its card says {tokens}. Delete it and run `internlm2 process "
@@ -199,8 +199,7 @@ def token_sources(
 
 
 def _names_in(folder: str | Path) -> list[str]:
-    files = files_of(str(folder)) if is_remote(folder) else map(str, Path(folder).glob("*"))
-    return [PurePosixPath(file).name for file in files]
+    return names_in(str(folder)) if is_remote(folder) else [file.name for file in Path(folder).glob("*")]
 
 
 def tokenizer_file(path: str | Path) -> Path:
