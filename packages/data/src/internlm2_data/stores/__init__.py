@@ -3,17 +3,20 @@
 Each store needs its own package, such as s3fs.
 
     inputs          one by one: a file is on this machine while it is worked on (`here`)
-    small files     and those of tokens, copied into the user's cache (`local`)
+    tokens          by ranges, through a bounded cache of blocks (`BlockCache`)
+    small files     copied into the user's cache (`local`)
     outputs         worked on here and copied at the end (`internlm2_data.stores.outputs`)
 
 What fails is tried again, and then ends in a `StoreError`.
 """
 
 from internlm2_data.stores.asking import StoreError
+from internlm2_data.stores.blocks import BlockCache
 from internlm2_data.stores.files import InputFile, StoreFile, here, is_file, is_remote, local, size_of, store_file
 from internlm2_data.stores.listing import files_below, files_in, matches_of, names_in
 
 __all__ = [
+    "BlockCache",
     "InputFile",
     "StoreError",
     "StoreFile",

@@ -6,7 +6,8 @@
     NAME.json           {"dtype", "documents", "tokens", "vocabulary", "contents", "tokenizer_sha256", ...}
 
 The card (NAME.json) is written last, so a folder in which a write was killed never shows a half file as a
-whole one. `TokenSource` reads by memory map: opening a terabyte costs nothing.
+whole one. `TokenSource` reads by memory map, or by ranges from a store: opening a terabyte costs
+nothing.
 """
 
 from internlm2_data.tokens.token_file import TokenSource, token_sources
