@@ -15,13 +15,15 @@ def process(pipeline: Pipeline, inputs: Sequence[str], output: str | Path, execu
     Args:
         pipeline: Which one.
         inputs: Files, folders and glob patterns, here or in stores such as ``s3://bucket/crawl``.
-        output: The folder. One in a store is worked on in a folder of this machine and copied when it is done.
+        output: The folder. For one in a store shards are worked on in a folder of this machine, and sent when they
+            are finished.
         executor: Where shards are worked on.
     """
-    folder = work_folder(str(output)) if is_remote(output) else Path(output)
+    store = str(output).rstrip("/") if is_remote(output) else None
+    folder = work_folder(store) if store else Path(output)
     try:
-        pipeline.run(list(inputs), folder, executor)
+        pipeline.run(list(inputs), folder, executor, store)
     finally:
         executor.close()
-    if is_remote(output):
-        publish(folder, str(output))
+    if store:
+        publish(folder, store)

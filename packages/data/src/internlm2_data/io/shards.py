@@ -13,6 +13,7 @@ from internlm2_records.streams import open_binary
 
 from internlm2_data.document import Document
 from internlm2_data.stores import InputFile, here
+from internlm2_data.stores.outputs import followed
 
 PARQUET_ROWS = 1000
 
@@ -87,14 +88,14 @@ class ShardReader:
     """Iterates the documents of a shard that this package wrote.
 
     Args:
-        path: ``.../NAME.jsonl.zst`` or ``.../NAME.parquet``.
+        path: ``.../NAME.jsonl.zst`` or ``.../NAME.parquet``. It may be a pointer to one in a store.
     """
 
     def __init__(self, path: InputFile) -> None:
         self.path = path
 
     def __iter__(self) -> Iterator[Document]:
-        with here(self.path) as path:
+        with here(followed(self.path)) as path:
             yield from _parquet(path) if path.suffix == ".parquet" else _lines(path)
 
 

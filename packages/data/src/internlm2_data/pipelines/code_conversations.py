@@ -34,7 +34,7 @@ class CodeConversationsPipeline:
     min_files: int = 2
     describe: Describe = describe_by_rule
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are files of code, such as ``runs/code/quality``, those of a repository in one shard.
 
         Raises:

@@ -35,7 +35,7 @@ class DecontaminationPipeline:
     settings: MatchSettings = field(default_factory=MatchSettings)
     shard_bytes: int = SHARD_BYTES
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are documents of any stage."""
         if not self.evaluation:
             raise ValueError("evaluation=[] must name files of evaluation sets.")
@@ -44,7 +44,7 @@ class DecontaminationPipeline:
         if not items:
             first = f" The first of {len(faults)} faults: {faults[0].to_json()}." if faults else ""
             raise ValueError(f"evaluation={list(self.evaluation)} hold no question.{first}")
-        run, folder = StageRun(output, executor), output / "_shards" / STAGE / "index"
+        run, folder = StageRun(output, executor, store=store), output / "_shards" / STAGE / "index"
         made_by = fingerprint(files, self.fields, self.settings)
         if not is_done(folder / "manifest.json", made_by):
             (folder / "manifest.json").unlink(missing_ok=True)

@@ -45,7 +45,7 @@ class EnhancementPipeline:
     shards_together: int = 64
     shard_bytes: int = SHARD_BYTES
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are the corpus from which documents are retrieved."""
         if not self.portions:
             raise ValueError("portions={} must have one portion or more.")
@@ -56,7 +56,7 @@ class EnhancementPipeline:
             if portion.inputs
             for file in expand_inputs(portion.inputs)
         }
-        run, found = StageRun(output, executor), []
+        run, found = StageRun(output, executor, store=store), []
         if asked:
             shards = input_shards(expand_inputs(inputs), self.shard_bytes)
             folder = output / "_shards" / "choice"

@@ -5,7 +5,7 @@ Each store needs its own package, such as s3fs.
     inputs          one by one: a file is on this machine while it is worked on (`here`)
     tokens          by ranges, through a bounded cache of blocks (`BlockCache`)
     small files     copied into the user's cache (`local`)
-    outputs         worked on here and copied at the end (`internlm2_data.stores.outputs`)
+    outputs         shard by shard, as they are finished (`internlm2_data.stores.outputs`)
 
 What fails is tried again, and then ends in a `StoreError`.
 """

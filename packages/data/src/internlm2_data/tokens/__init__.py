@@ -1,6 +1,6 @@
 """Token files: the tokens of all documents of one source, end to end.
 
-    NAME.bin            token ids, little-endian uint16 or uint32, or NAME.00000.bin and so on, end to end
+    NAME.00000.bin      token ids, little-endian uint16 or uint32. One a shard, end to end, or one NAME.bin
     NAME.offsets.npy    int64 [documents + 1]: document i is bin[offsets[i]:offsets[i + 1]]
     NAME.documents.npy  id and hash of each document, by which `internlm2 trace` finds it
     NAME.json           {"dtype", "documents", "tokens", "vocabulary", "contents", "tokenizer_sha256", ...}

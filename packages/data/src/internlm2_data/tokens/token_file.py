@@ -141,12 +141,12 @@ class TokenSource:
     @cached_property
     def _parts(self) -> list[tuple[InputFile, int]]:
         """The files of tokens, and how many each must hold."""
-        tokens = self.card.get("parts", [self.card["tokens"]])
-        names = [part_file(self.stem, number, len(tokens)) for number in range(len(tokens))]
+        tokens = self.card.get("parts", {"": self.card["tokens"]})
+        names = [part_file(self.stem, part) for part in tokens]
         files: Sequence[InputFile] = [Path(name) for name in names]
         if is_remote(self.stem):
             files = files_in(self.stem.rpartition("/")[0], [PurePosixPath(name).name for name in names])
-        return list(zip(files, tokens, strict=True))
+        return list(zip(files, tokens.values(), strict=True))
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -183,15 +183,19 @@ class TokenSource:
         return (starts, lengths) if keep.all() else (starts[keep], lengths[keep])
 
 
-def part_file(stem: str | Path, number: int, count: int) -> str:
+def part_name(shard: int) -> str:
+    """The name of the part of a token file that a shard wrote."""
+    return f"{shard:05d}"
+
+
+def part_file(stem: str | Path, part: str = "") -> str:
     """The file of tokens of one of the parts of a token file.
 
     Args:
         stem: `.../NAME`.
-        number: Of the part, from 0.
-        count: How many parts there are. One alone has no number in its name.
+        part: Its name. Empty where the file has no parts.
     """
-    return f"{stem}.bin" if count == 1 else f"{stem}.{number:05d}.bin"
+    return f"{stem}.{part}.bin" if part else f"{stem}.bin"
 
 
 def token_sources(
