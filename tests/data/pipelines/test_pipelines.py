@@ -326,7 +326,9 @@ def test_nothing_is_lost_without_a_word(tmp_path):
     written = sum(card["documents"] for card in report["files"])
     assert written + len(report["faults"]) + sum(report["passed"].values()) == sum(stages[0]["documents"].values())
     names = {path.relative_to(tmp_path / "tokens").as_posix() for path in (tmp_path / "tokens").rglob("*.bin")}
-    assert {f"{card['name']}.bin" for card in report["files"]} == {name for name in names if "_shards" not in name}
+    assert {f"{card['name']}.{part}.bin" for card in report["files"] for part in card["parts"]} == {
+        name for name in names if "_shards" not in name
+    }
 
 
 def test_any_number_of_workers_gives_the_same_bytes(inputs, tmp_path):

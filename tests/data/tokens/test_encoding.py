@@ -121,8 +121,8 @@ def test_a_file_of_several_parts_is_read_as_one(encoder, tmp_path):
     assert shard.samefile(final), "no token is written twice"
     process(TokensPipeline(str(encoder.path), 0.0, shard_bytes=1), inputs[:1], tmp_path / "parts", LocalExecutor(0))
     names = sorted(path.name for path in (tmp_path / "parts" / "train").iterdir())
-    assert names == [f"en-webpages.{ending}" for ending in ("bin", "documents.npy", "json", "offsets.npy")]
-    final = tmp_path / "one" / "train" / "en-webpages.bin"
+    assert names == [f"en-webpages.{ending}" for ending in ("00000.bin", "documents.npy", "json", "offsets.npy")]
+    final = tmp_path / "one" / "train" / "en-webpages.00000.bin"
     final.write_bytes(final.read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"en-webpages\.bin holds \d+ tokens where its card says"):
+    with pytest.raises(ValueError, match=r"en-webpages\.00000\.bin holds \d+ tokens where its card says"):
         token_sources(tmp_path / "one" / "train")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from internlm2_data import __version__
+from internlm2_data.stores import InputFile, StoreFile
 
 
 def describe(thing: Any) -> Any:
@@ -44,8 +45,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def file_stamp(path: Path) -> list[Any]:
-    """A cheap substitute for the content of an input: name, size and time of change."""
+def file_stamp(path: InputFile) -> list[Any]:
+    """A cheap substitute for the content of an input: name, size, and time of change or what its store has for that."""
+    if isinstance(path, StoreFile):
+        return [path.url, path.stamp]
     if path.is_dir():
         return [str(path), *(_child_stamp(child) for child in sorted(path.iterdir()))]
     status = path.stat()

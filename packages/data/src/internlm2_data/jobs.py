@@ -5,7 +5,8 @@ from pathlib import Path
 
 from internlm2_data.executor import Executor
 from internlm2_data.pipelines.protocol import Pipeline
-from internlm2_data.stores import is_remote, publish, work_folder
+from internlm2_data.stores import is_remote
+from internlm2_data.stores.outputs import publish, work_folder
 
 
 def process(pipeline: Pipeline, inputs: Sequence[str], output: str | Path, executor: Executor) -> None:
@@ -14,13 +15,15 @@ def process(pipeline: Pipeline, inputs: Sequence[str], output: str | Path, execu
     Args:
         pipeline: Which one.
         inputs: Files, folders and glob patterns, here or in stores such as ``s3://bucket/crawl``.
-        output: The folder. One in a store is worked on in a folder of this machine and copied when it is done.
+        output: The folder. For one in a store shards are worked on in a folder of this machine, and sent when they
+            are finished.
         executor: Where shards are worked on.
     """
-    folder = work_folder(str(output)) if is_remote(output) else Path(output)
+    store = str(output).rstrip("/") if is_remote(output) else None
+    folder = work_folder(store) if store else Path(output)
     try:
-        pipeline.run(list(inputs), folder, executor)
+        pipeline.run(list(inputs), folder, executor, store)
     finally:
         executor.close()
-    if is_remote(output):
-        publish(folder, str(output))
+    if store:
+        publish(folder, store)

@@ -13,6 +13,7 @@ from internlm2_data.document import Document
 from internlm2_data.fingerprint import file_digest
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
+from internlm2_data.stores import InputFile
 
 MIN_CHARACTERS = 20
 """Of a text that is spoiled by rule."""
@@ -120,7 +121,7 @@ class MadeByRule:
         return found[: self.max_documents]
 
 
-def _good(path: Path, language: str) -> Iterator[str]:
+def _good(path: InputFile, language: str) -> Iterator[str]:
     for document in read_documents(path):
         if not isinstance(document, Document) or document.type == "repository":
             continue

@@ -12,6 +12,7 @@ from internlm2_data.code.repositories import MAX_FILE_BYTES, Entry, entries, nam
 from internlm2_data.document import Document
 from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile
 from internlm2_data.web.charset import decode
 
 FOREIGN = frozenset({"node_modules", "__pycache__", "vendor", "third_party", "dist", "build", ".venv", ".tox"})
@@ -26,9 +27,10 @@ class RepositorySieve:
 
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`; `files` are the folders of repositories."""
         for repository in files:
+            assert isinstance(repository, Path)
             yield from _files_of(repository)
 
 

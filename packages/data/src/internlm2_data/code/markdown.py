@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from internlm2_data.code.imports import Tree, imports_of
 from internlm2_data.code.languages import DOCUMENTATION
@@ -12,6 +11,7 @@ from internlm2_data.code.quality import quality_of
 from internlm2_data.document import Document
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile
 
 _TICKS = re.compile(r"`{3,}")
 # Notebooks are Markdown with cells of code already.
@@ -24,7 +24,7 @@ class AssembleSieve:
 
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         for documents in by_repository(document for path in files for document in ShardReader(path)):
             yield assemble(documents[0].meta["repository"], documents), True

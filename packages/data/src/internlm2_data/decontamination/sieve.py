@@ -13,6 +13,7 @@ from internlm2_data.decontamination.settings import MatchSettings
 from internlm2_data.document import Document
 from internlm2_data.io.documents import read_documents
 from internlm2_data.stages.sieves import BATCH_DOCUMENTS, Sifted
+from internlm2_data.stores import InputFile
 from internlm2_data.verdict import Drop, apply
 
 
@@ -33,7 +34,7 @@ class DecontaminationSieve:
     _folder: Path
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         matcher = _matcher(self._folder, self.index, self.settings)
         read = (document for path in files for document in read_documents(path))

@@ -14,6 +14,7 @@ from internlm2_data.dedup.settings import DedupSettings
 from internlm2_data.dedup.signing import sign
 from internlm2_data.document import CODE_TYPES, Document
 from internlm2_data.io.shards import ShardReader
+from internlm2_data.stores import InputFile
 
 BATCH_DOCUMENTS = 512
 
@@ -68,7 +69,7 @@ def _column(path: Path, name: str) -> npt.NDArray[Any]:
         return np.asarray(file[name])
 
 
-def sign_shard(files: Sequence[Path], settings: DedupSettings) -> ShardRecords:
+def sign_shard(files: Sequence[InputFile], settings: DedupSettings) -> ShardRecords:
     """Records of a shard's documents.
 
     Args:

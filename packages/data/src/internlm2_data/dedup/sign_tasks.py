@@ -9,6 +9,7 @@ from internlm2_data.dedup.settings import DedupSettings
 from internlm2_data.fingerprint import describe
 from internlm2_data.stages.manifest import write_json
 from internlm2_data.stages.run import Shard
+from internlm2_data.stores import is_remote, store_file
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ def sign_task(task: SignTask) -> None:
     """Sign a shard. The manifest is written last."""
     records = sign_shard(task.shard.files, task.settings)
     records.save(task.output)
-    about = {"files": [str(path.absolute()) for path in task.shard.files], "settings": describe(task.settings)}
+    about = {
+        "files": [str(path.absolute() if isinstance(path, Path) else path) for path in task.shard.files],
+        "settings": describe(task.settings),
+    }
     write_json(task.manifest, {"made_by": task.made_by, "documents": len(records.sizes), **about})
 
 
@@ -66,6 +70,9 @@ def signed_before(run: Path, stage: str, settings: DedupSettings) -> list[SignTa
                 f"{run} was deduplicated with {manifest['settings']}, and this run has {describe(settings)}. The "
                 "settings must be the same."
             )
-        shard = Shard(tuple(map(Path, manifest["files"])), manifest["made_by"])
+        shard = Shard(
+            tuple(store_file(name) if is_remote(name) else Path(name) for name in manifest["files"]),
+            manifest["made_by"],
+        )
         found.append(SignTask(shard, settings, path.with_suffix(".npz"), manifest["made_by"]))
     return found

@@ -18,6 +18,8 @@ from internlm2_data.io.shards import ShardReader
 from internlm2_data.stages.manifest import is_done, undone, write_json
 from internlm2_data.stages.run import Shard, StageRun, remove_others
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile, is_remote
+from internlm2_data.stores.outputs import work_folder
 from internlm2_data.verdict import Drop, apply
 
 
@@ -52,7 +54,7 @@ class Dedup:
         # As `earlier` of another run, signatures of inputs that this one no longer has would count as documents.
         wanted = {path for task in tasks for path in (task.output, task.manifest, task.removals)}
         remove_others([*folder.glob("sign-*"), *folder.glob("removed-*")], wanted)
-        past = [signed for name in self.earlier for signed in signed_before(Path(name), self.name, self.settings)]
+        past = [signed for name in self.earlier for signed in signed_before(_folder_of(name), self.name, self.settings)]
         all_of_it = fingerprint(self, [task.made_by for task in [*past, *tasks]])
         if not is_done(folder / "removals.json", all_of_it):
             (folder / "removals.json").unlink(missing_ok=True)
@@ -98,6 +100,11 @@ class Dedup:
             path.write_text("\n".join(lines) + "\n", "utf-8")
 
 
+def _folder_of(name: str) -> Path:
+    """The folder of a run on this machine, on which also those work whose output is in a store."""
+    return work_folder(name.rstrip("/")) if is_remote(name) else Path(name)
+
+
 def _describe(removal: Removal, records: ShardRecords) -> list[str | float]:
     return [removal.rule, removal.value, records.ids[removal.keeper].decode()]
 
@@ -110,7 +117,7 @@ class DedupSieve:
     _folder: Path
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         number = int(files[0].name.split(".")[0])
         removed = json.loads((self._folder / f"removed-{number:05d}.json").read_text("utf-8"))

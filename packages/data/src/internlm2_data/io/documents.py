@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from internlm2_data.document import TYPES, Document
 from internlm2_data.io.inputs import read_items
 from internlm2_data.io.items import Fault, Item, Passed
+from internlm2_data.stores import InputFile
 from internlm2_data.web.charset import decode
 from internlm2_data.web.formatting import known_fields
 from internlm2_data.web.language import identify
@@ -15,13 +15,13 @@ from internlm2_data.web.language import identify
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
-def read_documents(path: Path) -> Iterator[Document | Fault | Passed]:
+def read_documents(file: InputFile) -> Iterator[Document | Fault | Passed]:
     """Documents of one file, with what is none in between. HTML is refused: it has to go through Format first."""
-    for number, item in enumerate(read_items(path)):
+    for number, item in enumerate(read_items(file)):
         if isinstance(item, Fault | Passed):
             yield item
         elif item.html:
-            yield Fault(str(path), number, "HTML: run it through `internlm2 process pipeline=web` first", "item")
+            yield Fault(str(file), number, "HTML: run it through `internlm2 process pipeline=web` first", "item")
         else:
             yield _document(item)
 

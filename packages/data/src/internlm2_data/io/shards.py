@@ -12,6 +12,8 @@ import zstandard
 from internlm2_records.streams import open_binary
 
 from internlm2_data.document import Document
+from internlm2_data.stores import InputFile, here
+from internlm2_data.stores.outputs import followed
 
 PARQUET_ROWS = 1000
 
@@ -86,19 +88,25 @@ class ShardReader:
     """Iterates the documents of a shard that this package wrote.
 
     Args:
-        path: ``.../NAME.jsonl.zst`` or ``.../NAME.parquet``.
+        path: ``.../NAME.jsonl.zst`` or ``.../NAME.parquet``. It may be a pointer to one in a store.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: InputFile) -> None:
         self.path = path
 
     def __iter__(self) -> Iterator[Document]:
-        if self.path.suffix == ".parquet":
-            for batch in pq.ParquetFile(self.path).iter_batches(batch_size=PARQUET_ROWS):
-                for row in batch.to_pylist():
-                    lists = {"meta": json.loads(row["meta"]) or {}, "trail": json.loads(row["trail"]) or []}
-                    yield Document.from_json(row | lists)
-            return
-        with open_binary(self.path) as stream:
-            for line in stream:
-                yield Document.from_json(orjson.loads(line))
+        with here(followed(self.path)) as path:
+            yield from _parquet(path) if path.suffix == ".parquet" else _lines(path)
+
+
+def _parquet(path: Path) -> Iterator[Document]:
+    for batch in pq.ParquetFile(path).iter_batches(batch_size=PARQUET_ROWS):
+        for row in batch.to_pylist():
+            lists = {"meta": json.loads(row["meta"]) or {}, "trail": json.loads(row["trail"]) or []}
+            yield Document.from_json(row | lists)
+
+
+def _lines(path: Path) -> Iterator[Document]:
+    with open_binary(path) as stream:
+        for line in stream:
+            yield Document.from_json(orjson.loads(line))

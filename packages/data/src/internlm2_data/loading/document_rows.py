@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from internlm2_data.loading.rows import Row, Span, filled_row
+from internlm2_data.stores import is_remote
 from internlm2_data.tokens.manifests import Manifest
 from internlm2_data.tokens.token_file import TokenSource
 
@@ -37,6 +38,17 @@ class DocumentRows(ABC):
     def row(self, index: int) -> Row:
         """Row `index` of the endless stream."""
         return filled_row(self.source, self.parts(index), self.context, self.cut)
+
+    def fetch(self, rows: Sequence[int]) -> None:
+        """Have rows here that are about to be read. It takes a store to make a difference.
+
+        Args:
+            rows: Their indices.
+        """
+        if is_remote(self.source.stem):
+            spans = [span for row in rows for span in self.parts(row)]
+            # A label is the token behind a part.
+            self.source.fetch([(document, start, stop + 1) for document, start, stop in spans])
 
     def ids(self, document: int) -> npt.NDArray[Any]:
         """Ids of a document, [n]."""

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from internlm2_data.loading.document_rows import DocumentRows
 from internlm2_data.loading.mixture import Place
 from internlm2_data.loading.rows import RowSource, blank
 from internlm2_data.tokens.manifests import check_same
@@ -200,6 +201,9 @@ class _Rows(Dataset[Batch]):
         self.sources, self.context, self.pad_id = sources, context, pad_id
 
     def __getitem__(self, places: list[Place]) -> Batch:
+        for number, source in enumerate(self.sources):
+            if isinstance(source, DocumentRows):
+                source.fetch([place.row for place in places if place.source == number])
         rows = [
             blank(self.context, self.pad_id) if place.source < 0 else self.sources[place.source].row(place.row)
             for place in places

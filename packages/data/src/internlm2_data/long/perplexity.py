@@ -8,7 +8,6 @@ the estimator finds hard in itself cancels.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
-from pathlib import Path
 from typing import Any, Protocol
 
 from internlm2_data.document import Document
@@ -16,6 +15,7 @@ from internlm2_data.io.shards import ShardReader
 from internlm2_data.long.segments import segments
 from internlm2_data.page import Page
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile
 from internlm2_data.verdict import KEEP, Drop, Verdict
 
 GAIN = "perplexity.gain"
@@ -49,7 +49,7 @@ class GainSieve:
     batch_documents: int = 8
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         documents = (document for path in files for document in ShardReader(path))
         while batch := list(islice(documents, self.batch_documents)):

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile
 from internlm2_data.verdict import Drop, apply
 
 
@@ -17,7 +17,7 @@ class LengthSieve:
     min_bytes: int = 32 << 10
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         for path in files:
             for document in read_documents(path):

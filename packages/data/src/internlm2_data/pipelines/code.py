@@ -30,12 +30,12 @@ class CodePipeline:
     dedup: Dedup
     repositories_per_shard: int = 16
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are repositories or folders of repositories."""
         found = find_repositories(inputs)
         size = self.repositories_per_shard
         groups = [tuple(found[start : start + size]) for start in range(0, len(found), size)]
-        run = StageRun(output, executor)
+        run = StageRun(output, executor, store=store)
         shards = [Shard(group, fingerprint([file_stamp(folder) for folder in group])) for group in groups]
         shards = run.sift("files", RepositorySieve(), shards)
         run.require_documents(inputs)

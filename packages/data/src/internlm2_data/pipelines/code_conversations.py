@@ -14,6 +14,7 @@ from internlm2_data.executor import Executor
 from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.stages.manifest import write_json
+from internlm2_data.stores import InputFile
 from internlm2_data.tokens.encoding import TextEncoder
 
 
@@ -33,7 +34,7 @@ class CodeConversationsPipeline:
     min_files: int = 2
     describe: Describe = describe_by_rule
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are files of code, such as ``runs/code/quality``, those of a repository in one shard.
 
         Raises:
@@ -66,7 +67,7 @@ class CodeConversationsPipeline:
         print(f"{conversations} conversations of {repositories} repositories. Files: {dict(sorted(counts.items()))}")
 
 
-def _files(path: Path, counts: Counter[str]) -> Iterator[Document]:
+def _files(path: InputFile, counts: Counter[str]) -> Iterator[Document]:
     for document in read_documents(path):
         if not isinstance(document, Document):
             counts["not read"] += 1

@@ -14,6 +14,7 @@ from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.manifest import is_done, write_json
 from internlm2_data.stages.run import SHARD_BYTES, StageRun, input_shards
+from internlm2_data.stores import local
 
 STAGE = "decontaminated"
 
@@ -34,16 +35,16 @@ class DecontaminationPipeline:
     settings: MatchSettings = field(default_factory=MatchSettings)
     shard_bytes: int = SHARD_BYTES
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are documents of any stage."""
         if not self.evaluation:
             raise ValueError("evaluation=[] must name files of evaluation sets.")
-        files = expand_inputs(self.evaluation)
+        files = [local(file) for file in expand_inputs(self.evaluation)]
         items, faults = read_items(files, self.fields)
         if not items:
             first = f" The first of {len(faults)} faults: {faults[0].to_json()}." if faults else ""
             raise ValueError(f"evaluation={list(self.evaluation)} hold no question.{first}")
-        run, folder = StageRun(output, executor), output / "_shards" / STAGE / "index"
+        run, folder = StageRun(output, executor, store=store), output / "_shards" / STAGE / "index"
         made_by = fingerprint(files, self.fields, self.settings)
         if not is_done(folder / "manifest.json", made_by):
             (folder / "manifest.json").unlink(missing_ok=True)

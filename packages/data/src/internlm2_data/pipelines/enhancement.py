@@ -22,6 +22,7 @@ from internlm2_data.retrieval.sieve import ChosenSieve, GivenSieve
 from internlm2_data.stages.funnel import Funnel
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.run import SHARD_BYTES, Shard, StageRun, input_shards
+from internlm2_data.stores import local
 
 
 @dataclass(frozen=True)
@@ -44,18 +45,18 @@ class EnhancementPipeline:
     shards_together: int = 64
     shard_bytes: int = SHARD_BYTES
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are the corpus from which documents are retrieved."""
         if not self.portions:
             raise ValueError("portions={} must have one portion or more.")
         asked = {name: portion for name, portion in self.portions.items() if portion.queries}
         given = {
-            str(path): name
+            file: name
             for name, portion in self.portions.items()
             if portion.inputs
-            for path in expand_inputs(portion.inputs)
+            for file in expand_inputs(portion.inputs)
         }
-        run, found = StageRun(output, executor), []
+        run, found = StageRun(output, executor, store=store), []
         if asked:
             shards = input_shards(expand_inputs(inputs), self.shard_bytes)
             folder = output / "_shards" / "choice"
@@ -63,9 +64,9 @@ class EnhancementPipeline:
             found += run.sift("retrieved", ChosenSieve(made_by, folder), shards)
             run.require_documents(inputs)
         if given:
-            files = input_shards([Path(path) for path in given], 1)
-            found += run.sift("given", GivenSieve(given), files)
-            run.require_documents(list(given))
+            files = input_shards(list(given), 1)
+            found += run.sift("given", GivenSieve({str(file): name for file, name in given.items()}), files)
+            run.require_documents(list(map(str, given)))
         self._report(run, output)
 
     def _choose(self, run: StageRun, shards: Sequence[Shard], asked: Mapping[str, Portion], folder: Path) -> str:
@@ -110,7 +111,7 @@ class EnhancementPipeline:
 
 def _queries(portion: Portion) -> list[str]:
     """Lines of text files, and the questions of records."""
-    files = expand_inputs(portion.queries)
+    files = [local(file) for file in expand_inputs(portion.queries)]
     plain = [path for path in files if path.suffix == ".txt"]
     lines = [line.strip() for path in plain for line in path.read_text("utf-8").splitlines()]
     items, faults = read_items([path for path in files if path not in plain], ItemFields())

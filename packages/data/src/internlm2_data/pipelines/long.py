@@ -31,9 +31,9 @@ class LongPipeline:
     min_bytes: int = 32 << 10
     shard_bytes: int = SHARD_BYTES
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are what other pipelines left."""
-        run = StageRun(output, executor)
+        run = StageRun(output, executor, store=store)
         shards = run.sift("length", LengthSieve(self.min_bytes), input_shards(expand_inputs(inputs), self.shard_bytes))
         run.require_documents(inputs)
         absent = [] if self.perplexity else ["perplexity of neighbouring segments"]

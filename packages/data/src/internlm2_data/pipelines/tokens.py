@@ -23,9 +23,11 @@ from internlm2_data.io.items import Fault, Passed
 from internlm2_data.stages.funnel import show_faults, show_passed
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.run import Shard, StageRun, input_shards, no_document, remove_others
+from internlm2_data.stores import InputFile, size_of
+from internlm2_data.stores.outputs import send
 from internlm2_data.tokens.encoding import END_OF_DOCUMENT, TextEncoder
 from internlm2_data.tokens.fast import OtherIdsError
-from internlm2_data.tokens.token_file import TokenSource, part_file
+from internlm2_data.tokens.token_file import part_file, part_name
 from internlm2_data.tokens.token_writer import TokenWriter, join
 
 log = logging.getLogger(__name__)
@@ -61,16 +63,18 @@ class TokensPipeline:
     shard_bytes: int = 8 << 20
     end: str | None = END_OF_DOCUMENT
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Inputs are documents that the other pipelines left. None, where there are long ones."""
         if not 0 <= self.heldout < 1:
             raise ValueError(f"heldout={self.heldout} must be in [0, 1).")
         encoder = TextEncoder(self.tokenizer, self.end)
-        run = StageRun(output, executor)
+        run = StageRun(output, executor, store=store)
         # With long documents alone there need be no others.
-        tasks = self._tasks(inputs, encoder, output, "text") if inputs or not self.long else []
+        tasks = self._tasks(inputs, encoder, output, "text", store) if inputs or not self.long else []
         if self.long:
-            tasks += self._tasks(self.long, encoder, output, "long")
+            tasks += self._tasks(self.long, encoder, output, "long", store)
+        # Of shards that this run does not have, nothing may say that they are done: what they left is removed.
+        remove_others((output / "_shards").glob("*/manifest.json"), {task.manifest for task in tasks})
         run.work("tokens", _encode_task, undone(tasks))
         manifests = [json.loads(task.manifest.read_text("utf-8")) for task in tasks]
         faults = [fault for manifest in manifests for fault in manifest["faults"]]
@@ -83,14 +87,16 @@ class TokensPipeline:
         write_token_card(output, cards)
         _show(cards, faults, passed)
 
-    def _tasks(self, inputs: Sequence[str], encoder: TextEncoder, output: Path, kind: str) -> list["EncodeTask"]:
+    def _tasks(
+        self, inputs: Sequence[str], encoder: TextEncoder, output: Path, kind: str, store: str | None
+    ) -> list["EncodeTask"]:
         files = expand_inputs(inputs)
-        total = sum(path.stat().st_size for path in files)
+        total = sum(map(size_of, files))
         shards = input_shards(files, max(self.shard_bytes, total // MAX_PARTS))
         return [
             EncodeTask(
-                shard, encoder, self.heldout, kind, output / "_shards" / f"{kind}-{number:05d}",
-                fingerprint(shard.made_by, encoder, self.heldout, kind),
+                shard, encoder, self.heldout, kind, number, output / "_shards" / f"{kind}-{number:05d}",
+                fingerprint(shard.made_by, encoder, self.heldout, kind), store,
             )
             for number, shard in enumerate(shards)
         ]  # fmt: skip
@@ -104,8 +110,10 @@ class EncodeTask:
     encoder: TextEncoder
     heldout: float
     kind: str
+    number: int
     folder: Path
     made_by: str
+    store: str | None
 
     @property
     def manifest(self) -> Path:
@@ -138,6 +146,9 @@ def _encode_task(task: EncodeTask) -> None:
     except OtherIdsError as other:
         log.warning("gigatoken encodes %r otherwise than tokenizers does, which takes over.", other.text[:80])
         manifest = _encoded(task, fast=False)
+    if task.store is not None:
+        for place in manifest["places"]:
+            send(Path(f"{task.folder / place}.bin"), part_file(f"{task.store}/{place}", part_name(task.number)))
     write_json(task.manifest, {"made_by": task.made_by, **manifest})
 
 
@@ -168,19 +179,19 @@ def _join(tasks: Sequence[EncodeTask], manifests: Records, output: Path, encoder
     cards = []
     for place in places:
         shards = [
-            (TokenSource(task.folder / place), manifest["places"][place])
+            (part_name(task.number), task.folder / place, manifest["places"][place])
             for task, manifest in zip(tasks, manifests, strict=True)
             if place in manifest["places"]
         ]
         about = {
             "name": place,
-            "bytes": sum(counts["bytes"] for _, counts in shards),
-            "quality": shards[0][1]["quality"],
+            "bytes": sum(counts["bytes"] for *_, counts in shards),
+            "quality": shards[0][-1]["quality"],
             "tokenizer_sha256": encoder.sha256,
             "begin": encoder.begin,
             "end": encoder.end,
         }
-        cards.append(join(output / place, [source for source, _ in shards], about))
+        cards.append(join(output / place, {part: stem for part, stem, _ in shards}, about))
     _remove_others(output, cards)
     return cards
 
@@ -189,8 +200,8 @@ def _remove_others(output: Path, cards: Records) -> None:
     """Remove what an earlier run with other inputs left."""
     wanted = set()
     for card in cards:
-        path, parts = output / card["name"], len(card.get("parts", [0]))
-        wanted |= {Path(part_file(path, number, parts)) for number in range(parts)}
+        path = output / card["name"]
+        wanted |= {Path(part_file(path, part)) for part in card["parts"]}
         wanted |= {Path(f"{path}{ending}") for ending in (".offsets.npy", ".documents.npy", ".json")}
     remove_others((path for kind in KINDS for path in (output / kind).glob("*")), wanted)
 
@@ -209,7 +220,7 @@ def _show(cards: Records, faults: Records, passed: Mapping[str, int]) -> None:
     show_passed(console, passed)
 
 
-def _documents(files: Sequence[Path], faults: list[dict[str, Any]], passed: Counter[str]) -> Iterator[Document]:
+def _documents(files: Sequence[InputFile], faults: list[dict[str, Any]], passed: Counter[str]) -> Iterator[Document]:
     for path in files:
         for document in read_documents(path):
             if isinstance(document, Fault):

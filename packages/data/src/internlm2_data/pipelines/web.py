@@ -45,11 +45,11 @@ class WebPipeline:
         if self.shards not in ("jsonl.zst", "parquet"):
             raise ValueError(f"shards={self.shards} must be jsonl.zst or parquet.")
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`."""
         files = expand_inputs(inputs)
         counter = TextEncoder(self.count_tokens_with) if self.count_tokens_with else None
-        run = StageRun(output, executor, self.shards, counter)
+        run = StageRun(output, executor, self.shards, counter, store)
         shards = run.sift("format", FormatSieve(self.format), input_shards(files, self.shard_bytes))
         run.require_documents(inputs)
         shards = run.sift("clean", RuleSieve.of(self.clean), shards)

@@ -12,6 +12,7 @@ from internlm2_data.io.documents import read_documents
 from internlm2_data.retrieval.bm25 import Retriever
 from internlm2_data.stages.manifest import write_json
 from internlm2_data.stages.run import Shard
+from internlm2_data.stores import InputFile
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def score_task(task: ScoreTask) -> None:
     write_json(task.manifest, {"made_by": task.made_by, "documents": len(documents)})
 
 
-def documents_of(files: Sequence[Path]) -> Iterator[Document]:
+def documents_of(files: Sequence[InputFile]) -> Iterator[Document]:
     """The documents of files, without what is none."""
     for path in files:
         yield from (document for document in read_documents(path) if isinstance(document, Document))

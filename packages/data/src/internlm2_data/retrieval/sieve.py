@@ -8,6 +8,7 @@ from pathlib import Path
 from internlm2_data.document import Document
 from internlm2_data.io.documents import read_documents
 from internlm2_data.stages.sieves import Sifted
+from internlm2_data.stores import InputFile
 from internlm2_data.verdict import Drop, Score, apply
 
 
@@ -24,7 +25,7 @@ class ChosenSieve:
     _folder: Path
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         numbers = json.loads((self._folder / "shards.json").read_text("utf-8"))
         chosen = json.loads((self._folder / f"{numbers[str(files[0])]}.json").read_text("utf-8"))
@@ -57,7 +58,7 @@ class GivenSieve:
     portions: dict[str, str]
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         for path in files:
             for document in read_documents(path):

@@ -19,6 +19,8 @@ from internlm2_data.stages.funnel import reasons
 from internlm2_data.stages.manifest import undone, write_json
 from internlm2_data.stages.sieves import Sieve
 from internlm2_data.stages.tally import Tally
+from internlm2_data.stores import InputFile, size_of
+from internlm2_data.stores.outputs import send, withdraw
 from internlm2_data.tokens.encoding import TextEncoder
 
 SHARD_BYTES = 4 << 20
@@ -28,7 +30,7 @@ SHARD_BYTES = 4 << 20
 class Shard:
     """Files that are worked on together, and a fingerprint of all that made them."""
 
-    files: tuple[Path, ...]
+    files: tuple[InputFile, ...]
     made_by: str
 
 
@@ -44,6 +46,7 @@ class SieveTask:
     manifest: Path
     made_by: str
     counter: TextEncoder | None
+    store: str | None
 
 
 class StageRun:
@@ -54,6 +57,7 @@ class StageRun:
         executor: Where shards are worked on.
         suffix: Format of shards, "jsonl.zst" or "parquet".
         counter: Counts the tokens of what every stage keeps. None counts none.
+        store: Folder of a store to which shards are moved when they are finished. None keeps them here.
     """
 
     def __init__(
@@ -62,9 +66,11 @@ class StageRun:
         executor: Executor,
         suffix: Literal["jsonl.zst", "parquet"] = "jsonl.zst",
         counter: TextEncoder | None = None,
+        store: str | None = None,
     ) -> None:
-        self.output, self.executor, self.suffix, self.counter = output, executor, suffix, counter
+        self.output, self.executor, self.suffix, self.counter, self.store = output, executor, suffix, counter, store
         self.reports: list[dict[str, Any]] = []
+        self._is_withdrawn = False
         output.mkdir(parents=True, exist_ok=True)
         (output / "excluded").mkdir(exist_ok=True)
 
@@ -109,6 +115,9 @@ class StageRun:
             RuntimeError: If tasks failed as often as the executor tries them.
         """
         results, failures = [], []
+        if tasks and self.store and not self._is_withdrawn:
+            withdraw(self.store)
+            self._is_withdrawn = True
         with ExitStack() as stack:
             bar = stack.enter_context(LineProgress()) if tasks else None
             line = bar.add_task(stage, total=len(tasks)) if bar else None
@@ -139,6 +148,7 @@ class StageRun:
             manifest=self.output / "_shards" / stage / f"{name}.json",
             made_by=fingerprint(made_by, shard.made_by, number),
             counter=self.counter,
+            store=self.store,
         )
 
 
@@ -168,17 +178,17 @@ def no_document(inputs: Sequence[str], count: int, faults: Sequence[Any], passed
     return ValueError(f"inputs={list(inputs)} hold no document.{others}{first}")
 
 
-def input_shards(files: Sequence[Path], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
+def input_shards(files: Sequence[InputFile], shard_bytes: int = SHARD_BYTES) -> list[Shard]:
     """Group files, in order, into shards of about `shard_bytes`. A larger file is a shard of its own.
 
     Args:
         files: Files of the input.
         shard_bytes: Small files are grouped to shards of about this size.
     """
-    groups: list[list[Path]] = []
+    groups: list[list[InputFile]] = []
     room = 0
     for path in files:
-        size = path.stat().st_size if path.is_file() else shard_bytes
+        size = shard_bytes if isinstance(path, Path) and path.is_dir() else size_of(path)
         if not groups or size > room:
             groups.append([])
             room = shard_bytes
@@ -207,6 +217,9 @@ def do_sieve(task: SieveTask) -> None:
                 tally.drop(document)
     if task.counter is not None:
         _count_tokens(task.kept, task.counter, tally)
+    if task.store is not None:
+        for path in (task.kept, task.excluded):
+            send(path, f"{task.store}/{path.parent.name}/{path.name}")
     seconds = time.process_time() - began
     write_json(task.manifest, {"made_by": task.made_by, "seconds": seconds, "tally": tally.to_json()})
 

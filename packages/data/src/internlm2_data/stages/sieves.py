@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 from internlm2_data.document import Document
@@ -11,6 +10,7 @@ from internlm2_data.io.inputs import read_items
 from internlm2_data.io.items import Fault, Passed
 from internlm2_data.io.shards import ShardReader
 from internlm2_data.page import Page
+from internlm2_data.stores import InputFile
 from internlm2_data.verdict import Drop, Keep, Rule, Rules, apply
 from internlm2_data.web.formatting import Format
 
@@ -25,7 +25,7 @@ class Sieve(Protocol):
     def absent(self) -> Sequence[str]:
         """What the stage could check and was not configured to."""
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """Documents in order, each with whether it is kept, and between them what is none."""
 
 
@@ -41,7 +41,7 @@ class FormatSieve:
     format: Format
     absent: Sequence[str] = ()
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         for path in files:
             for item in read_items(path):
@@ -71,7 +71,7 @@ class RuleSieve:
         missing = [name for name, rule in rules.items() if rule is None]
         return cls([rule for rule in rules.values() if rule is not None], [*absent, *missing])
 
-    def sift(self, files: Sequence[Path], stage: str) -> Iterator[Sifted]:
+    def sift(self, files: Sequence[InputFile], stage: str) -> Iterator[Sifted]:
         """See `Sieve`."""
         documents = (document for path in files for document in ShardReader(path))
         while batch := list(islice(documents, BATCH_DOCUMENTS)):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path, PurePosixPath
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from internlm2_data.stores import files_of, is_file, is_remote, local, size_of
+from internlm2_data.stores import BlockCache, InputFile, StoreFile, files_in, is_file, is_remote, local, names_in
 from internlm2_data.tokens.manifests import Manifest
 
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -22,23 +22,26 @@ DOCUMENT = np.dtype([("id", "V16"), ("contents", "<u8")])
 
 
 class TokenSource:
-    """The documents of one token file, or of a selection of them, read by memory map.
+    """The documents of one token file, or of a selection of them, read by memory map, or by ranges from a store.
 
     Pickles as its path, so that handing it to loader workers copies no tokens.
 
     Args:
-        path: `.../NAME`, with or without `.json` or `.bin` at its end. Files in a store (``s3://...``) are copied to
-            this machine when they are needed.
+        path: `.../NAME`, with or without `.json` or `.bin` at its end. Of a token file in a store (``s3://...``) card
+            and offsets are copied to this machine, and tokens are read when they are needed.
         min_tokens: Keep only documents of at least this many tokens (for the long phase).
+        blocks: Keeps what was read of tokens in a store. None is ``BlockCache()``.
 
     Raises:
         FileNotFoundError: If its card ``NAME.json`` is missing.
         ValueError: If the card contradicts the files, or no document is left.
+        StoreError: If the store does not answer.
     """
 
-    def __init__(self, path: str | Path, min_tokens: int = 0) -> None:
+    def __init__(self, path: str | Path, min_tokens: int = 0, blocks: BlockCache | None = None) -> None:
         self.stem = stem = str(path).removesuffix(".json").removesuffix(".bin")
         self.min_tokens = min_tokens
+        self.blocks = BlockCache() if blocks is None else blocks
         self._maps: dict[int, npt.NDArray[Any]] = {}
         card = f"{stem}.json"
         if not is_file(card):
@@ -50,7 +53,8 @@ class TokenSource:
         if not len(self):
             raise ValueError(f"{stem} has no document of {max(1, min_tokens)} tokens or more.")
         for file, tokens in self._parts:
-            held = size_of(file) // DTYPES[self.card["dtype"]].itemsize
+            size = file.size_bytes if isinstance(file, StoreFile) else file.stat().st_size
+            held = size // DTYPES[self.card["dtype"]].itemsize
             if held != tokens:
                 raise ValueError(
                     f"{file} holds {held} tokens where its card says {tokens}. Delete it and run `internlm2 process "
@@ -83,12 +87,15 @@ class TokenSource:
 
     def read(self, document: int, start: int = 0, stop: int | None = None) -> npt.NDArray[Any]:
         """Token ids [start:stop] of one document, as stored (uint16 or uint32)."""
-        first, length = int(self._extents[0][document]), int(self.lengths[document])
-        stop = length if stop is None else min(stop, length)
-        # No document is in two parts.
-        part = bisect_right(self._starts, first) - 1
-        first -= self._starts[part]
-        return np.asarray(self._opened(part)[first + start : first + stop])
+        return self._read(*self._place(document, start, stop))
+
+    def fetch(self, spans: Iterable[tuple[int, int, int]]) -> None:
+        """Have parts of documents here that are about to be read, several at the same time. They are in a store.
+
+        Args:
+            spans: Document, first token, and the token after the last one.
+        """
+        self.blocks.fetch([self._bytes(*self._place(*span)) for span in spans])
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
@@ -126,26 +133,45 @@ class TokenSource:
 
     def at_least(self, tokens: int) -> "TokenSource":
         """The documents of at least `tokens` tokens, as a source of their own."""
-        return TokenSource(self.stem, max(tokens, self.min_tokens))
+        return TokenSource(self.stem, max(tokens, self.min_tokens), self.blocks)
 
-    def __reduce__(self) -> tuple[type["TokenSource"], tuple[str, int]]:
-        return TokenSource, (self.stem, self.min_tokens)
+    def __reduce__(self) -> tuple[type["TokenSource"], tuple[str, int, BlockCache]]:
+        return TokenSource, (self.stem, self.min_tokens, self.blocks)
 
     @cached_property
-    def _parts(self) -> list[tuple[str, int]]:
+    def _parts(self) -> list[tuple[InputFile, int]]:
         """The files of tokens, and how many each must hold."""
-        parts = self.card.get("parts", [self.card["tokens"]])
-        return [(part_file(self.stem, number, len(parts)), tokens) for number, tokens in enumerate(parts)]
+        tokens = self.card.get("parts", {"": self.card["tokens"]})
+        names = [part_file(self.stem, part) for part in tokens]
+        files: Sequence[InputFile] = [Path(name) for name in names]
+        if is_remote(self.stem):
+            files = files_in(self.stem.rpartition("/")[0], [PurePosixPath(name).name for name in names])
+        return list(zip(files, tokens.values(), strict=True))
 
     @cached_property
     def _starts(self) -> list[int]:
         return [0, *accumulate(tokens for _, tokens in self._parts)][:-1]
 
-    def _opened(self, part: int) -> npt.NDArray[Any]:
+    def _place(self, document: int, start: int, stop: int | None) -> tuple[int, int, int]:
+        """The part in which tokens [start:stop] of a document are, and where in it."""
+        first, length = int(self._extents[0][document]), int(self.lengths[document])
+        # No document is in two parts.
+        part = bisect_right(self._starts, first) - 1
+        first -= self._starts[part]
+        return part, first + start, first + (length if stop is None else min(stop, length))
+
+    def _bytes(self, part: int, start: int, stop: int) -> tuple[StoreFile, int, int]:
+        file, size = self._parts[part][0], DTYPES[self.card["dtype"]].itemsize
+        assert isinstance(file, StoreFile)
+        return file, start * size, stop * size
+
+    def _read(self, part: int, start: int, stop: int) -> npt.NDArray[Any]:
+        file, dtype = self._parts[part][0], DTYPES[self.card["dtype"]]
+        if isinstance(file, StoreFile):
+            return np.frombuffer(self.blocks.read(*self._bytes(part, start, stop)), dtype)
         if part not in self._maps:
-            file, _ = self._parts[part]
-            self._maps[part] = np.memmap(local(file), dtype=DTYPES[self.card["dtype"]], mode="r")
-        return self._maps[part]
+            self._maps[part] = np.memmap(file, dtype=dtype, mode="r")
+        return np.asarray(self._maps[part][start:stop])
 
     @cached_property
     def _kept(self) -> npt.NDArray[np.bool_]:
@@ -157,19 +183,26 @@ class TokenSource:
         return (starts, lengths) if keep.all() else (starts[keep], lengths[keep])
 
 
-def part_file(stem: str | Path, number: int, count: int) -> str:
+def part_name(shard: int) -> str:
+    """The name of the part of a token file that a shard wrote."""
+    return f"{shard:05d}"
+
+
+def part_file(stem: str | Path, part: str = "") -> str:
     """The file of tokens of one of the parts of a token file.
 
     Args:
         stem: `.../NAME`.
-        number: Of the part, from 0.
-        count: How many parts there are. One alone has no number in its name.
+        part: Its name. Empty where the file has no parts.
     """
-    return f"{stem}.bin" if count == 1 else f"{stem}.{number:05d}.bin"
+    return f"{stem}.{part}.bin" if part else f"{stem}.bin"
 
 
 def token_sources(
-    folder: str | Path, names: list[str] | None = None, tokenizer: str | Path | None = None
+    folder: str | Path,
+    names: list[str] | None = None,
+    tokenizer: str | Path | None = None,
+    blocks: BlockCache | None = None,
 ) -> Mapping[str, TokenSource]:
     """All token files of a folder, by name and in the order of their names.
 
@@ -177,6 +210,7 @@ def token_sources(
         folder: What `process pipeline=tokens` wrote, for example `runs/tokens/train`.
         names: Only these. None for all.
         tokenizer: `tokenizer.json`, or a folder with one, that the text must have been encoded with. None takes any.
+        blocks: Keeps what was read of tokens in a store. None is ``BlockCache()``.
 
     Raises:
         FileNotFoundError: If the folder holds no token file, or not one that was named.
@@ -192,15 +226,14 @@ def token_sources(
     missing = [name for name in wanted if name not in found]
     if missing or not wanted:
         raise FileNotFoundError(f"{folder} holds the token files {found} and not {missing}.")
-    sources = {name: TokenSource(f"{str(folder).rstrip('/')}/{name}") for name in wanted}
+    sources = {name: TokenSource(f"{str(folder).rstrip('/')}/{name}", blocks=blocks) for name in wanted}
     if tokenizer is not None:
         _check_tokenizer(sources, Path(tokenizer))
     return sources
 
 
 def _names_in(folder: str | Path) -> list[str]:
-    files = files_of(str(folder)) if is_remote(folder) else map(str, Path(folder).glob("*"))
-    return [PurePosixPath(file).name for file in files]
+    return names_in(str(folder)) if is_remote(folder) else [file.name for file in Path(folder).glob("*")]
 
 
 def tokenizer_file(path: str | Path) -> Path:

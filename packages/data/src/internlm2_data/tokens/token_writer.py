@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from xxhash import xxh3_64_intdigest, xxh3_128_hexdigest
 
-from internlm2_data.tokens.token_file import DOCUMENT, DTYPES, TokenSource, part_file
+from internlm2_data.tokens.token_file import DOCUMENT, DTYPES, part_file
 
 
 class TokenWriter:
@@ -65,26 +65,31 @@ class TokenWriter:
         _finish(self.path, np.array(self._lengths, np.int64), documents, {"dtype": self._dtype, **self.about})
 
 
-def join(path: Path, shards: Sequence[TokenSource], about: Mapping[str, Any]) -> dict[str, Any]:
+def join(path: Path, shards: Mapping[str, Path], about: Mapping[str, Any]) -> dict[str, Any]:
     """One token file of several, whose tokens are not written again: their files get a second name.
 
     Args:
         path: `.../NAME` of the whole.
-        shards: The parts, in order. Each is one file with all of its documents.
+        shards: `.../NAME` of token files by the name of the part that each becomes, in order.
         about: What else the card should say, in JSON types.
 
     Returns:
         The card.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for number, shard in enumerate(shards):
-        _link(Path(f"{shard.stem}.bin"), Path(part_file(path, number, len(shards))))
-    lengths = np.concatenate([np.diff(shard.offsets) for shard in shards])
-    documents = np.concatenate([shard.documents for shard in shards])
-    first = shards[0].card
-    parts = {"parts": [shard.card["tokens"] for shard in shards]} if len(shards) > 1 else {}
-    card = {"dtype": first["dtype"], "vocabulary": first["vocabulary"], **parts, **about}
+    for part, shard in shards.items():
+        _link(Path(f"{shard}.bin"), Path(part_file(path, part)))
+    lengths = np.concatenate([np.diff(_array(shard, "offsets")) for shard in shards.values()])
+    documents = np.concatenate([_array(shard, "documents") for shard in shards.values()])
+    cards = {part: json.loads(Path(f"{shard}.json").read_text("utf-8")) for part, shard in shards.items()}
+    parts = {part: card["tokens"] for part, card in cards.items()}
+    first = next(iter(cards.values()))
+    card = {"dtype": first["dtype"], "vocabulary": first["vocabulary"], "parts": parts, **about}
     return _finish(path, lengths, documents, card)
+
+
+def _array(stem: Path, name: str) -> npt.NDArray[Any]:
+    return np.asarray(np.load(f"{stem}.{name}.npy", allow_pickle=False))
 
 
 def _finish(path: Path, lengths: npt.NDArray[np.int64], documents: Any, about: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from internlm2_data.document import CODE_TYPES, Document
 from internlm2_data.io.documents import read_documents
+from internlm2_data.stores import InputFile
 
 GROUPS = ("en", "zh", "code", "other")
 # Of each group, for figures.
@@ -21,7 +21,7 @@ class BalancedSample:
         sample_bytes: Bytes of all texts.
     """
 
-    files: Sequence[Path]
+    files: Sequence[InputFile]
     sample_bytes: int
 
     def __iter__(self) -> Iterator[tuple[str, str]]:

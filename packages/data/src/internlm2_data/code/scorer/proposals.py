@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heappush, heappushpop
 from itertools import islice, zip_longest
-from pathlib import Path
 
 from internlm2_records import Record
 
@@ -131,7 +130,7 @@ def _batches(inputs: Sequence[str], known: frozenset[str], drawing: Drawing) -> 
     """Files of code that have no label, in batches. What is something else is counted."""
     batch: list[Document] = []
     for path in expand_inputs(inputs):
-        for document in read_documents(Path(path)):
+        for document in read_documents(path):
             if not isinstance(document, Document):
                 drawing.count("not read")
             elif document.type != "code":

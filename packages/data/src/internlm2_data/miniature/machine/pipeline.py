@@ -27,6 +27,6 @@ class MachinePipeline:
     code_bytes: int
     planted: PlantedPages = field(default_factory=PlantedPages)
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Takes no inputs."""
         collect(output, self.web_bytes, self.prose_bytes, self.chinese_bytes, self.code_bytes, self.planted)

@@ -21,6 +21,7 @@ from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.miniature.machine.chinese import news
 from internlm2_data.miniature.machine.packages import package_texts
 from internlm2_data.report.planted import SOURCE
+from internlm2_data.stores import local
 
 BLOCKED = "blocked.example"
 """Domain of the pages that a list of domains drops."""
@@ -69,7 +70,7 @@ class PlantedPages:
         """What is put among the sentences, by kind."""
         written = json.loads((files(__package__) / "planted.json").read_text("utf-8"))
         lines = {kind: list(written.get(kind, {}).get(language, [])) for kind in KINDS}
-        items, _ = read_items(expand_inputs(self.evaluation), ItemFields())
+        items, _ = read_items([local(file) for file in expand_inputs(self.evaluation)], ItemFields())
         asked = (item.question for item in items)
         lines["contaminated"] = [
             question

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
 from internlm2_data.document import Document
@@ -11,6 +10,7 @@ from internlm2_data.io.documents import read_documents
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.miniature.written.instructions.words import LANGUAGES, Language
 from internlm2_data.pipelines.tokens import is_held_out
+from internlm2_data.stores import InputFile
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 SHORTEST = 15
@@ -77,6 +77,6 @@ def fitting_sentences(text: str, language: Language) -> list[str]:
     return [piece for piece in pieces if SHORTEST <= len(piece) <= LONGEST[language]]
 
 
-def _documents(files: Iterable[Path]) -> Iterable[Document]:
+def _documents(files: Iterable[InputFile]) -> Iterable[Document]:
     for path in files:
         yield from (document for document in read_documents(path) if isinstance(document, Document))

@@ -42,7 +42,7 @@ class WrittenPipeline:
         if unknown := set(self.sizes) - set(KINDS):
             raise ValueError(f"sizes name {sorted(unknown)}, but the kinds are {sorted(KINDS)}.")
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Done again each time, which takes a few seconds.
 
         Raises:

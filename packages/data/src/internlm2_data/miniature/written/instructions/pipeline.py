@@ -39,7 +39,7 @@ class InstructionsPipeline:
     weights: Mapping[str, float] = field(default_factory=dict)
     shares: Shares = field(default_factory=Shares)
 
-    def run(self, inputs: Sequence[str], output: Path, executor: Executor) -> None:
+    def run(self, inputs: Sequence[str], output: Path, executor: Executor, store: str | None = None) -> None:
         """See `Pipeline`. Takes no inputs, and is done again each time, which takes a second or two.
 
         Raises:
