@@ -116,13 +116,13 @@ def _most_like(marked: Reply, clean: Sequence[Reply]) -> Reply:
 
 
 def _least_said(replies: Sequence[Reply], said: Counter[str]) -> Reply:
-    """The reply whose words were said least often in the pairs before it. Its words are counted."""
+    """The reply that was said least often in the pairs before it, itself and its words. They are counted."""
 
-    def novelty(reply: Reply) -> float:
-        return statistics.mean(1 / (1 + said[word]) for word in WORDS.findall(reply.text) or [""])
+    def parts(reply: Reply) -> set[str]:
+        return {reply.text, *WORDS.findall(reply.text)}
 
-    chosen = max(replies, key=novelty)
-    said.update(WORDS.findall(chosen.text))
+    chosen = max(replies, key=lambda reply: statistics.mean(1 / (1 + said[part]) for part in parts(reply)))
+    said.update(parts(chosen))
     return chosen
 
 
