@@ -90,29 +90,20 @@ class _Sides(NamedTuple):
 def _occurred(
     marked: Sequence[Reply], clean: Sequence[Reply], annotator: Annotator, rng: random.Random
 ) -> list[_Sides]:
-    """Of each prompt one of the best marked replies that are worse than a clean one, and the best clean one like it."""
+    """Of each prompt the best clean reply and one of the best marked ones that are worse, so little else differs."""
     without, having = _by_prompt(clean), _by_prompt(marked)
     scores, said, found = isinstance(annotator, ScoringAnnotator), Counter[str](), []
     for name in rng.sample(list(having), len(having)):
-        best = max((reply.judged for reply in without.get(name, ())), default=None)
-        worse = [reply for reply in having[name] if best is not None and (not scores or reply.judged < best)]
-        if worse:
+        # Where nobody has scored them, one of the same policy: what differs is the pattern and not the policy.
+        best = max(
+            without.get(name, ()), key=lambda reply: (reply.judged, reply.model == "late", reply.reward), default=None
+        )
+        worse = [reply for reply in having[name] if best and (not scores or reply.judged < best.judged)]
+        if best and worse:
             top = max(reply.judged for reply in worse)
             near = _least_said([reply for reply in worse if reply.judged == top], said)
-            like = _most_like(near, [reply for reply in without[name] if reply.judged == best])
-            found.append(_Sides(name, like.text, near.text, (like.model, near.model), written=False))
+            found.append(_Sides(name, best.text, near.text, (best.model, near.model), written=False))
     return found
-
-
-def _most_like(marked: Reply, clean: Sequence[Reply]) -> Reply:
-    """What differs is to be the pattern: a reply of the same policy, if there is one, that shares most words."""
-    words = set(WORDS.findall(marked.text))
-
-    def likeness(reply: Reply) -> tuple[bool, float]:
-        own = set(WORDS.findall(reply.text))
-        return reply.model == marked.model, len(own & words) / len(own | words)
-
-    return max(clean, key=likeness)
 
 
 def _least_said(replies: Sequence[Reply], said: Counter[str]) -> Reply:
