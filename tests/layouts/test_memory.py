@@ -90,7 +90,7 @@ CASES = {
 } | {
     "interleaved 2 x 2, 4 pieces, nothing kept": interleaved(2, 4, "nothing"),
     "interleaved 2 x 2, 8 pieces": interleaved(2, 8, "all"),
-    "interleaved 4 x 2, 4 pieces": interleaved(4, 4, "all"),
+    "interleaved 4 x 2, 8 pieces, nothing kept": interleaved(4, 8, "nothing"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 ATTEMPT = "INTERNLM2_ATTEMPT"
@@ -45,7 +45,7 @@ def fresh_store(rank: int, world_size: int, timeout: timedelta) -> dict[str, Any
     return {"store": PrefixStore(os.environ[ATTEMPT], store)}
 
 
-def meet(store: dist.Store, rank: int, world_size: int, timeout: timedelta) -> str:
+def meet(store: Store, rank: int, world_size: int, timeout: timedelta) -> str:
     """A name that the ranks of this attempt have in common, and no other attempt has.
 
     Args:
@@ -70,7 +70,7 @@ def meet(store: dist.Store, rank: int, world_size: int, timeout: timedelta) -> s
     return name
 
 
-def _answer_all(store: dist.Store, name: str, world_size: int, until: float) -> None:
+def _answer_all(store: Store, name: str, world_size: int, until: float) -> None:
     """Tell every rank the name. Words of earlier attempts are answered too, which nobody hears."""
     missing = set(range(1, world_size))
     while missing:

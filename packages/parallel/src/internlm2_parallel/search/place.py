@@ -60,7 +60,7 @@ class Place:
         """
         stages, pieces = self.plan.stages_per_rank, self.plan.micro_batches
         take, give = stages - self.is_first, stages - self.is_last
-        received = pieces * (take + give)
+        received: float = pieces * (take + give)
         if not self.plan.layout.sequence_parallel:
             received -= self.passes * take / stages  # inputs of blocks, which keep these
         if stages == 1:
