@@ -74,8 +74,10 @@ def agent(folder: Path, name: str, port: int, address: str) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         (folder / name).write_text(str(os.getpgrp()))
+        # Said, since an agent that finds the port taken spends seconds on the names in a trace of calls.
+        rendezvous = {**QUICK, "is_host": name == "first"}
         config = LaunchConfig(
-            1, 2, 1, run_id="elastic", rdzv_backend="c10d", rdzv_endpoint=f"127.0.0.1:{port}", rdzv_configs=QUICK,
+            1, 2, 1, run_id="elastic", rdzv_backend="c10d", rdzv_endpoint=f"127.0.0.1:{port}", rdzv_configs=rendezvous,
             max_restarts=1, start_method="fork", local_addr=address,
         )  # fmt: skip
         elastic_launch(config, job)(folder)
@@ -84,7 +86,7 @@ def agent(folder: Path, name: str, port: int, address: str) -> int:
         os._exit(1)
 
 
-def until(condition, said: Path, deadline_s: float = 240.0) -> None:
+def until(condition, said: Path, deadline_s: float = 600.0) -> None:
     end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, said.read_text()[-6000:]
