@@ -87,6 +87,14 @@ def test_a_second_backward_pass_is_refused() -> None:
         loss.backward()
 
 
+def test_a_loss_that_is_kept_keeps_no_gradient() -> None:
+    hidden, head, labels = case()
+    loss: Any = head_losses(hidden, head, labels, 150).cross_entropy
+    assert loss.grad_fn.weight_grad.shape == head.weight.shape
+    loss.backward()
+    assert loss.grad_fn.weight_grad is None and loss.grad_fn.hidden_grad is None
+
+
 def test_liger_is_refused_where_it_cannot_run(net: LanguageModel, packed: tuple[torch.Tensor, torch.Tensor]) -> None:
     net.head_loss = "liger"
     with pytest.raises(

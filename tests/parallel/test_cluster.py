@@ -12,11 +12,12 @@ import torch
 import torch.distributed as dist
 from internlm2_parallel import CheckpointPolicy, Communication, Layout, MeshStrategy
 from internlm2_parallel.__main__ import main
+from internlm2_parallel.attempts import ATTEMPT
 from internlm2_parallel.checkpoint import damage
 from internlm2_parallel.checkpoint.policy import newer_remote, upload
 from internlm2_parallel.health import FailedNodes, Stragglers, divergence, failed_nodes, stragglers
 from internlm2_parallel.health.flight import write_flight
-from internlm2_parallel.health.nodes import note_failure
+from internlm2_parallel.health.nodes import attempt, note_failure
 from internlm2_parallel.health.stragglers import Pace, sentence, slowest_of
 from internlm2_parallel.testing import LAYOUTS, SaveAt, TinyBatches, TinyLM, quiet_trainer, run_ranks, train_case
 
@@ -100,6 +101,19 @@ def test_a_node_that_failed_in_two_attempts_is_left_out(tmp_path, monkeypatch, c
     with caplog.at_level(logging.WARNING):
         quiet_trainer("auto", 1, callbacks=[FailedNodes(tmp_path)], max_steps=1).fit(TinyLM())
     assert "This run failed on node7 2 times or more. Leave out node7." in caplog.text
+
+
+def test_nodes_that_count_restarts_differently_name_one_attempt(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "29400")
+    for shares, named in (("True", 2), ("False", 1)):  # without a store of torchrun's, the port is the attempt's own
+        monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", shares)
+        names = set()
+        for count in "01":
+            monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)
+            names.add(attempt())
+        assert len(names) == named
+    monkeypatch.setenv(ATTEMPT, "as the ranks have agreed")
+    assert attempt() == "as the ranks have agreed"
 
 
 class Breaks(L.Callback):

@@ -209,6 +209,7 @@ def test_what_has_no_steps_is_no_hang(tmp_path):
         ("OSError: [Errno 28] No space left on device", "disk full"),
         ("slurmstepd: error: *** JOB 7 CANCELLED DUE TO NODE FAILURE ***", "node failed"),
         ("RuntimeError: [pair.cc] Connection closed by peer [127.0.0.1]", "connection lost"),
+        ("[c10d] waitForInput: socket SocketImpl(fd=22, addr=[::1]:4) timed out after 60000ms", "nodes do not meet"),
         ("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus", "broken GPU"),
         ("Stopped after step 12 (SIGUSR2), state saved.", "preempted"),
         ("ValueError: Layout pipeline=1 x shard=3 does not fill a world of 2", "bad layout"),

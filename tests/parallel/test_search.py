@@ -3,15 +3,18 @@
 import json
 import math
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
-from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
+from internlm2_parallel import Layout, MeshStrategy, Pipeline, Sharding, Treatment
+from internlm2_parallel.pipeline.schedule import blocks_of_stages
 from internlm2_parallel.search import MACHINES, Workload, candidates, memory_of, plan, ranked, scaling, time_of
 from internlm2_parallel.search.job import overrides_of
 from internlm2_parallel.search.judging import Fitted, error, judge
 from internlm2_parallel.search.kernels import attention_s, product_s
 from internlm2_parallel.search.machine import ROCE_SHARE, SUSTAINED
 from internlm2_parallel.search.network import Group
+from internlm2_parallel.search.place import Place
 from internlm2_parallel.search.plans import SEARCHED, Plan
 from internlm2_parallel.search.published import PUBLISHED
 from internlm2_parallel.search.scaling import published
@@ -199,6 +202,46 @@ def test_predicted_state_is_within_a_tenth_of_what_ranks_hold(name):
     predicted = memory_of(Plan(case.layout, case.treatment.sharding, name, "all", 1, 1), Workload(size, 32, 256))
     assert max(weights for weights, _ in found) == pytest.approx(predicted.weights, rel=0.1)
     assert max(moments for _, moments in found) == pytest.approx(predicted.optimizer, rel=0.1)
+
+
+class RecordedStage:
+    """What torch's schedules ask of a stage before they run."""
+
+    def __init__(self, rank: int, ranks: int, index: int, stages: int) -> None:
+        self.group_rank, self.group_size, self.stage_index, self.num_stages = rank, ranks, index, stages
+        self.is_first, self.is_last, self.has_backward = index == 0, index == stages - 1, True
+        self.group = self.submod = None
+
+
+@pytest.mark.parametrize(
+    ("ranks", "each", "pieces"), [(2, 2, 2), (2, 2, 8), (2, 3, 4), (4, 2, 4), (4, 2, 16), (4, 4, 8)]
+)
+def test_a_place_has_as_many_passes_in_flight_as_the_schedule_of_torch(ranks, each, pieces):
+    how = Pipeline("interleaved", pieces, each)
+    plan = Plan(Layout(pipeline=ranks), SHARDINGS["ddp"], "", "all", pieces, 1, stages_per_rank=each)
+    schedule = how.make([RecordedStage(0, ranks, index, ranks * each) for index in how.stages_of(0, ranks)], None)
+    for rank, actions in schedule.pipeline_order.items():
+        forward = [{"FORWARD": 1, "FULL_BACKWARD": -1}[action.computation_type.name] for action in actions if action]
+        assert Place(plan, 30, rank).passes == max(accumulate(forward))
+        assert Place(plan, 30, rank).blocks == sum(
+            len(blocks_of_stages(30, ranks * each)[index]) for index in how.stages_of(rank, ranks)
+        )
+
+
+@pytest.mark.parametrize(
+    ("ranks", "each", "pieces", "states"),
+    [
+        # Places for 4 gradients, and what 2 passes have sent. Places for 4 inputs, one of which a block keeps.
+        (2, 1, 4, [4 + 2, 4 - 1]),
+        # Two stages on each: 5 and 3 of 8 passes are in flight, and each stage has sent all 4.
+        (2, 2, 4, [(4 + 8) - 5 / 2 + 8 + 3 / 2, (8 + 4) - 3 + 4 + 5]),
+    ],
+)
+def test_hidden_states_between_stages_by_hand(ranks, each, pieces, states):
+    plan = Plan(Layout(pipeline=ranks), SHARDINGS["ddp"], "", "all", pieces, 1, stages_per_rank=each)
+    assert [Place(plan, 32, rank).hidden_states for rank in range(ranks)] == states
+    split = replace(plan, layout=Layout(pipeline=ranks, tensor=2, sequence_parallel=True))
+    assert Place(split, 32, 1).hidden_states == states[1] + Place(plan, 32, 1).passes  # blocks keep a part of their own
 
 
 def test_treatments_of_the_table_have_prices():

@@ -183,6 +183,8 @@ class LinearCrossEntropy(torch.autograd.Function):
             raise RuntimeError("The loss of the head was differentiated before. Compute it again.")
         ctx.is_used = True
         hidden_grad, weight_grad = (None if x is None else x.mul_(scale) for x in (ctx.hidden_grad, ctx.weight_grad))
+        # A pipeline keeps the losses of all its micro-batches, and would keep a gradient of the head with each.
+        ctx.hidden_grad = ctx.weight_grad = None
         return hidden_grad, weight_grad, None, None
 
 

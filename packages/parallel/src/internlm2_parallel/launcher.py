@@ -14,12 +14,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from internlm2_parallel.lightning_private import HookedLauncher
 from internlm2_parallel.together import Watch, end, failure_of, follow
@@ -152,27 +149,6 @@ def forget_earlier_job() -> None:
         dist.destroy_process_group()
     for name in (*RENDEZVOUS, OWNER):
         os.environ.pop(name, None)
-
-
-def fresh_store(rank: int, world_size: int, timeout: timedelta | None) -> dict[str, Any]:
-    """A store without what an earlier attempt left in it, as an argument of ``init_process_group``.
-
-    torchrun keeps one store over its restarts, and a rank that starts early would read there the address of a process
-    that is dead (torch 2.13, gloo).
-
-    Args:
-        rank: Index of this process.
-        world_size: Number of ranks.
-        timeout: How long the store waits.
-
-    Returns:
-        Nothing on the first attempt.
-    """
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    if attempt == "0" or dist.is_initialized():
-        return {}
-    store, _, _ = next(rendezvous("env://", rank, world_size, timeout=timeout or timedelta(minutes=30)))
-    return {"store": PrefixStore(f"attempt-{attempt}", store)}
 
 
 def hydra_command() -> list[str] | None:

@@ -10,8 +10,9 @@ import torch.distributed as dist
 from lightning.fabric.utilities.seed import reset_seed
 from torch import Tensor
 
+from internlm2_parallel.attempts import fresh_store
 from internlm2_parallel.environments import settled
-from internlm2_parallel.launcher import RankLauncher, follow_the_first_rank, forget_earlier_job, fresh_store
+from internlm2_parallel.launcher import RankLauncher, follow_the_first_rank, forget_earlier_job
 from internlm2_parallel.layout import Layout, NetShape
 from internlm2_parallel.lightning_private import HookedStrategy
 from internlm2_parallel.mesh import Ranks

@@ -76,6 +76,12 @@ KNOWN: tuple[tuple[str, str, str, bool], ...] = (
     ),
     ("bad layout", r"layout .* does not f(it|ill)", "Set the degrees as the message says.", False),
     (
+        "nodes do not meet",
+        r"waitForInput: .* timed out|has not met .* in the store of torchrun",
+        "Set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 on each node before torchrun, and start again.",
+        False,
+    ),
+    (
         "connection lost",
         r"Connection (closed by peer|reset by peer|refused)|NCCL error|ProcessGroup.* failed",
         "Another rank ended first: read its log.",

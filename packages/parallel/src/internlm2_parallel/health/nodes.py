@@ -11,6 +11,8 @@ import socket
 import time
 from pathlib import Path
 
+from internlm2_parallel.attempts import ATTEMPT
+
 RECORD = "nodes.jsonl"
 
 
@@ -21,7 +23,12 @@ def host() -> str:
 
 def attempt() -> str:
     """What tells the attempts of a run apart and is the same on all its ranks."""
-    names = ("SLURM_JOB_ID", "SLURM_RESTART_COUNT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT")
+    if ATTEMPT in os.environ:
+        return os.environ[ATTEMPT]
+    names = ["SLURM_JOB_ID", "SLURM_RESTART_COUNT", "TORCHELASTIC_RUN_ID", "MASTER_PORT"]
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "False":
+        # Else each attempt has a port of its own, and nodes that have joined at different times count differently.
+        names.append("TORCHELASTIC_RESTART_COUNT")
     return ".".join(os.environ.get(name, "") for name in names)
 
 

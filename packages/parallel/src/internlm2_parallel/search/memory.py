@@ -6,6 +6,7 @@ Weights, gradients and AdamW's two moments are fp32. What a step computes (gathe
 
 from dataclasses import dataclass, replace
 
+from internlm2_parallel.search.place import Place
 from internlm2_parallel.search.plans import Plan, Workload
 
 HEAD_CHUNK = 2**27
@@ -25,8 +26,9 @@ class Memory:
         gathered: Copies while a step computes.
         gradients: Between micro-batches.
         optimizer: Moments.
-        activations: Kept for the backward pass, all micro-batches in flight.
-        working: One chunk of logits and its gradient, or a block that is computed again, whichever is larger.
+        activations: Kept for the backward pass, all micro-batches in flight, and what stages of a pipeline exchange.
+        working: One chunk of logits and its gradient, or the backward pass of a block, which may be computed again,
+            whichever is larger.
     """
 
     weights: float
@@ -42,17 +44,17 @@ class Memory:
         return self.weights + self.gathered + self.gradients + self.optimizer + self.activations + self.working
 
 
-def weights_per_rank(plan: Plan, work: Workload) -> float:
-    """Weights of the fullest stage, split over its tensor ranks.
+def weights_per_rank(plan: Plan, work: Workload, rank: int = 0) -> float:
+    """Weights of a pipeline rank, split over its tensor ranks. The first has as many as any.
 
     Args:
         plan: How it is trained.
         work: What is trained.
+        rank: Among the ranks of the pipeline.
     """
-    stages = plan.layout.pipeline
-    blocks = -(-work.shape.layers // stages)
-    ends = work.shape.vocab_size * work.shape.dim * (2 if stages == 1 else 1)
-    return (blocks * work.block_weights + ends) / plan.layout.tensor
+    place = Place(plan, work.shape.layers, rank)
+    ends = work.shape.vocab_size * work.shape.dim * (place.is_first + place.is_last)
+    return (place.blocks * work.block_weights + ends) / plan.layout.tensor
 
 
 def memory_of(plan: Plan, work: Workload) -> Memory:
@@ -62,7 +64,17 @@ def memory_of(plan: Plan, work: Workload) -> Memory:
         plan: How it is trained.
         work: What is trained.
     """
-    layout, sharding, weights = plan.layout, plan.sharding, weights_per_rank(plan, work)
+    last = plan.layout.pipeline - 1
+    # Between the ends, what is held rises or falls evenly.
+    ranks = sorted({0, min(1, last), max(0, last - 1), last})
+    found = (_memory_at(Place(plan, work.shape.layers, rank), work) for rank in ranks)
+    return max(found, key=lambda memory: memory.total)
+
+
+def _memory_at(place: Place, work: Workload) -> Memory:
+    """Memory of one rank of the pipeline."""
+    plan, weights = place.plan, weights_per_rank(place.plan, work, place.rank)
+    layout, sharding = plan.layout, plan.sharding
     shards = layout.shard * layout.context
     split = {"replica": 1, "partial": shards, "full": shards}
     stored = plan.state_shards
@@ -77,25 +89,19 @@ def memory_of(plan: Plan, work: Workload) -> Memory:
         gathered=work.value_bytes * gathered if stored > 1 or layout.replicate > 1 else 0,
         gradients=work.gradient_bytes * gradients,
         optimizer=8 * weights / stored,
-        activations=_activations(plan, work),
-        working=max(2 * 4 * logits, recomputed + _scores(plan, work)),
+        activations=_activations(place, work),
+        working=max(2 * 4 * logits if place.is_last else 0.0, recomputed + _gradients_inside(plan, work)),
     )
 
 
-def _activations(plan: Plan, work: Workload) -> float:
-    """Bytes kept for the backward pass on the first rank, which has the most micro-batches in flight.
-
-    With several stages a rank it starts ``(pipeline - 1) / stages`` more of them before the first comes back (arXiv
-    2205.05198, section 4.2.3).
-    """
-    layout, stages = plan.layout, plan.stages_per_rank
-    blocks = -(-work.shape.layers // layout.pipeline)
-    started = layout.pipeline + ((layout.pipeline - 1) / stages if stages > 1 else 0)
-    in_flight = min(started, plan.micro_batches)
+def _activations(place: Place, work: Workload) -> float:
+    """Bytes kept for the backward pass, and those that stages of a pipeline exchange."""
+    plan = place.plan
+    state = plan.micro_rows * work.tokens / plan.layout.context * work.value_bytes * work.shape.dim
     # The last norm keeps what it normalised and what the head reads.
-    tokens = plan.micro_rows * work.tokens / layout.context
-    ends = 2 * tokens * work.value_bytes * work.shape.dim if layout.pipeline == 1 else 0
-    return in_flight * blocks * _block_activations(plan, work) + ends
+    ends = 2 * state if place.is_last else 0.0
+    kept = place.passes * place.blocks / plan.stages_per_rank * _block_activations(plan, work)
+    return kept + ends + (place.hidden_states * state if plan.layout.pipeline > 1 else 0.0)
 
 
 def _block_activations(plan: Plan, work: Workload) -> float:
@@ -141,6 +147,16 @@ def _context_bytes_per_token(plan: Plan, work: Workload) -> float:
     if plan.context == "ring":
         return pairs + 4 * (2 * ranks - 2) * work.q_width / tensor + work.tokens
     return pairs
+
+
+def _gradients_inside(plan: Plan, work: Workload) -> float:
+    """Bytes of a block's backward pass beside what it has kept: in the feed-forward, or of ring attention's scores.
+
+    The product of the gate has been freed by the time that the gradients of it and of both its factors are there.
+    """
+    tokens = plan.micro_rows * work.tokens / plan.layout.context
+    feed_forward = 2 * work.value_bytes * tokens * work.shape.ffn_dim / plan.layout.tensor
+    return max(feed_forward, _scores(plan, work))
 
 
 def _scores(plan: Plan, work: Workload) -> float:
