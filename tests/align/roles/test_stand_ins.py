@@ -91,6 +91,9 @@ def test_each_continues_what_the_other_has_saved(critic, there):
     assert continued.load_state_dict(state).unexpected_keys == []
     own.load_state_dict(moments)
     assert [group["lr"] for group in own.param_groups] == [1e-2 / 8] * 2
+    cut = [{**group, "params": group["params"][:1]} for group in moments["param_groups"]]
+    with pytest.raises(ValueError, match="doesn't match the size"):
+        own.load_state_dict({"state": {}, "param_groups": cut})
     here.load_state_dict(away.state_dict())
     optimizers[0].load_state_dict(optimizers[1].state_dict())
     for net, optimizer in ((here, optimizers[0]), (continued, own)):
@@ -125,6 +128,7 @@ def test_without_gradients_no_graph_is_kept_and_modes_go_along(critic, there):
     assert not values.requires_grad and process.answer == (0, []) and not process.net.training
     away.train().weights.requires_grad_(False)  # as while another optimizer steps
     assert not token_values(away, ROWS[0].pack(torch.device("cpu"))).requires_grad and process.net.training
+    assert process.answer == (0, [])
 
 
 def test_only_the_last_graph_is_kept(there):
@@ -157,7 +161,8 @@ def test_an_actor_there_learns_and_replies(monkeypatch, language_model):
         packed = ROWS[1].pack(torch.device("cpu"))
         logprobs, entropies = token_logprobs(net, packed, with_entropy=True)
         (logprobs.sum() + 0.1 * entropies.sum()).backward()
-        net(packed.input_ids, packed.position_ids, labels_BT=packed.input_ids).cross_entropy.backward()
+        losses = net(packed.input_ids, packed.position_ids, labels_BT=packed.input_ids)
+        (losses.cross_entropy + 0 * losses.z_squared).backward()
     assert float(optimizer.clip_by_norm(0)) == pytest.approx(float(nn.utils.clip_grad_norm_(here.parameters(), 1e9)))
     optimizer.step()
     ADAMW(decay_groups(here, 0.0)).step()

@@ -25,7 +25,7 @@ class Precision(NamedTuple):
     """What the Trainer's precision has set in the run, to be set in the process too.
 
     Attributes:
-        default: torch's default dtype.
+        default: Default dtype of torch.
         autocast: That of autocast. None where it is off.
     """
 
@@ -186,6 +186,11 @@ class Trained:
 
 
 def put_settings(optimizer: Optimizer, settings: Settings) -> None:
-    """Give the groups of an optimizer their settings."""
+    """Give the groups of an optimizer their settings.
+
+    Args:
+        optimizer: What steps.
+        settings: Of each of its groups.
+    """
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
