@@ -46,19 +46,18 @@ def ray_roles(
         ValueError: If ``resources`` names another role or restarts a trained one, ``offloaded`` is given, or
             `local_roles` refuses something.
     """
-    resources = {name: each for name, each in (resources or {}).items() if each is not None}
-    if others := set(resources) - {*FROZEN, *TRAINED}:
+    given = {name: each for name, each in (resources or {}).items() if each is not None}
+    if others := set(given) - {*FROZEN, *TRAINED}:
         known = ", ".join((*FROZEN, *TRAINED))
         raise ValueError(f"resources={sorted(others)} must be among the roles on Ray: {known}.")
     if offloaded := list(keys.get("offloaded", ())):
         raise ValueError(f"offloaded={offloaded} must be empty: the frozen models are not in this process.")
     local = local_roles(actor, reward, **keys)
     made: dict[str, Any] = {
-        name: partial(RemoteNetwork, name, getattr(local, name), resources_of(resources.get(name, {})))
-        for name in FROZEN
+        name: partial(RemoteNetwork, name, getattr(local, name), resources_of(given.get(name, {}))) for name in FROZEN
     }
-    apart = [name for name in TRAINED if name in resources]
-    made |= {name: trained_apart(name, getattr(local, name), resources_of(resources[name])) for name in apart}
+    apart = [name for name in TRAINED if name in given]
+    made |= {name: trained_apart(name, getattr(local, name), resources_of(given[name])) for name in apart}
     return replace(local, **made, apart=tuple(apart))
 
 
