@@ -30,6 +30,8 @@ FREE = (
     *("annotator", "labels.least"),
     # devices, and how long the same schedule is followed
     *("trainer", "strategy", "layout"),
+    # which processes hold the models of PPO, and what samples there
+    *("roles._target_", "roles.resources", "roles.offloaded", "roles.sample_with", "roles.group_size"),
     # memory and speed: the same sums in another order
     *("module.micro_batch_rows", "module.recompute", "module.recompute_every", "module.compile"),
     *("model.attend", "model.max_logits", "model.head_loss", "batches.row_tokens", "settings.micro_batch_tokens"),

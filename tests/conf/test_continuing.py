@@ -90,6 +90,7 @@ def test_other_settings_are_named(key: str, value: Any, words: str) -> None:
         {"module__recompute": "full"},
         {"validation__zh": "heldout.jsonl"},
         {"stages__ppo__trainer__devices": 2},
+        {"roles___target_": "internlm2_align.roles.on_ray.ray_roles", "roles__resources": {"critic": {"num_gpus": 1}}},
     ],
 )
 def test_how_and_how_long_it_is_computed_may_change(change: dict[str, Any]) -> None:
@@ -193,6 +194,7 @@ def test_the_recipes_that_resume_say_from_what_and_have_the_free_keys() -> None:
     with initialize_config_module("internlm2_conf", version_base="1.3"):
         found = {job: compose(job, ["strategy=ddp"]) for job in ("pretrain", "sft")}
         found |= {job: compose(job, ["strategy=ddp", "callbacks.checkpoint.dirpath=else"]) for job in ("reward", "ppo")}
+        found["rloo"] = compose("rloo", ["roles=ray"])
         found["online_rlhf"] = compose("online_rlhf")
     assert found["online_rlhf"].resumes_from == "runs/online_rlhf/round-*"
     assert found["pretrain"].resumes_from == "runs/pretrain/checkpoints/*.ckpt"

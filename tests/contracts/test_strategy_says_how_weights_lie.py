@@ -10,6 +10,7 @@ from internlm2_parallel import Layout, MeshStrategy, Sharding, Treatment
 ROOT = Path(__file__).parents[2]
 SEAMS = """
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from internlm2_parallel import MeshStrategy
@@ -44,6 +45,10 @@ class CopiesWholeWeights(Protocol):
     def of_first_peer(self, value: Any) -> Any: ...
 
 
+class SharesCopies(Protocol):
+    def shared_copy(self, copy: nn.Module, net: nn.Module, ranks: int) -> AbstractContextManager[Any]: ...
+
+
 class SharesRows(Protocol):
     @property
     def data_parallel_rank(self) -> int: ...
@@ -55,8 +60,10 @@ class SharesRows(Protocol):
 
 def ask(
     strategy: MeshStrategy,
-) -> tuple[SaysHowWeightsLie, GivesWholeWeights, WritesInBackground, ChecksCopies, CopiesWholeWeights, SharesRows]:
-    return strategy, strategy, strategy, strategy, strategy, strategy
+) -> tuple[
+    SaysHowWeightsLie, GivesWholeWeights, WritesInBackground, ChecksCopies, CopiesWholeWeights, SharesCopies, SharesRows
+]:
+    return strategy, strategy, strategy, strategy, strategy, strategy, strategy
 
 
 class AsksForMore(Protocol):

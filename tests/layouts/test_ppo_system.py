@@ -82,10 +82,14 @@ class InOrder(QueryLoader):
 
 
 class Queries(L.LightningDataModule):
+    def __init__(self, loader) -> None:
+        super().__init__()
+        self.loader = loader
+
     def train_dataloader(self) -> QueryLoader:
         share = share_of(self.trainer)
         rank, size = share["rank"], share["num_replicas"]
-        return InOrder(prompts(), 8, STEPS, pretrain=Texts(rank, size), dp_rank=rank, dp_size=size)
+        return self.loader(prompts(), 8, STEPS, pretrain=Texts(rank, size), dp_rank=rank, dp_size=size)
 
     def val_dataloader(self) -> HeldOutQueries:
         share = share_of(self.trainer)
@@ -101,7 +105,10 @@ class SaveAfterTwo(L.Callback):
             trainer.save_checkpoint(self.path)
 
 
-def train(make_model, strategy, devices, sampling=GREEDY, save=None, resume=None, iterations=STEPS, **roles):
+def train(
+    make_model, strategy, devices, sampling=GREEDY, save=None, resume=None, iterations=STEPS, engine=Uneven,
+    loader=InOrder, **roles,
+):  # fmt: skip
     """Train in this process or rank. Returns history and whole weights of the actor, the latter on the first rank."""
     torch.set_num_threads(1)
 
@@ -111,7 +118,7 @@ def train(make_model, strategy, devices, sampling=GREEDY, save=None, resume=None
     system = PPOSystem(
         Roles(make_model, lambda: without_head(reward()), reference=make_model, reward=reward, **roles),
         ENCODER,
-        engine=Uneven,
+        engine=engine,
         sampling=sampling,
         settings=PPOSettings(warmup_iterations=1, max_grad_norm=0.5, micro_batch_tokens=110),
         actor_optimizer=partial(torch.optim.AdamW, lr=1e-3),
@@ -120,7 +127,7 @@ def train(make_model, strategy, devices, sampling=GREEDY, save=None, resume=None
     callbacks = [SaveAfterTwo(save)] if save else []
     options = {"num_sanity_val_steps": 0, "limit_train_batches": iterations}
     trainer = quiet_trainer(strategy, devices, callbacks=callbacks, **options)
-    trainer.fit(system, datamodule=Queries(), ckpt_path=resume)
+    trainer.fit(system, datamodule=Queries(loader), ckpt_path=resume)
     ranks = getattr(trainer.strategy, "ranks", None)
     weights = whole_state(system.actor, ranks.pipeline) if ranks else system.actor.state_dict()
     return system.history, {name: weight.clone() for name, weight in weights.items()}
@@ -177,6 +184,51 @@ def test_shards_sample_what_whole_weights_sample(make_model):
     """Ranks whose replies are shorter make passes for nothing until the others are done."""
     [(history, weights), _] = on_ranks(make_model, CASES["ddp"], sampling=DRAWN)
     assert_equal(on_ranks(make_model, CASES["fsdp"], sampling=DRAWN, sample_with="shards"), (history, weights))
+
+
+class Watched(Uneven):
+    """Notes how often this rank passes a copy, and the bytes of it that it holds. The last copy stays."""
+
+    passes = 0
+
+    def __init__(self, net: LanguageModel) -> None:
+        super().__init__(net)
+        net.register_forward_hook(self.note)
+        Watched.net, Watched.held = net, sum(weight.to_local().nbytes for weight in net.parameters())
+
+    def note(self, *_) -> None:
+        Watched.passes += 1
+
+
+class ByLength(InOrder):
+    """Of four ranks the first two ask all short prompts, the others all long ones."""
+
+    def of_iteration(self, number: int) -> list[Prompt]:
+        order = sorted(self.prompts, key=lambda prompt: len(prompt.ids))
+        share = len(order) // self.dp_size
+        return order[self.dp_rank * share : (self.dp_rank + 1) * share]
+
+
+GROUPS = {"sample_with": "groups", "group_size": 2}
+
+
+def test_groups_of_ranks_share_a_copy_and_do_not_wait_for_each_other(make_model, alone):
+    def rank():
+        how = {"engine": Watched, "loader": ByLength, **GROUPS}
+        trained = train(make_model, MeshStrategy(Layout(shard=4), nets=NETS), 4, **how)
+        left = sum(weight.to_local().untyped_storage().nbytes() for weight in Watched.net.parameters())
+        return trained, Watched.passes, (Watched.held, left)
+
+    whole = sum(weight.nbytes for weight in make_model().parameters())
+    trained, passes, held = zip(*run_ranks(rank, 4, join=False, deadline_s=300), strict=True)
+    assert_equal(trained, alone)
+    assert set(held) == {(whole // 2, 0)}
+    assert passes[0] == passes[1] < passes[2] == passes[3]
+
+
+def test_a_tensor_group_shares_a_copy(make_model, alone):
+    for history, _ in on_ranks(make_model, CASES["tensor"], iterations=1, **GROUPS):
+        assert history[0] == pytest.approx(alone[0][0], abs=1e-5)
 
 
 def test_frozen_roles_may_be_whole_and_wait_in_host_memory(make_model, alone):

@@ -1,9 +1,11 @@
 """Roles from folders: either layout of the actor, one vocabulary."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
+from internlm2_align.ppo.refusals import check_groups
 from internlm2_align.reward.conditions import Conditions
 from internlm2_align.reward.network import save_reward, start_reward
 from internlm2_align.roles import local_roles
@@ -60,7 +62,12 @@ def test_frozen_models_have_dtypes_of_their_own(tmp_path, sft):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sample_with": "magic"}, r"^sample_with='magic' must be one of copies, shards\.$"),
+        ({"sample_with": "magic"}, r"^sample_with='magic' must be one of copies, groups, shards\.$"),
+        (
+            {"sample_with": "groups"},
+            r"^group_size=0 must be 2 or more with sample_with=groups, and 0 with any other\.$",
+        ),
+        ({"group_size": 2}, r"^group_size=2 must be 2 or more with sample_with=groups, and 0 with any other\.$"),
         (
             {"offloaded": ["critic"]},
             r"^offloaded=\['critic'\] must be among the frozen models, reference and reward\.$",
@@ -73,3 +80,16 @@ def test_frozen_models_have_dtypes_of_their_own(tmp_path, sft):
 def test_what_a_role_cannot_be_is_refused(changes, said):
     with pytest.raises(ValueError, match=said):
         local_roles("sft", "reward", **changes)
+
+
+def test_groups_that_cannot_share_copies_are_refused():
+    trainer = SimpleNamespace(world_size=4, strategy=SimpleNamespace(shared_copy=print))
+    check_groups(trainer, 2)
+    with pytest.raises(ValueError, match=r"^group_size=3 must divide the ranks of the run, which are 4\.$"):
+        check_groups(trainer, 3)
+    trainer.strategy = object()
+    check_groups(trainer, 0)
+    with pytest.raises(
+        ValueError, match=r"^object does not say how ranks share a copy .* group_size=2 must be 0\. Take"
+    ):
+        check_groups(trainer, 2)

@@ -1,6 +1,7 @@
 """What modules, data and callbacks ask of a strategy, as protocols. Strategies of other packages meet them by name."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, runtime_checkable
 
@@ -106,6 +107,25 @@ class CopiesWholeWeights(Protocol):
 
     def of_first_peer(self, value: Any) -> Any:
         """The value of the first of the ranks that read the same rows as this one. Collective among them."""
+
+
+@runtime_checkable
+class SharesCopies(Protocol):
+    """A strategy under which neighbouring ranks can have a copy of a network together."""
+
+    def shared_copy(self, copy: nn.Module, net: nn.Module, ranks: int) -> AbstractContextManager[Any]:
+        """Inside, a copy has the weights of a network, split over a group of ranks that wait for nobody else.
+
+        Entering is collective over all ranks.
+
+        Args:
+            copy: On the meta device. It has no weights any more afterwards.
+            net: A network in training.
+            ranks: Of a group. They are neighbours.
+
+        Returns:
+            A context that gives the group of this rank, as ``reduce`` of the strategy takes it.
+        """
 
 
 @runtime_checkable

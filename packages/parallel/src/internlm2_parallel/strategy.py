@@ -19,9 +19,11 @@ from functools import partial
 from typing import Any
 
 import lightning as L
+import torch.distributed as dist
 from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
 
 from internlm2_parallel.checkpoint import CheckpointPolicy
@@ -40,7 +42,7 @@ from internlm2_parallel.parallelize import Treatment, keep_whole, parallelize
 from internlm2_parallel.pipeline import Pipeline, whole_state
 from internlm2_parallel.saving import SavingStrategy
 from internlm2_parallel.tensor import TensorContext
-from internlm2_parallel.zero import SHARDINGS, blocked_gradient_sync
+from internlm2_parallel.zero import SHARDINGS, blocked_gradient_sync, filled, neighbours
 
 
 class MeshStrategy(SavingStrategy):
@@ -86,6 +88,7 @@ class MeshStrategy(SavingStrategy):
         self.treatment, self.nets, self.deferred = treatment or Treatment(), tuple(nets), deferred
         self.tensor_context = TensorContext()
         self.order: list[str] = []
+        self.groups: dict[int, DeviceMesh] = {}
         self.store = CheckpointStore(checkpoints or CheckpointPolicy())
         self.communication = communication or Communication()
 
@@ -232,6 +235,26 @@ class MeshStrategy(SavingStrategy):
         """Whole weights of a network without stages, by name, one at a time, on every rank. Collective."""
         for name, weight in weights_of(net).items():
             yield name, weight.full_tensor() if isinstance(weight, DTensor) else weight
+
+    @contextmanager
+    def shared_copy(self, copy: nn.Module, net: nn.Module, ranks: int) -> Iterator[dist.ProcessGroup]:
+        """Inside, a copy has the weights of a network without stages, split over neighbours that wait for nobody else.
+
+        Args:
+            copy: On the meta device. It has no weights any more afterwards.
+            net: A network in training. All ranks enter together.
+            ranks: Of a group.
+
+        Yields:
+            The group of this rank.
+
+        Raises:
+            ValueError: If ``ranks`` does not divide the ranks of the run.
+        """
+        if ranks not in self.groups:
+            self.groups[ranks] = neighbours(ranks, self.world_size, self.root_device.type)
+        with filled(copy, partial(self.each_whole_weight, net), self.groups[ranks]):
+            yield self.groups[ranks].get_group()
 
 
 MeshStrategy.register_strategies(StrategyRegistry)

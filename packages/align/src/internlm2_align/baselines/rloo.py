@@ -8,13 +8,13 @@ and the gradients differ by a factor alone: ours is a mean over tokens, TRL's on
 from functools import partial
 from typing import Any
 
-from internlm2_core.optim import decay_groups
 from torch.optim import Optimizer
 
 from internlm2_align.baselines.losses import leave_one_out
 from internlm2_align.ppo.prompts import Query
 from internlm2_align.ppo.rollout import Rollout
 from internlm2_align.ppo.system import PPOSystem
+from internlm2_align.roles.stand_ins import make_optimizer
 
 
 class RLOOSystem(PPOSystem):
@@ -44,7 +44,7 @@ class RLOOSystem(PPOSystem):
 
     def configure_optimizers(self) -> list[Optimizer]:
         """That of the actor."""
-        return [self.make_optimizers[0](decay_groups(self.actor, self.weight_decay))]
+        return [make_optimizer(self.actor, self.make_optimizers[0], self.weight_decay)]
 
     def training_step(self, query: Query, batch_idx: int) -> None:
         """One iteration, each prompt asked several times."""

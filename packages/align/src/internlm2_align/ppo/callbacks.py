@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 from internlm2_core.callbacks import ProgressLine
-from internlm2_core.callbacks.export import SaveLast, gathered
+from internlm2_core.callbacks.export import SaveLast
 
 from internlm2_align.ppo.refusals import CountsIterations
 from internlm2_align.ppo.system import PPOSystem
@@ -88,7 +88,7 @@ class SaveActors(SaveLast):
 
     def _save(self, trainer: L.Trainer, system: L.LightningModule, name: str) -> None:
         assert isinstance(system, PPOSystem)
-        tensors = gathered(trainer, system.actor)
+        tensors = system.whole_actor()
         if trainer.is_global_zero:
             system.save(self.folder / name, tensors)
         trainer.strategy.barrier("actor")

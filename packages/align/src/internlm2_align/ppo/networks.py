@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from internlm2_core.callbacks.export import gathered
 from internlm2_core.generation import Engine, LocalEngine, Sampling
 from internlm2_core.generation.answers import complete
 from internlm2_core.nn.language_model import LanguageModel
-from internlm2_core.optim import decay_groups
-from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie
+from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie, SharesCopies
 from internlm2_core.text import load_tokenizer
 from internlm2_core.training import StepModule
 from internlm2_records import Message
@@ -25,8 +26,10 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import RewardNetwork
 from internlm2_align.roles.local import Roles, dtype_of, local_roles
 from internlm2_align.roles.lockstep import Lockstep
-from internlm2_align.roles.remote import RemoteNetwork
-from internlm2_align.roles.rollouts import PeersEngine, whole_copy
+from internlm2_align.roles.on_ray import RayEngines
+from internlm2_align.roles.remote import StandIn
+from internlm2_align.roles.rollouts import GroupEngine, PeersEngine, whole_copy
+from internlm2_align.roles.stand_ins import EngineThere, RemoteOptimizer, RemoteTrained, make_optimizer
 
 TRAINED = ("actor.", "critic.")
 
@@ -78,19 +81,42 @@ class PPONetworks(StepModule):
         """One optimizer for the actor, one for the critic. Norms do not decay."""
         nets = (self.actor, self.critic)
         return [
-            make(decay_groups(net, self.weight_decay)) for make, net in zip(self.make_optimizers, nets, strict=True)
+            make_optimizer(net, make, self.weight_decay) for make, net in zip(self.make_optimizers, nets, strict=True)
         ]
+
+    def clip_by_norm(self, optimizer: Optimizer) -> Tensor:
+        """Clip the gradients of an optimizer, wherever they are, to ``max_grad_norm``.
+
+        Returns:
+            Their norm before, a scalar, the same on every rank.
+        """
+        if isinstance(optimizer, RemoteOptimizer):
+            return optimizer.clip_by_norm(self.max_grad_norm)
+        return super().clip_by_norm(optimizer)
 
     def sampler(self) -> Engine:
         """What replies with the actor's weights. Collective."""
         how = self.trainer.strategy
         if not (isinstance(how, SaysHowWeightsLie) and (how.gathers_weights or how.splits_layers)):
-            return self.make_engine(self.actor)
+            return self._engine()
         assert isinstance(how, CopiesWholeWeights)
-        net, dtype = self.actor, dtype_of(self.roles.copy_dtype, "copy_dtype")
-        if self.roles.sample_with == "copies":
-            net = whole_copy(net, how, dtype)
-        return PeersEngine(self.make_engine(net), how.of_first_peer)
+        dtype = dtype_of(self.roles.copy_dtype, "copy_dtype")
+        engine: Engine
+        if self.roles.sample_with == "shards":
+            engine = self._engine()
+        elif self.roles.sample_with == "copies":
+            engine = self.make_engine(whole_copy(self.actor, how, dtype))
+        else:
+            assert isinstance(how, SharesCopies)
+            ranks = self.roles.group_size
+            engine = GroupEngine(self.make_engine, self.actor, how, ranks, self._lockstep_of, dtype)
+        return PeersEngine(engine, how.of_first_peer)
+
+    def _engine(self) -> Engine:
+        """An engine on the actor as it is: those of Ray get its weights, others are where it is."""
+        if isinstance(self.actor, RemoteTrained) and not isinstance(self.make_engine, RayEngines):
+            return EngineThere(self.make_engine, self.actor)
+        return self.make_engine(self.actor)
 
     @contextmanager
     def at_work(self, *roles: str) -> Iterator[None]:
@@ -103,7 +129,7 @@ class PPONetworks(StepModule):
         for net in offloaded:
             net.to(self.device)
         nets = [net for role in roles if (net := getattr(self, role)) is not None]
-        with self._lockstep([net for net in nets if not isinstance(net, RemoteNetwork)]):
+        with self._lockstep([net for net in nets if not isinstance(net, StandIn)]):
             yield
         for net in offloaded:
             net.to("cpu")
@@ -112,11 +138,14 @@ class PPONetworks(StepModule):
         how = self.trainer.strategy
         if not (isinstance(how, SaysHowWeightsLie) and how.gathers_weights):
             return nullcontext()
+        return Lockstep(nets, self._least, self._pass_one_token)
 
-        def least(number: int) -> int:
-            return int(self.trainer.strategy.reduce(torch.tensor(number, device=self.device), reduce_op="min"))
+    def _lockstep_of(self, net: nn.Module, group: Any) -> Lockstep:
+        return Lockstep([net], partial(self._least, group=group), self._pass_one_token)
 
-        return Lockstep(nets, least, self._pass_one_token)
+    def _least(self, number: int, group: Any = None) -> int:
+        """The least of a number over the ranks that read other rows, or over a group."""
+        return int(self.trainer.strategy.reduce(torch.tensor(number, device=self.device), group, reduce_op="min"))
 
     def _pass_one_token(self, net: nn.Module) -> Tensor:
         packed = Responses([[0]], [[0]]).pack(self.device)
@@ -139,6 +168,10 @@ class PPONetworks(StepModule):
             ValueError: If a weight is not finite.
         """
         save_actor(folder, self.actor, self.encoder.tokenizer, tensors)
+
+    def whole_actor(self) -> dict[str, Tensor]:
+        """All weights of the actor in training, on the CPU of the first rank, nothing on the others. Collective."""
+        return self.actor.state_dict() if isinstance(self.actor, RemoteTrained) else gathered(self.trainer, self.actor)
 
     @classmethod
     def load(cls, actor: str | Path, reward: str | Path, **settings: Any) -> Self:
@@ -166,7 +199,7 @@ class PPONetworks(StepModule):
         """
         messages: Sequence[Message] = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         sampling = replace(self.speech, seed=self.seed if seed is None else seed)
-        return complete(self.make_engine(self.actor), self.encoder.tokenizer, messages, sampling)
+        return complete(self._engine(), self.encoder.tokenizer, messages, sampling)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out the frozen models."""

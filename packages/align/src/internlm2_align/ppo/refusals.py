@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import lightning as L
 from internlm2_core.generation import Sampling
-from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie
+from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie, SharesCopies
 
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.reward.encoding import ConversationEncoder
@@ -106,6 +106,50 @@ def check_strategy(trainer: L.Trainer) -> None:
         raise ValueError(
             f"{name} does not say whether it keeps weights whole (see internlm2_core.shares.SaysHowWeightsLie). Take a "
             "strategy of internlm2_parallel."
+        )
+
+
+def check_groups(trainer: L.Trainer, group_size: int) -> None:
+    """Refuse groups of ranks that cannot share copies of the actor.
+
+    Args:
+        trainer: Lightning's.
+        group_size: Ranks of a group. 0 means none.
+
+    Raises:
+        ValueError: If the strategy knows no groups, or they would not be of one size.
+    """
+    if group_size and not isinstance(trainer.strategy, SharesCopies):
+        raise ValueError(
+            f"{type(trainer.strategy).__name__} does not say how ranks share a copy (see "
+            f"internlm2_core.shares.SharesCopies), so group_size={group_size} must be 0. Take a strategy of "
+            "internlm2_parallel."
+        )
+    if group_size and trainer.world_size % group_size:
+        raise ValueError(f"group_size={group_size} must divide the ranks of the run, which are {trainer.world_size}.")
+
+
+def check_apart(trainer: L.Trainer, roles: Sequence[str]) -> None:
+    """Refuse to train networks in processes of their own where gradients are shared by ranks, or scaled.
+
+    Args:
+        trainer: Lightning's.
+        roles: Those that are trained in processes of their own.
+
+    Raises:
+        ValueError: If there are such roles, and a strategy of several ranks or scaled losses.
+    """
+    if not roles:
+        return
+    if trainer.world_size > 1 or isinstance(trainer.strategy, SaysHowWeightsLie):
+        raise ValueError(
+            f"{type(trainer.strategy).__name__} trains on ranks, each of which would train {' and '.join(roles)} in a "
+            "process of its own. Take one process without a mesh (strategy=single), or leave them in the ranks."
+        )
+    if getattr(trainer.precision_plugin, "scaler", None) is not None:
+        raise ValueError(
+            f"precision={trainer.precision} scales losses, which {' and '.join(roles)} in a process of its own cannot "
+            "see. It must be bf16-mixed, or one without scaling."
         )
 
 

@@ -36,7 +36,14 @@ from internlm2_align.ppo.heldout import AnswersHeldOut
 from internlm2_align.ppo.losses import policy_loss, value_loss
 from internlm2_align.ppo.price import KLPrice
 from internlm2_align.ppo.prompts import Query
-from internlm2_align.ppo.refusals import check_data, check_mismatch, check_sampling, check_strategy
+from internlm2_align.ppo.refusals import (
+    check_apart,
+    check_data,
+    check_groups,
+    check_mismatch,
+    check_sampling,
+    check_strategy,
+)
 from internlm2_align.ppo.rollout import Estimate, Rollout, judge_rollout, never
 from internlm2_align.ppo.sampling import Scored, sample_and_score
 from internlm2_align.ppo.settings import PPOSettings
@@ -121,9 +128,11 @@ class PPOSystem(AnswersHeldOut):
         """Refuse what would wait for ever, and numbers that do not fit each other.
 
         Raises:
-            ValueError: If `check_strategy` or `check_data` refuses.
+            ValueError: If `check_strategy`, `check_groups`, `check_apart` or `check_data` refuses.
         """
         check_strategy(self.trainer)
+        check_groups(self.trainer, self.roles.group_size)
+        check_apart(self.trainer, self.roles.apart)
         check_data(self.trainer, stage, self.settings.warmup_iterations, self.encoder, self.sampling.max_new_tokens)
 
     @property

@@ -17,7 +17,7 @@ from internlm2_align.ppo.critic import start_critic
 from internlm2_align.reward.network import RewardNetwork, load_reward
 
 CriticFrom = Literal["reward", "actor"]
-SampleWith = Literal["copies", "shards"]
+SampleWith = Literal["copies", "groups", "shards"]
 FROZEN = ("reference", "reward")
 
 
@@ -31,13 +31,16 @@ class Roles:
         reference: What the actor is held close to.
         reward: Scores whole responses.
         sample_with: What samples where the actor's weights are sharded or split over ranks. ``copies``: each rank
-            gathers a whole copy before sampling and drops it afterwards. ``shards``: the weights as they are, for
-            actors of which no device can hold a copy. Each token then waits for all ranks.
+            gathers a whole copy before sampling and drops it afterwards. ``groups``: so does each group of
+            ``group_size`` neighbouring ranks, each of which holds a part. A token waits for the ranks of its group.
+            ``shards``: the weights as they are. Each token waits for all ranks.
+        group_size: Ranks that share a copy under ``groups``, best those of a machine. 0 otherwise.
         copy_dtype: Dtype of the copies. None takes that of the actor's weights.
         offloaded: Frozen models (``reference``, ``reward``) that wait in host memory while they are not needed.
+        apart: Trained models that are in processes of their own.
 
     Raises:
-        ValueError: If ``sample_with`` or ``offloaded`` names what there is not.
+        ValueError: If ``sample_with`` or ``offloaded`` names what there is not, or ``group_size`` does not fit.
     """
 
     actor: Callable[[], LanguageModel]
@@ -45,12 +48,18 @@ class Roles:
     reference: Callable[[], LanguageModel]
     reward: Callable[[], RewardNetwork]
     sample_with: SampleWith = "copies"
+    group_size: int = 0
     copy_dtype: str | None = None
     offloaded: Sequence[str] = ()
+    apart: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.sample_with not in get_args(SampleWith):
             raise ValueError(f"sample_with={self.sample_with!r} must be one of {', '.join(get_args(SampleWith))}.")
+        if (self.group_size > 1) != (self.sample_with == "groups") or self.group_size < 0:
+            raise ValueError(
+                f"group_size={self.group_size} must be 2 or more with sample_with=groups, and 0 with any other."
+            )
         if trained := set(self.offloaded) - set(FROZEN):
             raise ValueError(f"offloaded={sorted(trained)} must be among the frozen models, {' and '.join(FROZEN)}.")
         dtype_of(self.copy_dtype, "copy_dtype")
@@ -64,6 +73,7 @@ def local_roles(
     reference_dtype: str | None = None,
     reward_dtype: str | None = None,
     sample_with: SampleWith = "copies",
+    group_size: int = 0,
     copy_dtype: str | None = None,
     offloaded: Sequence[str] = (),
 ) -> Roles:
@@ -77,6 +87,7 @@ def local_roles(
         reference_dtype: Dtype of the reference, e.g. ``bfloat16``. None keeps that of the files.
         reward_dtype: Dtype of the reward model. None keeps that of the files.
         sample_with: See `Roles`.
+        group_size: See `Roles`.
         copy_dtype: See `Roles`.
         offloaded: See `Roles`.
 
@@ -94,6 +105,7 @@ def local_roles(
         reference=partial(load_model, reference or actor, dtype=dtype_of(reference_dtype, "reference_dtype")),
         reward=partial(_reward, reward, actor, dtype_of(reward_dtype, "reward_dtype")),
         sample_with=sample_with,
+        group_size=group_size,
         copy_dtype=copy_dtype,
         offloaded=tuple(offloaded),
     )

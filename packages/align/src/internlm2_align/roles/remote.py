@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
+
 
 class LostRoleError(RuntimeError):
     """The process of a role has ended, and may not be started again."""
@@ -146,20 +148,20 @@ class Frozen:
         return found.cpu()
 
 
-class RemoteNetwork(nn.Module):
-    """Stands for a frozen network that is in a process of its own. It has no weights here.
+class StandIn(nn.Module):
+    """Stands for a network that is in a process of its own.
 
     Args:
         name: Of the role.
-        make: Makes the network, in its process.
+        make: Makes the object that holds the network, in its process.
         resources: Of the process.
     """
 
     here: Tensor
 
-    def __init__(self, name: str, make: Callable[[], nn.Module], resources: Resources) -> None:
+    def __init__(self, name: str, make: Callable[[], Any], resources: Resources) -> None:
         super().__init__()
-        self.role = RemoteRole(name, partial(Frozen, make), resources)
+        self.role = RemoteRole(name, make, resources)
         self.register_buffer("here", torch.empty(0), persistent=False)
 
     @property
@@ -167,26 +169,38 @@ class RemoteNetwork(nn.Module):
         """Where answers go: where the module is that holds this one."""
         return self.here.device
 
+
+class RemoteNetwork(StandIn):
+    """Stands for a frozen network. It has no weights here.
+
+    Args:
+        name: Of the role.
+        make: Makes the network, in its process.
+        resources: Of the process.
+    """
+
+    def __init__(self, name: str, make: Callable[[], nn.Module], resources: Resources) -> None:
+        super().__init__(name, partial(Frozen, make), resources)
+
     def forward(self, *args: Any, **keywords: Any) -> Tensor:
         """What the network answers to the same arguments. Without gradients.
 
         Raises:
             LostRoleError: If its process has ended and may not be started again.
         """
-        cpu = torch.device("cpu")
-        found: Tensor = self.role.call("forward", moved(args, cpu), moved(keywords, cpu))
+        found: Tensor = self.role.call("forward", moved(args, CPU), moved(keywords, CPU))
         return found.to(self.device)
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """The same with its tensors on a device: a tensor, a tuple, a dict, or a dataclass of tensors.
+    """The same with its tensors on a device, without their graph: a tensor, a tuple, a dict, or a dataclass of tensors.
 
     Args:
         value: Anything else stays.
         device: The device.
     """
     if isinstance(value, Tensor):
-        return value.to(device)
+        return value.detach().to(device)
     if isinstance(value, dict):
         return {name: moved(each, device) for name, each in value.items()}
     if isinstance(value, tuple):

@@ -71,9 +71,22 @@ def shard_state(
     if mesh is None:
         return
     policy = MixedPrecisionPolicy(param_dtype=param_dtype, reduce_dtype=torch.float32 if param_dtype else None)
-    after_forward = _after_forward(sharding, mesh, sub_group)
+    shard_units(net, mesh, policy, _after_forward(sharding, mesh, sub_group))
+
+
+def shard_units(
+    net: nn.Module, mesh: DeviceMesh, policy: MixedPrecisionPolicy, reshard_after_forward: bool | int = True
+) -> None:
+    """Shard ``net`` in place, unit by unit.
+
+    Args:
+        net: See `shard_state`.
+        mesh: Over which.
+        policy: Dtypes.
+        reshard_after_forward: Of the units. What the root keeps stays gathered after its pass.
+    """
     for module in units(net):
-        fully_shard(module, mesh=mesh, reshard_after_forward=after_forward, mp_policy=policy)
+        fully_shard(module, mesh=mesh, reshard_after_forward=reshard_after_forward, mp_policy=policy)
     fully_shard(net, mesh=mesh, reshard_after_forward=False, mp_policy=policy)
 
 
