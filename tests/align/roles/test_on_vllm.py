@@ -1,6 +1,6 @@
 """The actor's weights in vLLM, against a fake of vLLM's boundary that answers with the weights of its folder.
 
-vLLM itself is not run here.
+`test_with_vllm.py` runs vLLM itself.
 """
 
 import sys
