@@ -1,5 +1,6 @@
 """PPOSystem on a toy: it learns, warms up, resumes exactly, and keeps the condition from the actor."""
 
+from dataclasses import replace
 from functools import partial
 
 import lightning as L
@@ -18,6 +19,8 @@ from internlm2_align.reward.encoding import ConversationEncoder
 from internlm2_align.reward.network import from_language_model
 from internlm2_align.reward.scoring import Scorer
 from internlm2_align.roles import Roles
+from internlm2_align.roles.on_ray import RayEngines
+from internlm2_align.roles.on_vllm import VLLMActor
 from internlm2_core.generation import LocalEngine, Sampling
 from internlm2_core.nn.language_model import LanguageModel
 from internlm2_core.text.tokenizer import ByteTokenizer
@@ -395,3 +398,13 @@ def test_a_stale_engine_stops_the_run(make, prompts, tmp_path):
     system.make_engine = lambda net: LocalEngine(stale)
     with pytest.raises(ValueError, match=r"in iteration 1, more than max_mismatch=0\.1"):
         fit(system, prompts, 2, tmp_path)
+
+
+@pytest.mark.parametrize("engine", [RayEngines(), VLLMActor("engine", "tokenizer.json")])
+def test_an_engine_in_another_process_gets_no_parts_of_weights(make, encoder, engine):
+    roles = replace(make().roles, sample_with="shards")
+    with pytest.raises(
+        ValueError, match=rf"^sample_with=shards must be copies with {type(engine).__name__}, which needs "
+    ):
+        PPOSystem(roles, encoder, engine=engine)
+    PPOSystem(roles, encoder)

@@ -9,6 +9,8 @@ from internlm2_core.shares import CopiesWholeWeights, SaysHowWeightsLie, SharesC
 
 from internlm2_align.ppo.prompt import Prompt
 from internlm2_align.reward.encoding import ConversationEncoder
+from internlm2_align.roles.on_ray import RayEngines
+from internlm2_align.roles.on_vllm import VLLMActor
 
 
 @runtime_checkable
@@ -127,6 +129,23 @@ def check_groups(trainer: L.Trainer, group_size: int) -> None:
         )
     if group_size and trainer.world_size % group_size:
         raise ValueError(f"group_size={group_size} must divide the ranks of the run, which are {trainer.world_size}.")
+
+
+def check_engine(engine: object, sample_with: str) -> None:
+    """Refuse to give parts of weights to engines that are in other processes.
+
+    Args:
+        engine: Makes the engine.
+        sample_with: Of `Roles`.
+
+    Raises:
+        ValueError: If the engine needs whole weights and would not get them.
+    """
+    if isinstance(engine, (RayEngines, VLLMActor)) and sample_with != "copies":
+        raise ValueError(
+            f"sample_with={sample_with} must be copies with {type(engine).__name__}, which needs whole weights. The "
+            "local engine can sample from parts."
+        )
 
 
 def check_apart(trainer: L.Trainer, roles: Sequence[str]) -> None:

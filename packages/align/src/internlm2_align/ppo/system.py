@@ -39,6 +39,7 @@ from internlm2_align.ppo.prompts import Query
 from internlm2_align.ppo.refusals import (
     check_apart,
     check_data,
+    check_engine,
     check_groups,
     check_mismatch,
     check_sampling,
@@ -113,6 +114,7 @@ class PPOSystem(AnswersHeldOut):
         seed: int = 1,
     ) -> None:
         check_sampling(sampling)
+        check_engine(engine, roles.sample_with)
         optimizers = (actor_optimizer, critic_optimizer)
         super().__init__(roles, encoder, engine, sampling, optimizers, weight_decay, settings.max_grad_norm, seed)
         self.left_out = LeftOut(settings.most_left_out)
