@@ -82,7 +82,7 @@ class InOrder(QueryLoader):
 
 
 class Queries(L.LightningDataModule):
-    def __init__(self, loader) -> None:
+    def __init__(self, loader=InOrder) -> None:
         super().__init__()
         self.loader = loader
 
