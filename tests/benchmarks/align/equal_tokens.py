@@ -47,7 +47,7 @@ from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from internlm2_core.optim import Cosine
 from internlm2_core.text import load_tokenizer
-from pretrain_loss import PPO, command, text_loss
+from pretrain_loss import DOMAINS, PPO, command, text_loss
 from recorded import record
 
 WHAT = "COOL PPO, RLOO and DPO from the miniature's SFT model at an equal number of tokens"
@@ -58,10 +58,6 @@ SETTINGS = {
     "COOL PPO": ("ppo", *PPO),
     "RLOO": ("rloo", *PPO, "queries=16", "replies=4", "settings.warmup_iterations=0"),
 }
-DOMAINS = {
-    "arithmetic": "maths", "copying": "format", "sorting": "helpful", "formatting": "format", "retrieval": "helpful",
-    "refusing": "harmless",
-}  # fmt: skip
 SAMPLING = Sampling(max_new_tokens=24, top_p=0.9)
 DPO_BATCH, SAMPLES = 2048, 2
 

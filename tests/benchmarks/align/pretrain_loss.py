@@ -16,11 +16,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DOMAINS = (
-    "{arithmetic: maths, copying: format, sorting: helpful, formatting: format, retrieval: helpful, refusing: harmless}"
-)
+DOMAINS = {
+    "arithmetic": "maths", "copying": "format", "sorting": "helpful", "formatting": "format", "retrieval": "helpful",
+    "refusing": "harmless",
+}  # fmt: skip
 PPO = (
-    f"domains={DOMAINS}", "weights={maths: 0.3, helpful: 0.3, format: 0.3, harmless: 0.1}", "queries=64", "heldout_limit=240",
+    "domains={" + ", ".join(f"{task}: {domain}" for task, domain in DOMAINS.items()) + "}", "weights={maths: 0.3, helpful: 0.3, format: 0.3, harmless: 0.1}", "queries=64", "heldout_limit=240",
     "settings.warmup_iterations=10", "settings.mini_batches=2", "settings.kl_coefficient=0.05",
     "critic_optimizer.lr=1.0e-3", "sampling.max_new_tokens=24", "settings.pretrain_share=null", "pretrain.context=1024",
     "pretrain.short_context=1024", "pretrain.batch_rows=2",

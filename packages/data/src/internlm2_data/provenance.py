@@ -15,7 +15,7 @@ from typing import Any
 
 from internlm2_data.contamination.stream import Stretch, stretches_of
 from internlm2_data.document import Document
-from internlm2_data.io.documents import read_documents
+from internlm2_data.io.documents import documents_of
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.loading.document_rows import DocumentRows
 from internlm2_data.loading.mixture import Place
@@ -154,8 +154,7 @@ def _documents(run: str) -> Iterator[Document]:
     report = f"{run or '.'}/tokens.json"
     inputs = json.loads(local(report).read_text("utf-8"))["inputs"] if is_file(report) else []
     there = [name for name in inputs if is_remote(name) or Path(name).exists()]
-    for path in expand_inputs(there) if there else ():
-        yield from (document for document in read_documents(path) if isinstance(document, Document))
+    return documents_of(expand_inputs(there) if there else ())
 
 
 def print_pieces(pieces: Sequence[Piece], as_json: bool) -> None:

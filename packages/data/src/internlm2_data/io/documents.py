@@ -1,7 +1,7 @@
 """Documents of any input: those that a stage wrote as they are, others with the id and language that they lack."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from internlm2_data.document import TYPES, Document
@@ -24,6 +24,12 @@ def read_documents(file: InputFile) -> Iterator[Document | Fault | Passed]:
             yield Fault(str(file), number, "HTML: run it through `internlm2 process pipeline=web` first", "item")
         else:
             yield _document(item)
+
+
+def documents_of(files: Iterable[InputFile]) -> Iterator[Document]:
+    """The documents of files, without what is none."""
+    for file in files:
+        yield from (document for document in read_documents(file) if isinstance(document, Document))
 
 
 def _document(item: Item) -> Document:

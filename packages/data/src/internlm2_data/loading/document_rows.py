@@ -39,16 +39,20 @@ class DocumentRows(ABC):
         """Row `index` of the endless stream."""
         return filled_row(self.source, self.parts(index), self.context, self.cut)
 
+    @property
+    def is_in_store(self) -> bool:
+        """Whether tokens have to be fetched from a store."""
+        return is_remote(self.source.stem)
+
     def fetch(self, rows: Sequence[int]) -> None:
-        """Have rows here that are about to be read. It takes a store to make a difference.
+        """Have rows of a store here that are about to be read.
 
         Args:
             rows: Their indices.
         """
-        if is_remote(self.source.stem):
-            spans = [span for row in rows for span in self.parts(row)]
-            # A label is the token behind a part.
-            self.source.fetch([(document, start, stop + 1) for document, start, stop in spans])
+        spans = [span for row in rows for span in self.parts(row)]
+        # A label is the token behind a part.
+        self.source.fetch([(document, start, stop + 1) for document, start, stop in spans])
 
     def ids(self, document: int) -> npt.NDArray[Any]:
         """Ids of a document, [n]."""

@@ -199,11 +199,12 @@ class _Rows(Dataset[Batch]):
 
     def __init__(self, sources: Sequence[RowSource], context: int, pad_id: int) -> None:
         self.sources, self.context, self.pad_id = sources, context, pad_id
+        rows = [(number, source) for number, source in enumerate(sources) if isinstance(source, DocumentRows)]
+        self.in_store = [(number, source) for number, source in rows if source.is_in_store]
 
     def __getitem__(self, places: list[Place]) -> Batch:
-        for number, source in enumerate(self.sources):
-            if isinstance(source, DocumentRows):
-                source.fetch([place.row for place in places if place.source == number])
+        for number, source in self.in_store:
+            source.fetch([place.row for place in places if place.source == number])
         rows = [
             blank(self.context, self.pad_id) if place.source < 0 else self.sources[place.source].row(place.row)
             for place in places

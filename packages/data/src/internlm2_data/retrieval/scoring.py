@@ -1,6 +1,6 @@
 """Scores of documents, so many at a time, on disk."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from internlm2_data.document import Document
-from internlm2_data.io.documents import read_documents
+from internlm2_data.io.documents import documents_of
 from internlm2_data.retrieval.bm25 import Retriever
 from internlm2_data.stages.manifest import write_json
 from internlm2_data.stages.run import Shard
-from internlm2_data.stores import InputFile
 
 
 @dataclass(frozen=True)
@@ -50,12 +49,6 @@ def score_task(task: ScoreTask) -> None:
     np.savez(part, scores=scores, sizes=sizes, counts=np.array(counts, np.int64))
     part.replace(task.output)
     write_json(task.manifest, {"made_by": task.made_by, "documents": len(documents)})
-
-
-def documents_of(files: Sequence[InputFile]) -> Iterator[Document]:
-    """The documents of files, without what is none."""
-    for path in files:
-        yield from (document for document in read_documents(path) if isinstance(document, Document))
 
 
 @dataclass(frozen=True)

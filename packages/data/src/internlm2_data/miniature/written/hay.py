@@ -1,16 +1,14 @@
 """Sentences that people wrote, to lie between written facts."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from internlm2_data.document import Document
-from internlm2_data.io.documents import read_documents
+from internlm2_data.io.documents import documents_of
 from internlm2_data.io.inputs import expand_inputs
 from internlm2_data.miniature.written.instructions.words import LANGUAGES, Language
 from internlm2_data.pipelines.tokens import is_held_out
-from internlm2_data.stores import InputFile
 
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*|\n+")
 SHORTEST = 15
@@ -48,7 +46,7 @@ def gather_hay(inputs: Sequence[str], max_characters: int, held_out: float = 0.0
     """
     found: dict[Language, list[str]] = {language: [] for language in LANGUAGES}
     room = dict.fromkeys(LANGUAGES, max_characters)
-    for document in _documents(expand_inputs(inputs)):
+    for document in documents_of(expand_inputs(inputs)):
         if is_held_out(document.id, held_out):
             continue
         language = next((known for known in LANGUAGES if document.language == known), None)
@@ -75,8 +73,3 @@ def fitting_sentences(text: str, language: Language) -> list[str]:
     """
     pieces = (piece.strip() for piece in SENTENCE_END.split(text))
     return [piece for piece in pieces if SHORTEST <= len(piece) <= LONGEST[language]]
-
-
-def _documents(files: Iterable[InputFile]) -> Iterable[Document]:
-    for path in files:
-        yield from (document for document in read_documents(path) if isinstance(document, Document))
