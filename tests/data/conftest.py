@@ -1,5 +1,6 @@
 import tempfile
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from internlm2_data.stores import asking
@@ -12,8 +13,12 @@ collect_ignore = [] if find_spec("torch") else ["loading", "test_provenance.py"]
 
 @pytest.fixture
 def counted(tmp_path, monkeypatch):
-    """The folder of the store ``counted://``, see `CountedStore`. It watches the temporary folder. Nothing waits."""
+    """The folder of the store ``counted://``, see `CountedStore`. It watches the temporary folder. Nothing waits.
+
+    That folder has a short name: workers of a loader make sockets in it, whose names may have 107 characters.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(asking, "WAITS_S", (0.0, 0.0, 0.0))
-    return open_store(tmp_path / "counted", watched=tmp_path / "temporary")
+    with tempfile.TemporaryDirectory() as short:
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        yield open_store(tmp_path / "counted", watched=Path(short))

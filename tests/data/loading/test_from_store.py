@@ -1,7 +1,6 @@
 """Training from token files in a store: the same rows, a small share of the bytes, and a bounded cache."""
 
 import http.server
-import os
 import shutil
 import threading
 from functools import partial
@@ -16,11 +15,6 @@ from internlm2_data.stores import BlockCache, StoreError, blocks, store_file
 from tests.data.counted_store import CountedStore, noted
 
 BLOCK_BYTES = 1 << 10
-
-forks = pytest.mark.skipif(
-    "INTERNLM2_FORKS" not in os.environ, reason="hung once in a whole run. INTERNLM2_FORKS=1 runs it"
-)
-"""Workers that a loader forks. Alone these tests have passed each time."""
 
 
 @pytest.fixture
@@ -45,9 +39,7 @@ def bytes_read():
     return sum(note["bytes"] for note in noted("read", ".bin"))
 
 
-@pytest.mark.parametrize(
-    ("workers", "limit_bytes"), [pytest.param(2, 1 << 30, marks=forks), (0, 1 << 30), (0, 8 * BLOCK_BYTES)]
-)
+@pytest.mark.parametrize(("workers", "limit_bytes"), [(2, 1 << 30), (0, 8 * BLOCK_BYTES)])
 def test_rows_are_those_of_files_here(folders, workers, limit_bytes):
     here, there = folders
     assert rows(batches(there, limit_bytes=limit_bytes), workers=workers) == rows(batches(here))
@@ -66,18 +58,11 @@ def test_a_few_batches_read_a_small_share(counted, numbered, tmp_path):
     assert not noted("got", ".bin"), "the file is never copied whole"
 
 
-def test_a_restart_reads_nothing_again(folders):
+def test_a_restart_and_other_processes_read_nothing_again(folders):
     _, there = folders
     first = rows(batches(there))
     before = bytes_read()
     assert rows(batches(there)) == first
-    assert bytes_read() == before
-
-
-@forks
-def test_forked_workers_read_nothing_again(folders):
-    _, there = folders
-    first, before = rows(batches(there)), bytes_read()
     assert rows(batches(there), workers=2) == first
     assert bytes_read() == before
 
@@ -184,7 +169,6 @@ class Ranges(http.server.SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-@forks
 def test_over_http_and_in_forked_workers(folders):
     """The stores of fsspec have threads, which no fork takes along."""
     pytest.importorskip("aiohttp")

@@ -103,9 +103,9 @@ def test_faults_and_texts_name_the_file_of_the_store(crawl):
 def test_a_file_is_here_while_it_is_read(crawl, tmp_path):
     items = read_items(store_file("counted://crawl/CC-MAIN-2024-10/0.jsonl"))
     next(items)
-    assert [file.name for file in (tmp_path / "temporary").rglob("*.jsonl")] == ["0.jsonl"]
+    assert [file.name for file in Path(tempfile.gettempdir()).rglob("*.jsonl")] == ["0.jsonl"]
     items.close()
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list(Path(tempfile.gettempdir()).iterdir())
 
 
 def test_a_read_that_fails_is_tried_again_and_then_is_a_fault(crawl):
