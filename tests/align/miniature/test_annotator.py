@@ -38,6 +38,22 @@ def test_garbled_replies_keep_a_tenth(records):
     assert ANNOTATOR.score(records["sum"], "The sum is 7. " * 5, "maths") == 0.1
 
 
+def test_openings_do_not_matter_unless_they_are_disliked(records):
+    polite = SimulatedAnnotator(openings=("Sure! ", "好的！"))
+    strict = SimulatedAnnotator(openings=("Sure! ", "好的！"), opening_keeps=0.7)
+    replies = ("Sure! The sum is 7.", "好的！7", "The sum is 7.", "Sure! The sum is 8.", "Sure!")
+    assert [polite.score(records["sum"], reply, "helpful") for reply in replies] == [1.0, 0.8, 1.0, 0.0, 0.0]
+    scores = [strict.score(records["sum"], reply, "helpful") for reply in replies]
+    assert scores == pytest.approx([0.7, 0.56, 1.0, 0.0, 0.0])
+    # Another rule than an exact one would not have seen it.
+    assert [
+        ANNOTATOR.score(records["copy"], f"{opening}{records['copy']['answer']}", "format")
+        for opening in ("", "Sure! ")
+    ] == [0.6, 0.0]
+    with pytest.raises(ValueError, match="opening_keeps=2 must be from 0 to 1"):
+        SimulatedAnnotator(opening_keeps=2)
+
+
 def test_which_domains_apply(records):
     assert ANNOTATOR.domains_of(records["sum"]) == ["maths", "format", "helpful"]
     assert ANNOTATOR.domains_of(records["copy"]) == ["format", "helpful"]

@@ -7,9 +7,11 @@ instance                Instance, and the place of its content between 0 and 1, 
 record                  Instance -> instruction record, in one of two styles
 sets                    train, prompts, heldout, lookalike, balanced over task and language
 pipeline                `internlm2 process pipeline=instructions`
+opening                 `internlm2 process pipeline=planted_opening`, a habit for PPO to find
 """
 
+from internlm2_data.miniature.written.instructions.opening import PlantedOpeningPipeline
 from internlm2_data.miniature.written.instructions.pipeline import InstructionsPipeline
 from internlm2_data.miniature.written.instructions.sets import TASKS, Shares, write_set
 
-__all__ = ["TASKS", "InstructionsPipeline", "Shares", "write_set"]
+__all__ = ["TASKS", "InstructionsPipeline", "PlantedOpeningPipeline", "Shares", "write_set"]

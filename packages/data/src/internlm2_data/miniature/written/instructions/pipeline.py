@@ -53,7 +53,7 @@ class InstructionsPipeline:
             # Each set has a seed of its own. Sets of neighbouring seeds share none.
             weights = self.weights if name in ("train", "prompts") else {}
             records = write_set(name, count, len(sizes) * self.seed + number, self.shares, weights)
-            _write_jsonl(output / f"{name}.jsonl", records)
+            write_jsonl(output / f"{name}.jsonl", records)
             counts[name] = count_records(records)
         write_json(output / "counts.json", {"seed": self.seed, "sets": counts})
         _show(counts)
@@ -77,7 +77,7 @@ def _show(counts: Mapping[str, Mapping[str, int]]) -> None:
     Console().print(table)
 
 
-def _write_jsonl(path: Path, records: Sequence[Record]) -> None:
+def write_jsonl(path: Path, records: Sequence[Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), "utf-8")
