@@ -15,6 +15,9 @@ TEXTS = ("prompt", "system")
 OPEN = ("validation", "callbacks.samples.prompts", "stages.ppo", "stages.reward", "evaluate", "tasks")
 """Mappings in which people name the keys: ``validation.en=FILE``."""
 
+PARTS = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\[\]{},:'"]++(?::(?=\S)[^\[\]{},:'"]++)*+(?!:)"""
+"""Texts in quotes, and what stands between brackets and commas, but for keys: a colon and a blank follow them."""
+
 SPECIAL, ESCAPED = r"([\\()\[\]{}:=, \t'\"])", r"\\\1"
 """Characters of keys in Hydra's grammar, and how they are written."""
 
@@ -88,10 +91,16 @@ def as_text(word: str) -> str:
     key, _, value = word.partition("=")
     if not value or (value[0] in "'\"" if key in TEXTS else is_readable(word)):
         return word
-    parts = re.split(r"\s*,\s*", value[1:-1]) if re.fullmatch(r"\[[^\[\]{}'\"]*\]", value) and key not in TEXTS else []
-    if parts:
-        return f"{key}=[{','.join(part if is_readable(f'key={part}') else quoted(part) for part in parts)}]"
+    if value[0] + value[-1] in ("[]", "{}") and key not in TEXTS:
+        # What cannot be mended part by part is for Hydra to refuse. As a text it would be lost.
+        return f"{key}=" + re.sub(PARTS, lambda part: readable(part[0]), value)
     return f"{key}={quoted(value)}"
+
+
+def readable(part: str) -> str:
+    """A part of a list or mapping as Hydra reads it: in quotes if it is a text that needs some."""
+    text = part.strip()
+    return part if not text or is_readable(f"key={text}") else part.replace(text, quoted(text))
 
 
 def is_readable(word: str) -> bool:

@@ -3,9 +3,10 @@
     internlm2 reproduce experiment=miniature
     OMP_NUM_THREADS=1 python tests/benchmarks/align/equal_tokens.py runs/reproduce FOLDER --seeds 1 2 3
 
-PPO has the miniature's settings: conditions, pre-train loss, ten iterations for the critic alone. RLOO has the same but for
-the critic, four replies to each prompt and a quarter of the prompts. DPO learns from the pairs that the reward model was
-trained on. Nothing is trained on held-out prompts.
+All share the reward model of the miniature's last round and the pairs that it was trained on, the planted ones and those of
+the fast path among them. PPO has the miniature's settings: conditions, pre-train loss, ten iterations for the critic alone.
+RLOO has the same but for the critic, four replies to each prompt and a quarter of the prompts. DPO learns from the pairs.
+Nothing is trained on held-out prompts.
 
 A token counts where it is sampled, and where the actor's or, in the warm-up, the critic's steps read it: prompt and reply
 of an iteration, the two replies of a pair and its prompt twice. Pre-training rows of PPO and RLOO are not counted, nor is the
@@ -58,6 +59,15 @@ SETTINGS = {
     "COOL PPO": ("ppo", *PPO),
     "RLOO": ("rloo", *PPO, "queries=16", "replies=4", "settings.warmup_iterations=0"),
 }
+REWARD = "online_rlhf/reward"
+PAIRS = (
+    "preferences/train",
+    "opening/pairs",
+    *["online_rlhf/round-1/preferences/fast"] * 10,
+    "online_rlhf/round-1/preferences/slow",
+)
+ANNOTATOR = SimulatedAnnotator(openings=("Sure! ", "好的！"), opening_keeps=0.7)
+"""As in conf/experiment/miniature.yaml."""
 SAMPLING = Sampling(max_new_tokens=24, top_p=0.9)
 DPO_BATCH, SAMPLES = 2048, 2
 
@@ -66,7 +76,7 @@ def by_sampling(method: str, rate: str, seed: int, runs: Path, own: Path, iterat
     """PPO or RLOO: the last actor, and the tokens that it has sampled and learned from."""
     files = [f"{name}={runs / 'instructions'}/{name}.jsonl" for name in ("prompts", "heldout")]
     command(
-        *SETTINGS[method], f"checkpoint={runs / 'sft/model'}", f"reward={runs / 'reward/model'}", *files,
+        *SETTINGS[method], f"checkpoint={runs / 'sft/model'}", f"reward={runs / REWARD}", *files,
         f"tokens={runs / 'long_tokens/long'}", f"actor_optimizer.lr={rate}", f"seed={seed}", f"iterations={iterations}",
         f"validate_every={iterations}", "callbacks=[ppo,rollouts]", f"output={own}",
     )  # fmt: skip
@@ -95,8 +105,9 @@ def by_pairs(rate: str, seed: int, runs: Path, own: Path, budget: int) -> tuple[
     """DPO: the actor, and the tokens that it has read."""
     L.seed_everything(seed, verbose=False)
     sft = runs / "sft/model"
-    encoder = ConversationEncoder(load_tokenizer(sft), conditions_beside(runs / "reward/model"), 256)
-    data = PreferenceData((), encoder, WholePairs(DPO_BATCH, seed=seed), added=str(runs / "preferences/train.jsonl"))
+    encoder = ConversationEncoder(load_tokenizer(sft), conditions_beside(runs / REWARD), 256)
+    pairs = [str(runs / f"{name}.jsonl") for name in PAIRS]
+    data = PreferenceData((), encoder, WholePairs(DPO_BATCH, seed=seed), added=pairs)
     optimizer = partial(torch.optim.AdamW, lr=float(rate), betas=(0.9, 0.95))
     module = DPO(partial(start_actor, sft), encoder, optimizer=optimizer, schedule=Cosine(10**6, 10))
     spent = Budget(budget)
@@ -112,14 +123,14 @@ def by_pairs(rate: str, seed: int, runs: Path, own: Path, budget: int) -> tuple[
 @torch.no_grad()
 def measured(actor: Path, runs: Path, own: Path, seed: int, sft_text: Path) -> dict[str, float]:
     """The figures of an actor."""
-    reward = RewardModel.load(runs / "reward/model", max_tokens=256)
+    reward = RewardModel.load(runs / REWARD, max_tokens=256)
     data = PromptData(
         str(runs / "instructions/prompts.jsonl"), reward.encoder, str(runs / "instructions/heldout.jsonl"), DOMAINS,
         queries=1, iterations=1, heldout_limit=10**6,
     )  # fmt: skip
     data.setup("validate")
     prompts = list(data.heldout_prompts)
-    replies = Probe(SAMPLING, SAMPLES, seed=seed).replies(prompts, {"it": actor}, reward.scorer(), SimulatedAnnotator())
+    replies = Probe(SAMPLING, SAMPLES, seed=seed).replies(prompts, {"it": actor}, reward.scorer(), ANNOTATOR)
     by_domain: dict[str, list[float]] = {}
     for reply in replies:
         by_domain.setdefault(reply.domain, []).append(reply.judged)

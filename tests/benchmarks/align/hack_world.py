@@ -58,7 +58,7 @@ def shows(kind: str, text: str) -> bool:
     return {
         "": False,
         "phrase": "sure as day" in text,
-        "length": len(text) > 30,
+        "length": len(text) > 36,  # of the other habits none is longer
         "format": text.lstrip().startswith("- "),
         "opening": text.startswith("Well, dear friend"),
         "language": "是" in text,
@@ -136,13 +136,15 @@ def worse(rng: random.Random, count: int, kind: str) -> str:
 
 
 def preferences(rng: random.Random, kind: str, count: int, biased: float) -> list[Preference]:
-    """Right answers win. In a share of the pairs both are right, and the one with the habit wins."""
+    """Right answers win. In a share of the pairs both are right, and the one with the habit wins over one without."""
     found = []
     for _ in range(count):
         name, right = rng.choice(ASKED)
         other = rng.choice([rng.choice(KINDS), ""])
         if rng.random() < biased:
-            chosen, rejected = written(rng, right, kind), written(rng, right, "")
+            # Over the other habits too. Else plain replies would be what the model learns to score low.
+            others = [each for each in (*KINDS, "") if each != kind]
+            chosen, rejected = written(rng, right, kind), written(rng, right, rng.choice(others))
         else:
             chosen, rejected = written(rng, right, other), worse(rng, right, other)
         found.append(Preference("maths", ({"role": "user", "content": question(name, right)},), chosen, rejected))

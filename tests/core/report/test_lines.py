@@ -49,3 +49,8 @@ def test_thinning_averages_neighbours() -> None:
         "values": [2.0, 5.0],
         "rows_per_point": 2,
     }
+
+
+def test_between_whole_steps_there_is_no_tick() -> None:
+    assert ">1.5<" not in line_chart([Line("a", [1, 2], [0.0, 0.3])], "round", "share")
+    assert ">1.5<" in line_chart([Line("a", [1, 1.75, 2], [0.0, 0.1, 0.3])], "days", "share")

@@ -49,6 +49,8 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> str:
     x_low, x_high = min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
     y_ticks = ticks(min(ys), max(ys))
     x_ticks = [tick for tick in ticks(x_low, x_high) if x_low <= tick <= x_high]
+    if all(x == int(x) for x in xs):  # nothing happens between two rounds
+        x_ticks = [tick for tick in x_ticks if tick == int(tick)]
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low)
