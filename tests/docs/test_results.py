@@ -28,7 +28,7 @@ def test_every_entry_has_a_record_and_shows_its_figures(root: Path) -> None:
         assert re.fullmatch(r"[0-9a-f]{7,40}", record["commit"]) and re.fullmatch(r"\d{4}-\d\d-\d\d", record["date"])
         text = found[name]
         for figure in leaves(record["figures"]):
-            small = isinstance(figure, float) and figure < 1e-3
+            small = isinstance(figure, float) and 0 < abs(figure) < 1e-3
             shown = f"{figure:.1e}" if small else f"{figure:,}" if isinstance(figure, int) else str(figure)
             assert shown in text, (name, figure)
         assert record["date"] in text and record["commit"] in text

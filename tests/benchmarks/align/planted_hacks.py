@@ -54,14 +54,14 @@ from recorded import record
 
 WHAT = "Planted hacks: what the audit names, and what the fast path's pairs make of it"
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/align/planted_hacks.py FOLDER"
-ORDINARY, HELD, FAST = 9600, 1000, 1 / 6
+ORDINARY, HELD, FAST, PASSES = 9600, 1000, 1 / 6, 2
 BIASED = 0.1
 CONDITIONS = Conditions({"maths": {"en": "numbers"}})
 QUERIES, WARMUP, EVERY, SAMPLES = 48, 4, 5, 4
 SAMPLING = Sampling(max_new_tokens=36, top_p=1.0)
 TRAINER = partial(
     L.Trainer, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-    use_distributed_sampler=False, max_epochs=1,
+    use_distributed_sampler=False,
 )  # fmt: skip
 
 
@@ -74,10 +74,10 @@ def train_reward(checkpoint: Path, pairs: Sequence[Preference], folder: Path) ->
     encoder = ConversationEncoder(load_tokenizer(checkpoint), CONDITIONS, 128)
     data = PreferenceData((), encoder, PairBatches(1000), added=str(file))
     data.setup()
-    schedule = Cosine(len(data.loader(0, 1)), 10)
-    optimizer = partial(torch.optim.AdamW, lr=2e-3)
+    schedule = Cosine(PASSES * len(data.loader(0, 1)), 10)
+    optimizer = partial(torch.optim.AdamW, lr=1e-3)
     model = RewardModel(partial(start_reward, str(checkpoint)), encoder, optimizer=optimizer, schedule=schedule)
-    TRAINER(limit_val_batches=0, enable_checkpointing=False).fit(model, datamodule=data)
+    TRAINER(max_epochs=PASSES, limit_val_batches=0, enable_checkpointing=False).fit(model, datamodule=data)
     model.save(folder / "model", str(checkpoint))
     return folder / "model"
 
@@ -96,7 +96,9 @@ def train_actor(checkpoint: Path, reward: Path, folder: Path, iterations: int, s
     file.write_text("".join(json.dumps({"prompt": question(*both), "domain": "maths"}) + "\n" for both in ASKED))
     data = PromptData(str(file), encoder, heldout_share=0.1, queries=QUERIES, iterations=iterations, seed=seed)
     saver = SaveActors(folder, range(WARMUP + EVERY, iterations + 1, EVERY))
-    trainer = TRAINER(callbacks=[saver], limit_val_batches=0, num_sanity_val_steps=0, enable_checkpointing=False)
+    trainer = TRAINER(
+        max_epochs=1, callbacks=[saver], limit_val_batches=0, num_sanity_val_steps=0, enable_checkpointing=False
+    )
     trainer.fit(system, datamodule=data)
 
 
@@ -212,7 +214,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kinds", nargs="+", choices=[*KINDS, "clean"], default=[*KINDS, "clean"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--iterations", type=int, default=120)
     parser.add_argument("--record", action="store_true", help="write docs/results/planted-hacks.json and end")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")

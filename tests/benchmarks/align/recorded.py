@@ -28,7 +28,7 @@ def record(name: str, what: str, command: str, figures: Mapping[str, Mapping[str
         "date": date.today().isoformat(),
         "versions": {
             "python": platform.python_version().rpartition(".")[0],
-            "torch": version("torch"),
+            "torch": version("torch").partition("+")[0],
             "lightning": version("lightning"),
         },
         "machine": "2 CPU cores, 24 GB, no GPU, one core used, beside other work",
