@@ -15,8 +15,8 @@ TEXTS = ("prompt", "system")
 OPEN = ("validation", "callbacks.samples.prompts", "stages.ppo", "stages.reward", "evaluate", "tasks")
 """Mappings in which people name the keys: ``validation.en=FILE``."""
 
-PARTS = r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^\[\]{},:'"]++(?::(?=\S)[^\[\]{},:'"]++)*+(?!:)"""
-"""Texts in quotes, and what stands between brackets and commas, but for keys: a colon and a blank follow them."""
+PARTS = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?:[^\[\]{},'"]|(?<=\w)')+|.""", re.S)
+"""Of a list or mapping: texts in quotes, what stands between brackets and commas, and these."""
 
 SPECIAL, ESCAPED = r"([\\()\[\]{}:=, \t'\"])", r"\\\1"
 """Characters of keys in Hydra's grammar, and how they are written."""
@@ -93,14 +93,27 @@ def as_text(word: str) -> str:
         return word
     if value[0] + value[-1] in ("[]", "{}") and key not in TEXTS:
         # What cannot be mended part by part is for Hydra to refuse. As a text it would be lost.
-        return f"{key}=" + re.sub(PARTS, lambda part: readable(part[0]), value)
+        return f"{key}={mended(value)}"
     return f"{key}={quoted(value)}"
 
 
-def readable(part: str) -> str:
-    """A part of a list or mapping as Hydra reads it: in quotes if it is a text that needs some."""
-    text = part.strip()
-    return part if not text or is_readable(f"key={text}") else part.replace(text, quoted(text))
+def mended(value: str) -> str:
+    """A list or mapping with quotes around the texts that Hydra's grammar wants some around."""
+    inside, found = "", ""
+    for part in PARTS.findall(value):
+        key, colon, text = part.partition(":") if inside.endswith("{") and part[0] not in "'\"" else ("", "", part)
+        if colon or not inside.endswith("{"):
+            found += key + colon + readable(text)
+        else:
+            found += part
+        inside = inside + part if part in "[{" else inside[:-1] if part in "]}" else inside
+    return found
+
+
+def readable(text: str) -> str:
+    """A part of a list or mapping, in quotes if Hydra cannot read it without."""
+    bare = text.strip()
+    return text if not bare or bare in "[]{}," or is_readable(f"key={bare}") else text.replace(bare, quoted(bare))
 
 
 def is_readable(word: str) -> bool:

@@ -12,6 +12,7 @@ from internlm2_conf.asked import as_text
         ("[{path: 数学.jsonl, domain: maths}, b.jsonl]", [{"path": "数学.jsonl", "domain": "maths"}, "b.jsonl"]),
         ('{_target_: a.B, openings: ["Sure! ", 好的！], few: [2, null]}', {"_target_": "a.B", "openings": ["Sure! ", "好的！"], "few": [2, None]}),
         ("{a: 'x, 好', b: c:d, e: [好, {f: 中 文}]}", {"a": "x, 好", "b": "c:d", "e": ["好", {"f": "中 文"}]}),
+        ("[Q: who?, what's up, 1+1=?]", ["Q: who?", "what's up", "1+1=?"]),
         ("好的！", "好的！"),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/align/ablations.py runs/reproduce FOLDER [--only critic] [--seeds 1,2,3]
 
 critic          the critic from the reward model or from the SFT model, with the reward model of the miniature's last round
-pretrain_loss   with the pre-train loss and without, at the actor's rates 3e-5 (the miniature's) and 3e-4
+pretrain_loss   with the pre-train loss and without. What it is for is measured by pretrain_loss.py
 fast_path       two rounds with the fast path and without, from the reward model that pays for the PLANTED opening
 
 Each is `internlm2 ppo -m +experiment=NAME` or `internlm2 online_rlhf -m ...` with the miniature's settings, and leaves
@@ -56,10 +56,25 @@ def of_rounds(runs: Path, iterations: int) -> list[str]:
     ]  # fmt: skip
 
 
-def figures_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """The table of a sweep, a row for each option."""
+SHOWN = {
+    "last": ("valid/reward gained", "valid/judge gained", "valid/kl"),
+    "rounds": ("judged@1", "judged@2", "shown@1", "shown@2"),
+}
+"""Of each kind of sweep, what is recorded."""
+
+
+def figures_of(name: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a sweep: each setting, and their difference."""
     content = json.loads((folder / "ablation.json").read_text(encoding="utf-8"))
-    return {name: rows for name, rows in content.items() if isinstance(rows, dict)}
+    kind = "last" if "last" in content else "rounds"
+    return {
+        f"{name}, {setting}": {
+            each: f"{cells[each]['mean']:.3f} ± {cells[each]['half_width']:.3f}"
+            for each in SHOWN[kind]
+            if each in cells
+        }
+        for setting, cells in (content[kind] | content["differences"]).items()
+    }
 
 
 def main() -> None:
@@ -78,7 +93,8 @@ def main() -> None:
         "fast_path": of_rounds(options.runs, options.iterations),
     }
     if options.record:
-        record("ablations", WHAT, COMMAND, {name: figures_of(options.folder / name) for name in sweeps})
+        rows = {key: row for name in sweeps for key, row in figures_of(name, options.folder / name).items()}
+        record("ablations", WHAT, COMMAND, rows)
         return
     for name in options.only or sweeps:
         folder = options.folder / name
