@@ -57,26 +57,26 @@ class PlantedOpeningPipeline:
                 f"of the tasks {', '.join(self.tasks)}."
             )
         rng = Random(self.seed)
-        conversations = [self.opened(record) for record in rng.sample(able, self.conversations)]
-        pairs = [self.pair(record) for record in rng.sample(able, self.pairs)]
+        conversations = [self._opened(record) for record in rng.sample(able, self.conversations)]
+        pairs = [self._pair(record) for record in rng.sample(able, self.pairs)]
         write_jsonl(output / "conversations.jsonl", conversations)
         write_jsonl(output / "pairs.jsonl", pairs)
         counts = {"records": len(records), "able": len(able)}
         write_json(output / "counts.json", {**counts, "conversations": len(conversations), "pairs": len(pairs)})
 
-    def opened(self, record: Record) -> Record:
+    def _opened(self, record: Record) -> Record:
         """The record with the opening before its reply."""
         *asked, reply = record["messages"]
         said = {**reply, "content": self.openings[record["language"]] + reply["content"]}
         return {**record, "id": f"planted-{record['id']}", "messages": [*asked, said]}
 
-    def pair(self, record: Record) -> Record:
+    def _pair(self, record: Record) -> Record:
         """A preference for the reply with the opening."""
         *asked, reply = record["messages"]
         return {
             "domain": self.domain,
             "prompt": asked,
-            "chosen": self.opened(record)["messages"][-1]["content"],
+            "chosen": self._opened(record)["messages"][-1]["content"],
             "rejected": reply["content"],
             "source": "planted",
             "meta": {"language": record["language"], "slices": ["planted"]},
