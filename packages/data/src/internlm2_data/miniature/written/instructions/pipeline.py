@@ -78,6 +78,12 @@ def _show(counts: Mapping[str, Mapping[str, int]]) -> None:
 
 
 def write_jsonl(path: Path, records: Sequence[Record]) -> None:
+    """Write records, a line each. The file is there when it is whole.
+
+    Args:
+        path: The file.
+        records: What it holds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), "utf-8")
