@@ -97,6 +97,7 @@ def plot(
             _line(axes, setting, {int(number): cell for number, cell in named.items()})
         axes.set_title(name, fontsize="medium")
         axes.set_xlabel(at)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     picture.axes[0].legend(fontsize="small")
     picture.savefig(file, dpi=150)
 
