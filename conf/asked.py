@@ -102,10 +102,7 @@ def mended(value: str) -> str:
     inside, found = "", ""
     for part in PARTS.findall(value):
         key, colon, text = part.partition(":") if inside.endswith("{") and part[0] not in "'\"" else ("", "", part)
-        if colon or not inside.endswith("{"):
-            found += key + colon + readable(text)
-        else:
-            found += part
+        found += key + colon + readable(text)
         inside = inside + part if part in "[{" else inside[:-1] if part in "]}" else inside
     return found
 

@@ -17,36 +17,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain_loss import PPO, command
+from internlm2_conf.asked import typed
+from pretrain_loss import OPENING_KEEPS, OPENINGS, PAIRS, PPO, command, inputs
 from recorded import record
 
 WHAT = "Ablations of PPO and of its rounds from the miniature's models: differences over seeds with 95% intervals"
 COMMAND = "OMP_NUM_THREADS=1 python tests/benchmarks/align/ablations.py runs/reproduce FOLDER"
-ANNOTATOR, OPENINGS = "internlm2_align.miniature.SimulatedAnnotator", 'openings: ["Sure! ", 好的！], opening_keeps: 0.7'
-"""As in conf/experiment/miniature.yaml."""
-
-
-def shared(runs: Path) -> list[str]:
-    """What all sweeps are told."""
-    files = [f"{name}={runs / 'instructions'}/{name}.jsonl" for name in ("prompts", "heldout")]
-    return [f"checkpoint={runs / 'sft/model'}", f"tokens={runs / 'long_tokens/long'}", *files]
+ANNOTATOR = typed(
+    {
+        "_target_": "internlm2_align.miniature.SimulatedAnnotator",
+        "openings": OPENINGS,
+        "opening_keeps": OPENING_KEEPS,
+    }
+)
 
 
 def of_ppo(runs: Path, iterations: int) -> list[str]:
     """A sweep of PPO."""
     return [
-        "ppo", "-m", *shared(runs), f"reward={runs / 'online_rlhf/reward'}", *PPO, f"iterations={iterations}",
-        f"validate_every={iterations // 4}", "actor_optimizer.lr=3e-5", f"judge={{_target_: {ANNOTATOR}, {OPENINGS}}}",
+        "ppo", "-m", *inputs(runs), f"reward={runs / 'online_rlhf/reward'}", *PPO, f"iterations={iterations}",
+        f"validate_every={iterations // 4}", "actor_optimizer.lr=3e-5", f"judge={ANNOTATOR}",
     ]  # fmt: skip
 
 
 def of_rounds(runs: Path, iterations: int) -> list[str]:
     """A sweep of two rounds."""
     domains, *settings = PPO
-    pairs = ", ".join(str(runs / f"{name}.jsonl") for name in ("preferences/train", "opening/pairs"))
+    pairs = ", ".join(str(runs / f"{name}.jsonl") for name in PAIRS)
     return [
-        "online_rlhf", "-m", *shared(runs), f"reward={runs / 'reward/model'}", domains, "rounds=2",
-        f"annotator={{_target_: {ANNOTATOR}, {OPENINGS}}}",
+        "online_rlhf", "-m", *inputs(runs), f"reward={runs / 'reward/model'}", domains, "rounds=2",
+        f"annotator={ANNOTATOR}",
         f"preferences=[{pairs}]", f"heldout_preferences=[{runs / 'preferences/heldout.jsonl'}]",
         *(f"stages.ppo.{each}" for each in settings), f"stages.ppo.iterations={iterations}",
         f"stages.ppo.validate_every={iterations}", "stages.ppo.actor_optimizer.lr=3e-5",

@@ -48,7 +48,7 @@ from internlm2_core.checkpoint import load_released
 from internlm2_core.generation import Sampling
 from internlm2_core.optim import Cosine
 from internlm2_core.text import load_tokenizer
-from pretrain_loss import DOMAINS, PPO, command, text_loss
+from pretrain_loss import DOMAINS, OPENING_KEEPS, OPENINGS, PAIRS, PPO, command, inputs, text_loss
 from recorded import record
 
 WHAT = "COOL PPO, RLOO and DPO from the miniature's SFT model at an equal number of tokens"
@@ -60,24 +60,17 @@ SETTINGS = {
     "RLOO": ("rloo", *PPO, "queries=16", "replies=4", "settings.warmup_iterations=0"),
 }
 REWARD = "online_rlhf/reward"
-PAIRS = (
-    "preferences/train",
-    "opening/pairs",
-    *["online_rlhf/round-1/preferences/fast"] * 10,
-    "online_rlhf/round-1/preferences/slow",
-)
-ANNOTATOR = SimulatedAnnotator(openings=("Sure! ", "好的！"), opening_keeps=0.7)
-"""As in conf/experiment/miniature.yaml."""
+ADDED = "online_rlhf/round-1/preferences"
+LEARNT = (*PAIRS, *[f"{ADDED}/fast"] * 10, f"{ADDED}/slow")
+ANNOTATOR = SimulatedAnnotator(openings=OPENINGS, opening_keeps=OPENING_KEEPS)
 SAMPLING = Sampling(max_new_tokens=24, top_p=0.9)
 DPO_BATCH, SAMPLES = 2048, 2
 
 
 def by_sampling(method: str, rate: str, seed: int, runs: Path, own: Path, iterations: int) -> tuple[Path, int]:
     """PPO or RLOO: the last actor, and the tokens that it has sampled and learned from."""
-    files = [f"{name}={runs / 'instructions'}/{name}.jsonl" for name in ("prompts", "heldout")]
     command(
-        *SETTINGS[method], f"checkpoint={runs / 'sft/model'}", f"reward={runs / REWARD}", *files,
-        f"tokens={runs / 'long_tokens/long'}", f"actor_optimizer.lr={rate}", f"seed={seed}", f"iterations={iterations}",
+        *SETTINGS[method], *inputs(runs), f"reward={runs / REWARD}", f"actor_optimizer.lr={rate}", f"seed={seed}", f"iterations={iterations}",
         f"validate_every={iterations}", "callbacks=[ppo,rollouts]", f"output={own}",
     )  # fmt: skip
     tokens = 0
@@ -106,7 +99,7 @@ def by_pairs(rate: str, seed: int, runs: Path, own: Path, budget: int) -> tuple[
     L.seed_everything(seed, verbose=False)
     sft = runs / "sft/model"
     encoder = ConversationEncoder(load_tokenizer(sft), conditions_beside(runs / REWARD), 256)
-    pairs = [str(runs / f"{name}.jsonl") for name in PAIRS]
+    pairs = [str(runs / f"{name}.jsonl") for name in LEARNT]
     data = PreferenceData((), encoder, WholePairs(DPO_BATCH, seed=seed), added=pairs)
     optimizer = partial(torch.optim.AdamW, lr=float(rate), betas=(0.9, 0.95))
     module = DPO(partial(start_actor, sft), encoder, optimizer=optimizer, schedule=Cosine(10**6, 10))

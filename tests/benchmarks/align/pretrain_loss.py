@@ -27,6 +27,8 @@ PPO = (
     "pretrain.short_context=1024", "pretrain.batch_rows=2",
     "pretrain.weights={en-far-needles: 0.45, zh-far-needles: 0.45, en-techlit: 0.1}",
 )  # fmt: skip
+OPENINGS, OPENING_KEEPS = ("Sure! ", "好的！"), 0.7
+PAIRS = ("preferences/train", "opening/pairs")
 """As in conf/experiment/miniature.yaml."""
 
 
@@ -35,6 +37,12 @@ def command(*words: str) -> None:
     done = subprocess.run([str(Path(sys.executable).with_name("internlm2")), *words], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
+
+
+def inputs(runs: Path) -> list[str]:
+    """What runs of PPO take from the miniature, but for the reward model."""
+    files = [f"{name}={runs / 'instructions'}/{name}.jsonl" for name in ("prompts", "heldout")]
+    return [f"checkpoint={runs / 'sft/model'}", f"tokens={runs / 'long_tokens/long'}", *files]
 
 
 def text_loss(checkpoint: Path, runs: Path, folder: Path) -> float:
@@ -52,8 +60,7 @@ def run(runs: Path, folder: Path, rate: str, coefficient: float, seed: int, iter
     """One training, and what it did to reward and text."""
     own = folder / f"{rate}-{coefficient}-{seed}"
     command(
-        "ppo", f"checkpoint={runs / 'sft/model'}", f"reward={runs / 'reward/model'}", f"tokens={runs / 'long_tokens/long'}",
-        f"prompts={runs / 'instructions/prompts.jsonl'}", f"heldout={runs / 'instructions/heldout.jsonl'}", *PPO,
+        "ppo", *inputs(runs), f"reward={runs / 'reward/model'}", *PPO,
         f"actor_optimizer.lr={rate}", f"settings.pretrain_coefficient={coefficient}", f"seed={seed}",
         f"iterations={iterations}", f"validate_every={iterations // 2}", f"output={own / 'ppo'}",
     )  # fmt: skip

@@ -116,10 +116,9 @@ class SimulatedAnnotator:
         return score / 10 if is_garbled(said, reference_of(record)) else score
 
     def _without_opening(self, reply: str) -> str:
-        for opening in self.openings:
-            if reply.lstrip().startswith(opening.strip()):
-                return reply.lstrip().removeprefix(opening.strip()).lstrip()
-        return reply
+        said = reply.lstrip()
+        openings = [opening.strip() for opening in self.openings]
+        return next((said[len(each) :].lstrip() for each in openings if said.startswith(each)), reply)
 
     def judge(self, comparisons: Sequence[Comparison], folder: Path) -> Iterator[Judgement]:
         """Judge replies to instruction records: the higher score is better, equal ones are a tie.

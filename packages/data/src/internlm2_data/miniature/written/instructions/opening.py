@@ -61,8 +61,8 @@ class PlantedOpeningPipeline:
         pairs = [self._pair(record) for record in rng.sample(able, self.pairs)]
         write_jsonl(output / "conversations.jsonl", conversations)
         write_jsonl(output / "pairs.jsonl", pairs)
-        counts = {"records": len(records), "able": len(able)}
-        write_json(output / "counts.json", {**counts, "conversations": len(conversations), "pairs": len(pairs)})
+        counts = {"conversations": len(conversations), "pairs": len(pairs)}
+        write_json(output / "counts.json", {"records": len(records), "able": len(able), **counts})
 
     def _opened(self, record: Record) -> Record:
         """The record with the opening before its reply."""
